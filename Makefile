@@ -1,0 +1,43 @@
+# On a fresh machine with Python >= 3.11: `make demo`, `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORKDIR ?= runs/digits
+# Tests run in as many processes as there are cores, two at most: more only
+# compile the same functions again.
+TEST_PROCESSES ?= 2
+
+.PHONY: demo test test-slow lint format bench clean
+
+demo: $(VENV)/runtime
+	$(BIN)/python -m augmax_jax.main --config=configs/digits.py --workdir=$(WORKDIR)
+
+test: $(VENV)/dev
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "not slow" $(ARGS)
+
+test-slow: $(VENV)/dev
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/runtime: requirements.txt pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet -e .
+	touch $@
+
+$(VENV)/dev: requirements.txt requirements-dev.txt pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet -e . -r requirements-dev.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) .cache runs build *.egg-info

@@ -1,0 +1,38 @@
+"""Random keys: one per step from (seed, step), one per example from its place in the batch.
+
+Everything random in a training step hangs off these two, so neither a resumed run
+nor another number of devices changes what is drawn (DESIGN §4).
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def step_key(seed: int, step: int | jax.Array) -> jax.Array:
+    """The key of one training step."""
+    return jax.random.fold_in(jax.random.key(seed), step)
+
+
+def example_keys(key: jax.Array, batch: int, *, first_index: int | jax.Array = 0) -> jax.Array:
+    """Gives every example of a batch a key of its own.
+
+    Args:
+        key: one key (typed or raw uint32), folded with each example's index; or a typed
+            `[batch]` array of keys, returned as it is.
+        batch: number of examples.
+        first_index: index of the first example in the *global* batch. Devices that hold
+            slices of a batch pass the start of their slice.
+
+    Returns:
+        Typed keys, `[batch]`.
+
+    Raises:
+        ValueError: `key` is neither one key nor `batch` keys.
+    """
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = jax.random.wrap_key_data(key)
+    if key.shape == (batch,):
+        return key
+    if key.shape != ():
+        raise ValueError(f"key must be one key or one per example [{batch}], got shape {key.shape}")
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(first_index + jnp.arange(batch))

@@ -1,0 +1,30 @@
+"""Settings shared by all tests: four virtual CPU devices and a compilation cache."""
+
+import os
+from pathlib import Path
+
+# Before JAX is imported: tests never use an accelerator, so that their oracles hold.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import jax
+import numpy as np
+import pytest
+
+CACHE = Path(__file__).parent.parent / ".cache" / "jax-tests"
+
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_compilation_cache_dir", str(CACHE))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A NumPy generator with a fixed seed."""
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def key() -> jax.Array:
+    """A JAX key with a fixed seed."""
+    return jax.random.key(0)
