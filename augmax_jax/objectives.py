@@ -1,0 +1,84 @@
+"""Losses: cross-entropy, Jensen-Shannon consistency, and the objective over views (Eq. 5-6)."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Mean cross-entropy.
+
+    Args:
+        logits: float `[B, C]`; computed in float32.
+        labels: int `[B]` in [0, C).
+
+    Returns:
+        A float32 scalar.
+    """
+    logits = logits.astype(jnp.float32)
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+
+def jensen_shannon(logits_list: Sequence[jax.Array]) -> jax.Array:
+    """Jensen-Shannon divergence of softmax predictions, mean over the batch (Eq. 6).
+
+    `JS = (1/V) Σ_v KL(P_v ‖ M)`, M the mean of the V predictions. The mean is clamped to
+    [1e-7, 1] before its logarithm, as the reference implementations do. Gradients flow
+    through every prediction and through M.
+
+    Args:
+        logits_list: V ≥ 2 arrays, float `[B, C]`; computed in float32.
+
+    Returns:
+        A float32 scalar in [0, ln V].
+
+    Raises:
+        ValueError: fewer than two arrays, or shapes that differ.
+    """
+    if len(logits_list) < 2:
+        raise ValueError(f"consistency needs at least 2 predictions, got {len(logits_list)}")
+    shapes = {jnp.shape(logits) for logits in logits_list}
+    if len(shapes) > 1:
+        raise ValueError(f"predictions must have one shape, got {sorted(shapes)}")
+    log_p = jax.nn.log_softmax(jnp.stack(logits_list).astype(jnp.float32))
+    p = jnp.exp(log_p)
+    log_mean = jnp.log(jnp.clip(p.mean(axis=0), 1e-7, 1.0))
+    return jnp.sum(p * (log_p - log_mean), axis=-1).mean()
+
+
+def objective(
+    logits_list: Sequence[jax.Array],
+    labels: jax.Array,
+    *,
+    weights: Sequence[float],
+    consistent: Sequence[bool],
+    consistency_weight: float,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """`Σ_v weight_v · CE(view_v) + λ · JS(consistent views)`.
+
+    The paper's Eq. 5 is weights ½, ½ on the clean and the AugMax view, 0 on the AugMix
+    view, and all three consistent.
+
+    Args:
+        logits_list: one float `[B, C]` per view.
+        labels: int `[B]`.
+        weights: weight of each view in the classification loss.
+        consistent: whether each view takes part in the consistency term.
+        consistency_weight: λ; the term is left out where fewer than two views take part.
+
+    Returns:
+        The loss, and its parts by name, all float32 scalars.
+    """
+    classification = jnp.zeros((), jnp.float32)
+    for logits, weight in zip(logits_list, weights, strict=True):
+        if weight:
+            classification += weight * cross_entropy(logits, labels)
+    parts = {"classification": classification}
+    chosen = [logits for logits, use in zip(logits_list, consistent, strict=True) if use]
+    loss = classification
+    if len(chosen) > 1:
+        parts["consistency"] = jensen_shannon(chosen)
+        loss += consistency_weight * parts["consistency"]
+    return loss, {"loss": loss, **parts}
