@@ -1,0 +1,87 @@
+"""The one place that knows pmap: devices, replication, sharding, reading back."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+AXIS = "devices"
+
+
+def local_devices(count: int = 0) -> list[jax.Device]:
+    """This process's devices; the first `count` of them unless it is 0.
+
+    Raises:
+        ValueError: there are fewer than `count`.
+    """
+    devices = jax.local_devices()
+    if count > len(devices):
+        raise ValueError(
+            f"num_devices is {count}, but this machine has {len(devices)} "
+            f"{devices[0].platform} device(s)"
+        )
+    return devices[: count or None]
+
+
+def _sharding(devices: Sequence[jax.Device]) -> NamedSharding:
+    return NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
+
+
+def per_device(tree: Any, devices: Sequence[jax.Device]) -> Any:
+    """Puts slice i of every leaf's leading axis on device i."""
+    return jax.device_put(tree, _sharding(devices))
+
+
+def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
+    """Copies every leaf to every device; leaves gain a leading device axis."""
+    stacked = jax.tree.map(lambda x: np.broadcast_to(x, (len(devices), *np.shape(x))), tree)
+    return per_device(stacked, devices)
+
+
+def shard(batch: Any, devices: Sequence[jax.Device]) -> Any:
+    """Splits leaves `[B, ...]` into `[D, B/D, ...]`, a slice on each device.
+
+    Raises:
+        ValueError: the devices do not divide B.
+    """
+
+    def split(x):
+        if len(x) % len(devices):
+            raise ValueError(f"a batch of {len(x)} cannot be split over {len(devices)} devices")
+        return np.asarray(x).reshape(len(devices), -1, *x.shape[1:])
+
+    return per_device(jax.tree.map(split, batch), devices)
+
+
+def first(tree: Any) -> Any:
+    """Reads device 0's copy of every leaf to the host, as NumPy arrays.
+
+    Slicing a pmapped result with `[0]` starts a computation; this only copies a shard.
+    """
+    return jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data)[0], tree)
+
+
+def gather(x: jax.Array) -> np.ndarray:
+    """Reads leaves `[D, B/D, ...]` back as `[B, ...]`."""
+    return np.concatenate([np.asarray(s.data)[0] for s in x.addressable_shards])
+
+
+def pmap(
+    function: Callable,
+    devices: Sequence[jax.Device],
+    *,
+    donate: tuple[int, ...] = (),
+    compiler_options: dict[str, Any] | None = None,
+) -> Callable:
+    """`jax.pmap` over the axis "devices", with compiler options, which pmap does not take.
+
+    Args:
+        function: takes and returns one device's share.
+        devices: those to run on; every array argument has them as its leading axis.
+        donate: indices of arguments whose memory the result may reuse.
+        compiler_options: as `jax.jit` takes them.
+    """
+    mapped = jax.pmap(function, axis_name=AXIS, devices=list(devices), donate_argnums=donate)
+    return jax.jit(mapped, donate_argnums=donate, compiler_options=compiler_options or None)
