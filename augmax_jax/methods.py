@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from augmax_jax import adversary, augment
+from augmax_jax.config import operator_names
 from augmax_jax.errors import check_name
 
 # (float images [B', H, W, 3], route) -> logits of the network in eval mode.
@@ -52,16 +53,11 @@ def to_float(images: jax.Array) -> jax.Array:
 def chain_settings(config: ConfigDict) -> dict:
     """The keyword arguments of `sample_chains` from `config.augment`."""
     settings = config.augment
-    if isinstance(settings.operators, str):
-        check_name("operator set", settings.operators, OPERATOR_SETS)
-        operators = OPERATOR_SETS[settings.operators]
-    else:
-        operators = tuple(settings.operators)
     return {
         "width": settings.width,
         "depth": settings.depth,
         "severity": settings.severity,
-        "operators": operators,
+        "operators": operator_names(config),
     }
 
 
@@ -101,9 +97,11 @@ def normal(config: ConfigDict, num_classes: int) -> Method:
     """Standard training: the clean view alone."""
     del num_classes
 
+    route = routes(config)["clean"]
+
     def views(logits_fn, keys, images, labels):
         del logits_fn, keys, labels
-        return [View("clean", to_float(images), config.objective.routes.clean, 1.0, False)], {}
+        return [View("clean", to_float(images), route, 1.0, False)], {}
 
     return views
 
@@ -112,16 +110,16 @@ def augmix(config: ConfigDict, num_classes: int) -> Method:
     """AugMix: cross-entropy on the clean view, consistency with two random mixes (spec §7)."""
     del num_classes
     chains = chain_settings(config)
-    routes = config.objective.routes
+    route = routes(config)
 
     def views(logits_fn, keys, images, labels):
         del logits_fn, labels
         keys = jax.vmap(lambda key: jax.random.split(key, 2))(keys)
         mixes = [augment.augmix(keys[:, i], images, **chains) for i in range(2)]
         return [
-            View("augmix_1", mixes[0], routes.augmix, 0.0, True),
-            View("augmix_2", mixes[1], routes.augmix, 0.0, True),
-            View("clean", to_float(images), routes.clean, 1.0, True),
+            View("augmix_1", mixes[0], route["augmix"], 0.0, True),
+            View("augmix_2", mixes[1], route["augmix"], 0.0, True),
+            View("clean", to_float(images), route["clean"], 1.0, True),
         ], {}
 
     return views
@@ -131,18 +129,18 @@ def augmax(config: ConfigDict, num_classes: int) -> Method:
     """AugMax: clean, AugMix and adversarially mixed views (Eq. 5, Algorithm 2).
 
     `config.objective.variant` "paper" puts weight ½ on the clean and ½ on the AugMax
-    view; "released" puts 1 on the clean view and none on the AugMax view, as the
-    released code does (spec §10, item 3).
+    view and sends both augmented views over the augmented route; "released" does as the
+    released code: weight 1 on the clean view alone, the AugMix view over the clean route.
     """
     chains = chain_settings(config)
-    routes = config.objective.routes
-    clean_weight, augmax_weight = CLASSIFICATION_WEIGHTS[config.objective.variant]
+    route = routes(config)
+    variant = VARIANTS[config.objective.variant]
 
     def views(logits_fn, keys, images, labels):
         keys = jax.vmap(lambda key: jax.random.split(key, 3))(keys)
         x_augmix = augment.augmix(keys[:, 0], images, **chains)
         result = maximise(
-            lambda x: logits_fn(x, routes.augmax),
+            lambda x: logits_fn(x, route["augmax"]),
             keys[:, 1],
             images,
             augment.sample_chains(keys[:, 2], images, **chains),
@@ -152,17 +150,38 @@ def augmax(config: ConfigDict, num_classes: int) -> Method:
         )
         # The released code's order; it decides only what single-norm statistics see last.
         return [
-            View("augmax", result.images, routes.augmax, augmax_weight, True),
-            View("augmix", x_augmix, routes.augmix, 0.0, True),
-            View("clean", to_float(images), routes.clean, clean_weight, True),
+            View("augmax", result.images, route["augmax"], variant.augmax_weight, True),
+            View("augmix", x_augmix, route["augmix"], 0.0, True),
+            View("clean", to_float(images), route["clean"], variant.clean_weight, True),
         ], {"ascent_steps": result.steps.mean(), "skip_weight": result.m.mean()}
 
     return views
 
 
-OPERATOR_SETS = {"augmix": augment.operators.AUGMIX, "all": augment.operators.ALL}
-# objective.variant -> weights of the clean and of the AugMax view.
-CLASSIFICATION_WEIGHTS = {"paper": (0.5, 0.5), "released": (1.0, 0.0)}
+
+class Variant(NamedTuple):
+    """Where the paper and its released code differ in the objective (spec §4, §10)."""
+
+    clean_weight: float
+    augmax_weight: float
+    routes: dict[str, str]
+
+
+VARIANTS = {
+    "paper": Variant(
+        0.5, 0.5, {"clean": "clean", "augmix": "augmented", "augmax": "augmented"}
+    ),
+    "released": Variant(1.0, 0.0, {"clean": "clean", "augmix": "clean", "augmax": "augmented"}),
+}
+
+
+def routes(config: ConfigDict) -> dict[str, str]:
+    """The norm route of each kind of view: the variant's, unless the config names one."""
+    chosen = dict(VARIANTS[config.objective.variant].routes)
+    chosen.update({view: route for view, route in config.objective.routes.items() if route})
+    return chosen
+
+
 METHODS: dict[str, Callable[[ConfigDict, int], Method]] = {
     "normal": normal,
     "augmix": augmix,

@@ -65,7 +65,8 @@ def first(tree: Any) -> Any:
 
 def gather(x: jax.Array) -> np.ndarray:
     """Reads leaves `[D, B/D, ...]` back as `[B, ...]`."""
-    return np.concatenate([np.asarray(s.data)[0] for s in x.addressable_shards])
+    shards = sorted(x.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+    return np.concatenate([np.asarray(shard.data)[0] for shard in shards])
 
 
 def pmap(

@@ -1,0 +1,135 @@
+"""Checkpoints through orbax: the latest few and the best, with exact resume.
+
+A workdir keeps `checkpoints/latest/<step>` (the last `keep`) and `checkpoints/best/<step>`
+(one). Every checkpoint holds a whole `TrainState` and a record of how the run stood: the
+accuracies measured at it.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+logger = logging.getLogger(__name__)
+
+Record = dict[str, Any]
+
+
+class Checkpoints:
+    """Saves and restores a run's states under `<workdir>/checkpoints`.
+
+    Args:
+        workdir: the run's directory.
+        keep: how many of the latest to keep.
+
+    Raises:
+        OSError: the directory cannot be written.
+    """
+
+    def __init__(self, workdir: Path, *, keep: int = 2):
+        root = Path(workdir).absolute() / "checkpoints"
+        self._managers = {"latest": _manager(root / "latest", keep), "best": _manager(root / "best", 1)}
+
+    def save(self, kind: str, step: int, state: Any, record: Record) -> None:
+        """Writes one checkpoint, and returns when it is on the disk.
+
+        Args:
+            kind: "latest" or "best".
+            step: steps taken; a checkpoint of this step is replaced.
+            state: pytree of host arrays.
+            record: plain values that JSON keeps.
+
+        Raises:
+            OSError: the disk is full or not writable; earlier checkpoints stay.
+        """
+        manager = self._managers[kind]
+        try:
+            if step in manager.all_steps():
+                manager.delete(step)
+            manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record)
+                ),
+                force=True,
+            )
+            manager.wait_until_finished()
+        except Exception as error:
+            raise OSError(
+                f"the checkpoint of step {step} could not be written to {manager.directory} "
+                f"({error}). Free space there or choose another --workdir; the same command "
+                "then goes on from the last good checkpoint."
+            ) from error
+
+    def restore(self, kind: str, like: Any) -> tuple[int, Any, Record] | None:
+        """Reads the newest checkpoint that is whole.
+
+        Args:
+            kind: "latest" or "best".
+            like: a state of the same structure, shapes and dtypes.
+
+        Returns:
+            Its step, the state as host arrays, and its record; None where there is none.
+
+        Raises:
+            ValueError: there are checkpoints, but none can be read.
+        """
+        manager = self._managers[kind]
+        steps = sorted(manager.all_steps(), reverse=True)
+        failures = []
+        for step in steps:
+            try:
+                restored = manager.restore(
+                    step,
+                    args=ocp.args.Composite(
+                        state=ocp.args.StandardRestore(_abstract(like)),
+                        record=ocp.args.JsonRestore(),
+                    ),
+                )
+                state = jax.tree.map(np.asarray, restored["state"])
+            except Exception as error:  # orbax raises many kinds for damaged files
+                failures.append(f"{manager.directory / str(step)}: {_first_line(error)}")
+                logger.warning(
+                    "checkpoint %s of step %d is damaged (%s); trying the one before it",
+                    kind,
+                    step,
+                    _first_line(error),
+                )
+                continue
+            for damaged in (s for s in steps if s > step):
+                manager.delete(damaged)
+            return step, state, dict(restored["record"])
+        if failures:
+            raise ValueError(
+                "no checkpoint can be read; move these away to start anew:\n" + "\n".join(failures)
+            )
+        return None
+
+    def close(self) -> None:
+        """Waits for what is being written, and lets go of the files."""
+        for manager in self._managers.values():
+            manager.close()
+
+
+def _manager(directory: Path, keep: int) -> ocp.CheckpointManager:
+    directory.mkdir(parents=True, exist_ok=True)
+    return ocp.CheckpointManager(
+        directory,
+        options=ocp.CheckpointManagerOptions(
+            max_to_keep=keep, enable_async_checkpointing=False, create=True
+        ),
+        item_names=("state", "record"),
+    )
+
+
+def _abstract(tree: Any) -> Any:
+    """Shapes and dtypes; restored to the host, so that the device count may differ."""
+    return jax.tree.map(lambda x: np.empty(np.shape(x), np.asarray(x).dtype), tree)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:200]

@@ -1,0 +1,248 @@
+"""The run's config: every setting with its default, and the checks made before any work.
+
+`configs/*.py` start from `defaults()` and change a few lines. A `--config.a.b=value` on the
+command line overrides both.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from augmax_jax.augment import operators
+from augmax_jax.errors import check_name, nearest
+
+# Settings that may differ when a run is continued: none of them changes what is computed.
+FREE = (
+    "allow_config_change",
+    "checkpoint",
+    "compilation_cache",
+    "evaluate",
+    "log_every",
+    "pictures_every_epochs",
+    "profile",
+    "progress",
+    "tensorboard",
+)
+VIEWS = ("clean", "augmix", "augmax")
+
+
+def defaults() -> ConfigDict:
+    """AugMax-DuBIN on CIFAR-10 with WRN-40-2, as in the paper (spec §6)."""
+    c = ConfigDict()
+    c.seed = 0
+    c.method = "augmax"  # one of augmax_jax.methods.METHODS
+    c.dtype = "float32"  # or "bfloat16": parameters, statistics and losses stay float32
+    c.batch_size = 256  # of all devices together
+    c.epochs = 200
+    c.max_steps = 0  # stop after this many steps although the schedule is longer; 0: never
+    c.num_devices = 0  # 0: all
+    c.sync_batch_norm = False  # True: batch statistics over all devices
+    c.init_from = ""  # directory of imported or trained variables to start from
+
+    c.model = ConfigDict()
+    c.model.name = "wrn40_2"
+    c.model.norm = "dubin"  # bn | ibn | dubn | dubin
+    c.model.options = ConfigDict()  # e.g. stem_stride, widen_factor, cardinality
+    c.model.mean = (0.0, 0.0, 0.0)  # input normalisation, inside the network
+    c.model.std = (1.0, 1.0, 1.0)
+    c.model.remat = False  # trade time for memory
+
+    c.data = ConfigDict()
+    c.data.name = "cifar10"  # "digits", a tfds name, or a folder <dir>/<split>/<class>/*
+    c.data.data_dir = ""  # where tfds keeps its prepared data
+    c.data.download = False  # let tfds download what is not there
+    c.data.train_split = "train"
+    c.data.test_split = "test"
+    c.data.holdout = 0.01  # share of the training set that chooses the best checkpoint
+    c.data.image_size = 32
+    c.data.train_transform = "flip_crop"  # flip_crop | crop | none | random_resized_crop
+    c.data.padding = 4  # zeros around the image before the crop
+    c.data.resident = "auto"  # True | False | "auto": keep the set on the devices
+    c.data.max_resident_bytes = 4 * 2**30
+    c.data.bad_images = "refuse"  # or "skip"
+    c.data.shuffle_buffer = 10_000
+
+    c.augment = ConfigDict()
+    c.augment.width = 3
+    c.augment.depth = placeholder(int)  # None: uniform over 1, 2, 3
+    c.augment.severity = 3.0
+    c.augment.operators = "augmix"  # "augmix" (9), "all" (13), or names separated by commas
+
+    c.adversary = ConfigDict()
+    c.adversary.steps = 10  # n
+    c.adversary.step_size = 0.1  # α
+    c.adversary.patience = 1  # k
+    c.adversary.early_stop = "sample"  # sample (the paper) | batch (the released code) | none
+    c.adversary.count_initial = False
+    c.adversary.targeted = False
+
+    c.objective = ConfigDict()
+    c.objective.variant = "paper"  # Eq. 5; "released": no cross-entropy on the AugMax view
+    c.objective.consistency_weight = 10.0  # λ
+    c.objective.forwards = "separate"  # or "joint": views of a route share batch statistics
+    # The norm route of each view, "clean" or "augmented"; None: as the variant has it.
+    c.objective.routes = ConfigDict({view: placeholder(str) for view in VIEWS})
+
+    c.optimizer = ConfigDict()
+    c.optimizer.learning_rate = 0.1
+    c.optimizer.momentum = 0.9
+    c.optimizer.nesterov = False
+    c.optimizer.weight_decay = 5e-4
+    c.optimizer.schedule = "cosine"  # cosine | step | constant
+    c.optimizer.per = "epoch"  # or "step"
+    c.optimizer.boundaries = ()  # epochs, for "step"
+    c.optimizer.factor = 0.1
+    c.optimizer.warmup_epochs = 0.0
+
+    c.select_on = "holdout"  # "test" reproduces the literature's habit, and says so
+    c.eval_every_epochs = 1.0
+    c.eval_batch_size = 1000
+    c.log_every = 50
+    c.pictures_every_epochs = 10.0
+    c.progress = True
+    c.tensorboard = True
+    c.profile = False
+    c.compilation_cache = "~/.cache/augmax_jax"  # "" for none
+    c.allow_config_change = False  # go on in a workdir of another config
+
+    c.checkpoint = ConfigDict()
+    c.checkpoint.every_epochs = 1.0
+    c.checkpoint.keep = 2
+
+    c.evaluate = ConfigDict()
+    c.evaluate.checkpoint = "best"  # or "last"
+    # Which robustness sets; those that cannot be had are named with the reason.
+    # "corrupted" corrupts the test split itself.
+    c.evaluate.benchmarks = ()
+    c.evaluate.data_dir = ""  # where the published sets lie
+    c.evaluate.constants = "cifar"  # severities of "corrupted": cifar | tiny_imagenet | imagenet
+    c.evaluate.baseline = ""  # results.json of another run, or "alexnet", "tiny_imagenet_resnet18"
+    return c
+
+
+def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in config.items():
+        if isinstance(value, Mapping | ConfigDict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def check_keys(config: ConfigDict) -> None:
+    """Raises ValueError for a setting that does not exist, or one that is missing."""
+    known = dict(_leaves(defaults()))
+    given = dict(_leaves(config))
+    for name in given:
+        if name not in known and not name.startswith("model.options."):
+            raise ValueError(f"unknown config key {name!r}.{nearest(name, known)}")
+    missing = sorted(set(known) - set(given))
+    if missing:
+        raise ValueError(
+            f"config lacks {', '.join(missing)}: start from augmax_jax.config.defaults()"
+        )
+
+
+def _check_range(config: ConfigDict, name: str, low: float, high: float = float("inf")) -> None:
+    value = config
+    for part in name.split("."):
+        value = value[part]
+    if not isinstance(value, int | float) or not low <= value <= high:
+        allowed = f"at least {low}" if high == float("inf") else f"in [{low}, {high}]"
+        raise ValueError(f"config.{name} must be {allowed}, got {value!r}")
+
+
+def validate(config: ConfigDict) -> None:
+    """Checks every setting that can be checked without data or devices.
+
+    Raises:
+        ValueError: naming the setting, its value and what is allowed.
+    """
+    # Imported here: a config file needs neither networks nor methods.
+    from augmax_jax import methods, models
+    from augmax_jax.adversary.augmax import EARLY_STOP
+
+    check_keys(config)
+    check_name("method", config.method, methods.METHODS)
+    check_name("model", config.model.name, models.NAMES)
+    check_name("norm", config.model.norm, models.NORMS)
+    check_name("dtype", config.dtype, ("float32", "bfloat16"))
+    check_name("early_stop", config.adversary.early_stop, EARLY_STOP)
+    check_name("objective variant", config.objective.variant, methods.VARIANTS)
+    check_name("objective.forwards", config.objective.forwards, ("separate", "joint"))
+    for view, route in methods.routes(config).items():
+        check_name(f"route of the {view} view", route, models.ROUTES)
+    check_name("select_on", config.select_on, ("holdout", "test"))
+    check_name(
+        "train_transform",
+        config.data.train_transform,
+        ("flip_crop", "crop", "none", "random_resized_crop"),
+    )
+    check_name("evaluate.checkpoint", config.evaluate.checkpoint, ("best", "last"))
+    for name in operator_names(config):
+        check_name("operator", name, operators.ALL)
+    for name, low in {
+        "batch_size": 1,
+        "epochs": 0,
+        "max_steps": 0,
+        "num_devices": 0,
+        "augment.width": 1,
+        "adversary.steps": 0,
+        "adversary.step_size": 1e-9,
+        "adversary.patience": 1,
+        "objective.consistency_weight": 0,
+        "data.image_size": 8,
+        "data.padding": 0,
+        "eval_batch_size": 1,
+        "eval_every_epochs": 0,
+        "log_every": 1,
+        "checkpoint.keep": 1,
+        "checkpoint.every_epochs": 0,
+    }.items():
+        _check_range(config, name, low)
+    _check_range(config, "augment.severity", 0.1, 10)
+    _check_range(config, "data.holdout", 0, 0.9)
+    if config.augment.depth is not None:
+        _check_range(config, "augment.depth", 1)
+    if config.select_on == "holdout" and config.data.holdout == 0:
+        raise ValueError(
+            "config.data.holdout is 0, so nothing is held out to select the best checkpoint on: "
+            "set it, or config.select_on='test'"
+        )
+
+
+def operator_names(config: ConfigDict) -> tuple[str, ...]:
+    """The operators that `config.augment.operators` names: a set's name, or names."""
+    value = config.augment.operators
+    sets = {"augmix": operators.AUGMIX, "all": operators.ALL}
+    if isinstance(value, str):
+        if value in sets:
+            return sets[value]
+        value = value.split(",")
+    return tuple(name.strip() for name in value)
+
+
+def to_dict(config: ConfigDict) -> dict[str, Any]:
+    """The config as plain values that JSON keeps."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """Settings in which two configs differ and that change what is computed.
+
+    Args:
+        mine: one config as `to_dict` gives it.
+        theirs: the other.
+
+    Returns:
+        Lines `name: theirs -> mine`.
+    """
+    absent = "absent"
+    a, b = dict(_leaves(mine)), dict(_leaves(theirs))
+    return [
+        f"{name}: {b.get(name, absent)!r} -> {a.get(name, absent)!r}"
+        for name in sorted(a.keys() | b.keys())
+        if a.get(name, absent) != b.get(name, absent) and name.split(".")[0] not in FREE
+    ]

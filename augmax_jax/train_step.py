@@ -1,0 +1,185 @@
+"""One training step, from a uint8 batch to the new state; pure, and pmapped as a whole."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from augmax_jax import keys, parallel
+from augmax_jax.augment import standard
+from augmax_jax.methods import Method, View
+from augmax_jax.models import statistics_collection
+from augmax_jax.objectives import objective
+
+Batch = dict[str, jax.Array]
+
+
+@flax.struct.dataclass
+class TrainState:
+    """All that a run carries from step to step.
+
+    Attributes:
+        step: steps taken, int32 scalar.
+        params: the network's parameters.
+        statistics: its collections of running statistics, by collection name.
+        opt_state: the optimizer's state.
+    """
+
+    step: jax.Array
+    params: Any
+    statistics: dict[str, Any]
+    opt_state: optax.OptState
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What `model.apply` takes."""
+        return {"params": self.params, **self.statistics}
+
+
+def create_state(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    key: jax.Array,
+    image_shape: tuple[int, int, int],
+) -> TrainState:
+    """Initialises a network, its statistics and the optimizer's state.
+
+    Args:
+        model: from `models.create`.
+        optimizer: from `optimizer.create`.
+        key: one key.
+        image_shape: (H, W, 3).
+    """
+    init = jax.jit(lambda key: model.init(key, jnp.zeros((1, *image_shape)), route="clean"))
+    statistics = dict(init(key))
+    params = statistics.pop("params")
+    return TrainState(jnp.zeros((), jnp.int32), params, statistics, optimizer.init(params))
+
+
+def standard_augmentation(keys: jax.Array, images: jax.Array, config: ConfigDict) -> jax.Array:
+    """Flip and crop as `config.data.train_transform` says, uint8 to uint8 (spec §2.3)."""
+    transform = config.data.train_transform
+    if transform in ("none", "random_resized_crop"):  # the latter is done while decoding
+        return images
+    return standard.flip_and_crop(
+        keys, images, padding=config.data.padding, flip=transform == "flip_crop"
+    )
+
+
+def forward(
+    model: nn.Module, params: Any, statistics: dict[str, Any], views: list[View], *, joint: bool
+) -> tuple[list[jax.Array], dict[str, Any]]:
+    """Training forwards of all views, in order; running statistics thread through them.
+
+    Args:
+        model: the network.
+        params: its parameters.
+        statistics: its collections of running statistics.
+        views: what to forward; each updates the collection of its own route only.
+        joint: views of one route share a forward, and so their batch statistics.
+
+    Returns:
+        Logits of each view, and the statistics after all of them.
+    """
+    groups: list[list[int]] = []
+    for i, view in enumerate(views):
+        home = next((g for g in groups if joint and views[g[0]].route == view.route), None)
+        if home is None:
+            groups.append([i])
+        else:
+            home.append(i)
+
+    logits: list[jax.Array] = [None] * len(views)  # type: ignore[list-item]
+    for group in groups:
+        route = views[group[0]].route
+        images = jnp.concatenate([views[i].images for i in group])
+        joined, updated = model.apply(
+            {"params": params, **statistics},
+            images,
+            route=route,
+            train=True,
+            mutable=[statistics_collection(model.norm, route)],
+        )
+        statistics = {**statistics, **updated}
+        for i, part in zip(group, jnp.split(joined, len(group)), strict=True):
+            logits[i] = part
+    return logits, statistics
+
+
+def make_train_step(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    method: Method,
+    schedule: optax.Schedule,
+    config: ConfigDict,
+    batch_size: int,
+    devices: int,
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+    """Builds one device's share of the training step, to be mapped over `parallel.AXIS`.
+
+    Gradients, metrics and running statistics are averaged over the devices. Random
+    draws belong to an example's place in the global batch, so they do not depend on
+    how many devices share it.
+
+    Args:
+        model: the network.
+        optimizer: its optimizer.
+        method: batch to views.
+        schedule: learning rate by step, for the record.
+        config: the run's config.
+        batch_size: examples of the global batch.
+        devices: devices it is spread over.
+
+    Returns:
+        A function of (state, {"image": uint8 `[b, H, W, 3]`, "label": int32 `[b]`}) to the
+        new state and the step's metrics, float32 scalars.
+    """
+    share = batch_size // devices
+    settings = config.objective
+    joint = settings.forwards == "joint"
+
+    def train_step(state: TrainState, batch: Batch):
+        example_keys = keys.example_keys(
+            keys.step_key(config.seed, state.step),
+            share,
+            first_index=jax.lax.axis_index(parallel.AXIS) * share,
+        )
+        split = jax.vmap(jax.random.split)(example_keys)
+        images = standard_augmentation(split[:, 0], batch["image"], config)
+
+        def logits_fn(x, route):
+            return model.apply(state.variables, x, route=route, train=False)
+
+        views, diagnostics = method(logits_fn, split[:, 1], images, batch["label"])
+
+        def loss_fn(params):
+            logits, statistics = forward(model, params, state.statistics, views, joint=joint)
+            loss, parts = objective(
+                logits,
+                batch["label"],
+                weights=[view.weight for view in views],
+                consistent=[view.consistent for view in views],
+                consistency_weight=settings.consistency_weight,
+            )
+            for view, scores in zip(views, logits, strict=True):
+                hit = jnp.argmax(scores, axis=-1) == batch["label"]
+                parts[f"accuracy_{view.name}"] = hit.mean()
+            return loss, (statistics, parts)
+
+        gradient, (statistics, metrics) = jax.grad(loss_fn, has_aux=True)(state.params)
+        gradient, statistics, metrics = jax.lax.pmean(
+            (gradient, statistics, metrics | diagnostics), parallel.AXIS
+        )
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics["learning_rate"] = schedule(state.step)
+        metrics["gradient_norm"] = optax.global_norm(gradient)
+        new_state = TrainState(state.step + 1, params, statistics, opt_state)
+        return new_state, jax.tree.map(lambda x: x.astype(jnp.float32), metrics)
+
+    return train_step
