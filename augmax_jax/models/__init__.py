@@ -1,0 +1,178 @@
+"""The paper's networks by name, with any of its four norms.
+
+module = models.create("wrn40_2", 10, norm="dubin")
+variables = module.init(key, images)                                  # both routes
+logits = module.apply(variables, images, route="clean")               # evaluation
+logits, update = module.apply(                                        # training
+    variables, images, route="augmented", train=True,
+    mutable=[models.statistics_collection("dubin", "augmented")])
+features = module.apply(variables, images, method="features")
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from augmax_jax.errors import check_name
+from augmax_jax.models.classifier import HE_FAN_OUT, Classifier
+from augmax_jax.models.norm import (
+    IBN,
+    NORMS,
+    ROUTES,
+    BatchNorm,
+    DuBIN,
+    DuBN,
+    statistics_collection,
+    statistics_collections,
+)
+from augmax_jax.models.resnet import BasicBlock, Bottleneck, ResNet
+from augmax_jax.models.resnext import ResNeXt
+from augmax_jax.models.wide_resnet import WideResNet
+
+__all__ = [
+    "IBN",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "MODELS",
+    "NORMS",
+    "ROUTES",
+    "BatchNorm",
+    "Classifier",
+    "DuBIN",
+    "DuBN",
+    "create",
+    "statistics_collection",
+    "statistics_collections",
+]
+
+# Input normalisation of the ImageNet models; the CIFAR and Tiny ImageNet models have none.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Architecture(NamedTuple):
+    """One name of the registry.
+
+    Attributes:
+        constructor: the network's class.
+        fields: what distinguishes this name from others of its class.
+        options: fields that the user may set, all positive integers.
+    """
+
+    constructor: type[Classifier]
+    fields: Mapping[str, Any]
+    options: tuple[str, ...]
+
+
+_IMAGENET = {"imagenet_stem": True, "stem_stride": 2, "kernel_init": HE_FAN_OUT}
+
+MODELS: dict[str, Architecture] = {
+    "resnet18": Architecture(ResNet, {}, ("stem_stride",)),
+    "wrn40_2": Architecture(WideResNet, {}, ("stem_stride", "depth", "widen_factor")),
+    "resnext29": Architecture(ResNeXt, {}, ("stem_stride", "depth", "cardinality", "base_width")),
+    "resnet18_imagenet": Architecture(ResNet, {**_IMAGENET, "block_class": BasicBlock}, ()),
+    "resnet50_imagenet": Architecture(
+        ResNet, {**_IMAGENET, "block_class": Bottleneck, "stage_sizes": (3, 4, 6, 3)}, ()
+    ),
+    # Not of the paper: for demos and tests, 80 thousand parameters.
+    "tiny": Architecture(
+        ResNet,
+        {"stage_sizes": (1, 1, 1), "widths": (16, 32, 64), "kernel_init": HE_FAN_OUT},
+        ("stem_stride",),
+    ),
+}
+
+
+def create(
+    name: str,
+    num_classes: int,
+    *,
+    norm: str = "dubin",
+    dtype: Any = jnp.float32,
+    axis_name: str | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    remat: bool = False,
+    **options: int,
+) -> Classifier:
+    """Builds a network.
+
+    Args:
+        name: resnet18, wrn40_2, resnext29 (CIFAR; Tiny ImageNet with `stem_stride=2`),
+            resnet18_imagenet, resnet50_imagenet, or tiny (for demos and tests).
+        num_classes: number of logits.
+        norm: "dubin" (the paper's), "dubn", "ibn" or "bn".
+        dtype: float32, or bfloat16 for convolutions and activations; parameters,
+            statistics and logits stay float32.
+        axis_name: mapped axis over which batch norm is synchronised in training, or None.
+        mean: per-channel mean of the input normalisation, three numbers on the [0, 1] scale;
+            None, together with `std`, for none (the paper's CIFAR and Tiny ImageNet models).
+        std: per-channel standard deviation, three positive numbers, or None.
+        remat: recompute blocks in the backward pass: less memory, about a third more compute.
+        **options: `stem_stride` (1 or 2; resnet18, wrn40_2, resnext29, tiny), `depth` and
+            `widen_factor` (wrn40_2), `depth`, `cardinality` and `base_width` (resnext29).
+
+    Returns:
+        A Flax linen module; see `Classifier.__call__` and `Classifier.features`.
+
+    Raises:
+        ValueError: an unknown name, norm or option, or a value that the network cannot have.
+    """
+    check_name("model", name, MODELS)
+    check_name("norm", norm, NORMS)
+    _check_count("num_classes", num_classes)
+    architecture = MODELS[name]
+    for option, value in options.items():
+        if not architecture.options:
+            raise ValueError(f"model {name!r} takes no options, got {option}={value!r}")
+        check_name(f"option of model {name!r}", option, architecture.options)
+        _check_count(option, value)
+    fields = {**architecture.fields, **options}
+    _check_sizes(architecture.constructor, fields)
+    if (mean is None) != (std is None):
+        raise ValueError(f"mean and std go together, got mean={mean!r}, std={std!r}")
+    return architecture.constructor(
+        num_classes=num_classes,
+        norm=norm,
+        dtype=_check_dtype(dtype),
+        axis_name=axis_name,
+        remat=remat,
+        mean=None if mean is None else _check_channels("mean", mean),
+        std=None if std is None else _check_channels("std", std, positive=True),
+        **fields,
+    )
+
+
+def _check_count(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be a positive integer, got {value!r}")
+
+
+def _check_sizes(constructor: type[Classifier], fields: Mapping[str, Any]) -> None:
+    if fields.get("stem_stride", 1) > 2:
+        raise ValueError(f"stem_stride must be 1 or 2, got {fields['stem_stride']}")
+    depth = fields.get("depth")
+    if depth is not None and constructor is WideResNet and (depth < 10 or depth % 6 != 4):
+        raise ValueError(f"depth must be 6 n + 4 (10, 16, ..., 40), got {depth}")
+    if depth is not None and constructor is ResNeXt and (depth < 11 or depth % 9 != 2):
+        raise ValueError(f"depth must be 9 n + 2 (11, 20, 29, ...), got {depth}")
+
+
+def _check_dtype(dtype: Any) -> Any:
+    allowed = {jnp.dtype(d): d for d in (jnp.float32, jnp.bfloat16)}
+    try:
+        return allowed[jnp.dtype(dtype)]
+    except (KeyError, TypeError):
+        raise ValueError(f"dtype must be float32 or bfloat16, got {dtype!r}") from None
+
+
+def _check_channels(
+    name: str, values: Sequence[float], *, positive: bool = False
+) -> tuple[float, float, float]:
+    if len(values) != 3:
+        raise ValueError(f"{name} must be three numbers, one per channel, got {values!r}")
+    if positive and min(values) <= 0:
+        raise ValueError(f"{name} must be positive, got {values!r}")
+    red, green, blue = map(float, values)
+    return red, green, blue

@@ -1,0 +1,267 @@
+"""Normalisation layers of the paper: BatchNorm, IBN, DuBN and DuBIN (paper Sec. 4.3).
+
+A batch travels a network on one of two *routes*: "clean" (the paper's BNc) or "augmented" (BNa).
+
+    layer      channels [0, C/2)   channels [C/2, C)      statistics live in
+    BatchNorm  batch norm          the same               batch_stats
+    IBN        instance norm       batch norm             batch_stats
+    DuBN       two batch norms, one per route             batch_stats_clean, batch_stats_augmented
+    DuBIN      instance norm       two batch norms        batch_stats_clean, batch_stats_augmented
+
+Conventions are those of the paper's PyTorch code: eps 1e-5; running <- 0.9 running + 0.1 batch;
+the running variance comes from the unbiased estimator although the batch is normalised with the
+biased one; instance norm has affine parameters, shared by the routes, and no running statistics.
+"""
+
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from augmax_jax.errors import check_name
+
+ROUTES = ("clean", "augmented")
+EPSILON = 1e-5
+MOMENTUM = 0.1  # weight of the new batch, PyTorch's sense
+
+
+def _at_least_float32(x: jax.Array) -> jax.Array:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def instance_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean and biased variance of every channel of every image, in float32.
+
+    One pass over the data: E[d^2] - E[d]^2 with d = x - (the channel's first pixel). The shift
+    keeps flat channels from losing their variance to cancellation.
+
+    Args:
+        x: `[B, H, W, C]`, any float dtype.
+
+    Returns:
+        `(mean, variance)`, float32 (float64 if x is) `[B, 1, 1, C]`.
+    """
+    x = _at_least_float32(x)
+    shift = jax.lax.stop_gradient(x[:, :1, :1])
+    shifted = x - shift
+    mean = shifted.mean((1, 2), keepdims=True)
+    variance = jnp.square(shifted).mean((1, 2), keepdims=True) - jnp.square(mean)
+    return shift + mean, jnp.maximum(variance, 0.0)
+
+
+def batch_moments(
+    mean: jax.Array, variance: jax.Array, axis_name: str | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """Moments of a batch from those of its images, optionally over all devices of an axis.
+
+    Args:
+        mean: float32 `[B, 1, 1, C]`, per image.
+        variance: float32 `[B, 1, 1, C]`, per image, biased.
+        axis_name: mapped axis over which the batch is split evenly, or None.
+
+    Returns:
+        `(mean, variance)` of the whole batch, float32 `[1, 1, 1, C]`, the variance biased.
+    """
+
+    def average(values: jax.Array) -> jax.Array:
+        values = values.mean(0, keepdims=True)
+        return values if axis_name is None else jax.lax.pmean(values, axis_name)
+
+    # The mean is synchronised first: the spread of the image means around it adds to the
+    # variance, without the cancellation that averaging squares would bring.
+    batch_mean = average(mean)
+    return batch_mean, average(variance + jnp.square(mean - batch_mean))
+
+
+def normalise(
+    x: jax.Array,
+    mean: jax.Array,
+    variance: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    *,
+    relu: bool = False,
+) -> jax.Array:
+    """`(x - mean) / sqrt(variance + eps) * scale + bias`, in float32, then ReLU if asked.
+
+    Args:
+        x: `[B, H, W, C]`, any float dtype.
+        mean: float32, broadcastable to x, as are variance, scale and bias.
+        variance: biased variance.
+        scale: affine weight.
+        bias: affine bias.
+        relu: whether to apply ReLU to the result.
+
+    Returns:
+        Array like `x`, in x's dtype.
+    """
+    y = (_at_least_float32(x) - mean) * (jax.lax.rsqrt(variance + EPSILON) * scale) + bias
+    return (jax.nn.relu(y) if relu else y).astype(x.dtype)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation; the base of the other three, which differ by two class attributes.
+
+    Attributes:
+        axis_name: mapped axis over which training statistics are synchronised (the unbiased
+            variance then counts the global batch); None: every device has its own.
+    """
+
+    dual: ClassVar[bool] = False  # one batch norm per route
+    instance: ClassVar[bool] = False  # instance norm on the first half of the channels
+
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, *, route: str = "clean", train: bool = False, relu: bool = False
+    ) -> jax.Array:
+        """Normalises a batch; in training, updates the running statistics of `route` alone.
+
+        Args:
+            x: `[B, H, W, C]`, float32 or bfloat16.
+            route: "clean" or "augmented". Single norms take it and ignore it.
+            train: normalise with the batch's statistics and update the running ones, whose
+                collection must be mutable (see `statistics_collection`).
+            relu: apply ReLU to the result.
+
+        Returns:
+            Array like `x`. Statistics and arithmetic are float32 whatever its dtype.
+
+        Raises:
+            ValueError: unknown route, or one value per channel in training.
+        """
+        check_name("route", route, ROUTES)
+        channels = x.shape[-1]
+        half = channels // 2 if self.instance else 0
+        batch_scale, batch_bias, mean, variance = self._batch_norms(channels - half, route)
+
+        if train:
+            image_mean, image_variance = instance_moments(x)
+            batch_mean, batch_variance = batch_moments(
+                image_mean[..., half:],
+                image_variance[..., half:],
+                None if self.is_initializing() else self.axis_name,
+            )
+            if not self.is_initializing():
+                count = x.size // channels
+                if self.axis_name is not None:
+                    count *= jax.lax.psum(1, self.axis_name)
+                if count < 2:
+                    raise ValueError(
+                        f"batch norm needs more than one value per channel in training, "
+                        f"got input of shape {x.shape}"
+                    )
+                unbiased = batch_variance.ravel() * (count / (count - 1))
+                mean.value += MOMENTUM * (jax.lax.stop_gradient(batch_mean.ravel()) - mean.value)
+                variance.value += MOMENTUM * (jax.lax.stop_gradient(unbiased) - variance.value)
+        else:
+            if half:
+                image_mean, image_variance = instance_moments(x[..., :half])
+            batch_mean, batch_variance = (v.value[None, None, None] for v in (mean, variance))
+
+        if not half:
+            return normalise(x, batch_mean, batch_variance, batch_scale, batch_bias, relu=relu)
+        # The halves are joined as coefficients, so the image itself is read and written once.
+        scale, bias = self._affine("instance", half)
+        rows = (x.shape[0], 1, 1, channels - half)
+        return normalise(
+            x,
+            jnp.concatenate([image_mean[..., :half], jnp.broadcast_to(batch_mean, rows)], -1),
+            jnp.concatenate(
+                [image_variance[..., :half], jnp.broadcast_to(batch_variance, rows)], -1
+            ),
+            jnp.concatenate([scale, batch_scale]),
+            jnp.concatenate([bias, batch_bias]),
+            relu=relu,
+        )
+
+    def _affine(self, name: str, channels: int) -> tuple[jax.Array, jax.Array]:
+        prefix = f"{name}_" if name else ""
+        return (
+            self.param(f"{prefix}scale", nn.initializers.ones, (channels,)),
+            self.param(f"{prefix}bias", nn.initializers.zeros, (channels,)),
+        )
+
+    def _batch_norms(
+        self, channels: int, route: str
+    ) -> tuple[jax.Array, jax.Array, nn.Variable, nn.Variable]:
+        """Affine parameters and statistics of `route`; initialising creates both routes'."""
+        wanted = route if self.dual else ""
+        others = [r for r in ROUTES if r != route] if self.dual and self.is_initializing() else []
+        result = {}
+        for name in [wanted, *others]:
+            collection = _collection(name)
+            result[name] = (
+                *self._affine(name, channels),
+                self.variable(collection, "mean", jnp.zeros, (channels,), jnp.float32),
+                self.variable(collection, "var", jnp.ones, (channels,), jnp.float32),
+            )
+        return result[wanted]
+
+
+class IBN(BatchNorm):
+    """Instance norm on the first half of the channels, batch norm on the rest (IBN-Net "a")."""
+
+    instance: ClassVar[bool] = True
+
+
+class DuBN(BatchNorm):
+    """Two batch norms, one per route, each with its own affine parameters and statistics."""
+
+    dual: ClassVar[bool] = True
+
+
+class DuBIN(BatchNorm):
+    """Instance norm on the first half of the channels, DuBN on the rest (paper Sec. 4.3)."""
+
+    dual: ClassVar[bool] = True
+    instance: ClassVar[bool] = True
+
+
+# norm -> (layer where the paper's networks have DuBIN, layer everywhere else)
+NORMS: dict[str, tuple[type[BatchNorm], type[BatchNorm]]] = {
+    "bn": (BatchNorm, BatchNorm),
+    "ibn": (IBN, BatchNorm),
+    "dubn": (DuBN, DuBN),
+    "dubin": (DuBIN, DuBN),
+}
+
+
+def norm_layer(norm: str, *, instance: bool) -> type[BatchNorm]:
+    """The layer class of a norm, at a place where DuBIN networks have DuBIN or DuBN.
+
+    Args:
+        norm: "bn", "ibn", "dubn" or "dubin".
+        instance: whether DuBIN and IBN networks use instance norm at this place.
+
+    Raises:
+        ValueError: unknown norm.
+    """
+    check_name("norm", norm, NORMS)
+    return NORMS[norm][0 if instance else 1]
+
+
+def _collection(route: str) -> str:
+    return f"batch_stats_{route}" if route else "batch_stats"
+
+
+def statistics_collection(norm: str, route: str) -> str:
+    """The one Flax collection that a training forward on `route` updates.
+
+    Raises:
+        ValueError: unknown norm or route.
+    """
+    check_name("norm", norm, NORMS)
+    check_name("route", route, ROUTES)
+    return _collection(route if NORMS[norm][1].dual else "")
+
+
+def statistics_collections(norm: str) -> tuple[str, ...]:
+    """All collections of running statistics of a network with this norm.
+
+    Raises:
+        ValueError: unknown norm.
+    """
+    return tuple(dict.fromkeys(statistics_collection(norm, route) for route in ROUTES))
