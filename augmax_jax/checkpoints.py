@@ -31,7 +31,10 @@ class Checkpoints:
 
     def __init__(self, workdir: Path, *, keep: int = 2):
         root = Path(workdir).absolute() / "checkpoints"
-        self._managers = {"latest": _manager(root / "latest", keep), "best": _manager(root / "best", 1)}
+        self._managers = {
+            "latest": _manager(root / "latest", keep),
+            "best": _manager(root / "best", 1),
+        }
 
     def save(self, kind: str, step: int, state: Any, record: Record) -> None:
         """Writes one checkpoint, and returns when it is on the disk.
@@ -99,8 +102,6 @@ class Checkpoints:
                     _first_line(error),
                 )
                 continue
-            for damaged in (s for s in steps if s > step):
-                manager.delete(damaged)
             return step, state, dict(restored["record"])
         if failures:
             raise ValueError(

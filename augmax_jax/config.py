@@ -166,7 +166,7 @@ def validate(config: ConfigDict) -> None:
 
     check_keys(config)
     check_name("method", config.method, methods.METHODS)
-    check_name("model", config.model.name, models.NAMES)
+    check_name("model", config.model.name, models.MODELS)
     check_name("norm", config.model.norm, models.NORMS)
     check_name("dtype", config.dtype, ("float32", "bfloat16"))
     check_name("early_stop", config.adversary.early_stop, EARLY_STOP)

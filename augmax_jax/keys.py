@@ -7,6 +7,10 @@ nor another number of devices changes what is drawn (DESIGN §4).
 import jax
 import jax.numpy as jnp
 
+# Folded into the seed's key for the initial parameters; steps count up from 0 and never
+# reach it.
+INITIALISATION = 2**32 - 1
+
 
 def step_key(seed: int, step: int | jax.Array) -> jax.Array:
     """The key of one training step."""

@@ -158,7 +158,6 @@ def augmax(config: ConfigDict, num_classes: int) -> Method:
     return views
 
 
-
 class Variant(NamedTuple):
     """Where the paper and its released code differ in the objective (spec §4, §10)."""
 
@@ -168,9 +167,7 @@ class Variant(NamedTuple):
 
 
 VARIANTS = {
-    "paper": Variant(
-        0.5, 0.5, {"clean": "clean", "augmix": "augmented", "augmax": "augmented"}
-    ),
+    "paper": Variant(0.5, 0.5, {"clean": "clean", "augmix": "augmented", "augmax": "augmented"}),
     "released": Variant(1.0, 0.0, {"clean": "clean", "augmix": "clean", "augmax": "augmented"}),
 }
 

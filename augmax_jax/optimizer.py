@@ -43,11 +43,8 @@ def learning_rate(
     def rate(step):
         # The first example of the step decides its epoch.
         epoch = step * (batch_size / examples)
-        if config.per == "epoch":
-            # A whisker up, so that a boundary computed as 2.9999998 counts as 3.
-            place = jnp.floor(epoch + 1e-4)
-        else:
-            place = epoch
+        # A whisker up, so that a boundary computed as 2.9999998 counts as 3.
+        place = jnp.floor(epoch + 1e-4) if config.per == "epoch" else epoch
         if config.schedule == "cosine":
             scale = 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(place / epochs, 0.0, 1.0)))
         elif config.schedule == "step":

@@ -1,7 +1,7 @@
 """One training step, from a uint8 batch to the new state; pure, and pmapped as a whole."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax
 import flax.linen as nn
@@ -12,9 +12,12 @@ from ml_collections import ConfigDict
 
 from augmax_jax import keys, parallel
 from augmax_jax.augment import standard
-from augmax_jax.methods import Method, View
+from augmax_jax.methods import View
 from augmax_jax.models import statistics_collection
 from augmax_jax.objectives import objective
+
+if TYPE_CHECKING:
+    from augmax_jax.run import Run
 
 Batch = dict[str, jax.Array]
 
@@ -112,13 +115,7 @@ def forward(
 
 
 def make_train_step(
-    model: nn.Module,
-    optimizer: optax.GradientTransformation,
-    method: Method,
-    schedule: optax.Schedule,
-    config: ConfigDict,
-    batch_size: int,
-    devices: int,
+    run: "Run",
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """Builds one device's share of the training step, to be mapped over `parallel.AXIS`.
 
@@ -127,19 +124,14 @@ def make_train_step(
     how many devices share it.
 
     Args:
-        model: the network.
-        optimizer: its optimizer.
-        method: batch to views.
-        schedule: learning rate by step, for the record.
-        config: the run's config.
-        batch_size: examples of the global batch.
-        devices: devices it is spread over.
+        run: network, method, optimizer and config.
 
     Returns:
         A function of (state, {"image": uint8 `[b, H, W, 3]`, "label": int32 `[b]`}) to the
         new state and the step's metrics, float32 scalars.
     """
-    share = batch_size // devices
+    config, model, optimizer = run.config, run.model, run.optimizer
+    share = config.batch_size // (len(run.devices) * jax.process_count())
     settings = config.objective
     joint = settings.forwards == "joint"
 
@@ -155,7 +147,7 @@ def make_train_step(
         def logits_fn(x, route):
             return model.apply(state.variables, x, route=route, train=False)
 
-        views, diagnostics = method(logits_fn, split[:, 1], images, batch["label"])
+        views, diagnostics = run.method(logits_fn, split[:, 1], images, batch["label"])
 
         def loss_fn(params):
             logits, statistics = forward(model, params, state.statistics, views, joint=joint)
@@ -177,7 +169,7 @@ def make_train_step(
         )
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        metrics["learning_rate"] = schedule(state.step)
+        metrics["learning_rate"] = run.schedule(state.step)
         metrics["gradient_norm"] = optax.global_norm(gradient)
         new_state = TrainState(state.step + 1, params, statistics, opt_state)
         return new_state, jax.tree.map(lambda x: x.astype(jnp.float32), metrics)

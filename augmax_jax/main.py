@@ -1,0 +1,44 @@
+"""The command: python -m augmax_jax.main --config=configs/X.py --workdir=DIR [--mode=...].
+
+Deliberately short: everything it calls can be imported and called from a notebook.
+"""
+
+import logging
+import sys
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from augmax_jax import evaluate, train
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Settings of the run.", lock_config=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and the report go.")
+_MODE = flags.DEFINE_enum(
+    "mode",
+    "train",
+    ["train", "evaluate"],
+    "train: train (or go on), then evaluate. evaluate: evaluate the run in --workdir.",
+)
+_TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where in the code an error arose.")
+
+
+def main(arguments: list[str]) -> None:
+    """Dispatches on --mode."""
+    if len(arguments) > 1:
+        raise app.UsageError(f"unexpected arguments: {' '.join(arguments[1:])}")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
+    command = train.train_and_evaluate if _MODE.value == "train" else evaluate.evaluate_workdir
+    try:
+        command(_CONFIG.value, _WORKDIR.value)
+    except (ValueError, OSError, train.TrainingDiverged) as error:
+        # The user's to mend: the message says how, a traceback would only hide it.
+        if _TRACEBACK.value:
+            raise
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["config", "workdir"])
+    app.run(main)

@@ -1,0 +1,76 @@
+"""A run's directory: claimed by one config, written atomically."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from augmax_jax import config as configs
+
+CONFIG = "config.json"
+RESULTS = "results.json"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON through a temporary file, so that a reader never sees half of it.
+
+    Raises:
+        OSError: the directory is not writable or the disk is full.
+    """
+    temporary = path.with_suffix(".tmp")
+    try:
+        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(
+            f"{path} could not be written ({error.strerror}): free space there or choose "
+            "another --workdir"
+        ) from error
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file; None where there is none.
+
+    Raises:
+        ValueError: the file is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); remove it or restore it") from error
+
+
+def claim(config: ConfigDict, workdir: Path) -> None:
+    """Makes the workdir this config's, or finds that it is already.
+
+    Args:
+        config: the run's config.
+        workdir: created if need be.
+
+    Raises:
+        ValueError: it holds a run of a config that differs in what is computed; the keys
+            are listed. `config.allow_config_change` goes on regardless.
+        OSError: it cannot be written.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"--workdir {workdir} cannot be made ({error.strerror}): choose another"
+        ) from error
+    mine = configs.to_dict(config)
+    theirs = read_json(workdir / CONFIG)
+    if theirs is not None and not config.allow_config_change:
+        changed = configs.differences(mine, theirs)
+        if changed:
+            raise ValueError(
+                f"{workdir} holds a run of another config. Differing keys:\n  "
+                + "\n  ".join(changed)
+                + "\nChoose another --workdir, or go on all the same with "
+                "--config.allow_config_change=True"
+            )
+    write_json(workdir / CONFIG, mine)
