@@ -1,0 +1,61 @@
+"""What XLA is told beyond the program: options per platform, and where compiled programs stay."""
+
+import functools
+import logging
+import os
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+# XLA:CPU hands convolutions to a library that is 1.6 to 4 times slower on our shapes than
+# Eigen, its other choice (docs/performance.md). The same library is the faster one for matrix
+# products and for reductions, so those stay with it: a list replaces the default as a whole.
+CPU_OPTIONS = {
+    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"
+}
+
+
+def jit_options(platform: str) -> dict[str, str]:
+    """Options for `jax.jit(..., compiler_options=...)`; none that this XLA does not know.
+
+    Options that XLA rejects cost speed only, so they are dropped with a message in the log.
+
+    Args:
+        platform: of the devices that will run the program: "cpu", "gpu", "cuda", "tpu", ...
+    """
+    return dict(_accepted(tuple(CPU_OPTIONS.items()))) if platform == "cpu" else {}
+
+
+@functools.cache
+def _accepted(options: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """`options` if XLA:CPU compiles a trivial program with them, else none."""
+    try:
+        probe = jax.jit(lambda x: x + 1, compiler_options=dict(options))
+        with jax.default_device(jax.devices("cpu")[0]):
+            probe.lower(jnp.zeros(())).compile()
+    except (RuntimeError, ValueError) as error:  # XLA's own error is a RuntimeError
+        logging.info("XLA rejects %s, so it runs without: %s", dict(options), error)
+        return ()
+    return options
+
+
+def enable_compilation_cache(directory: str | os.PathLike | None) -> None:
+    """Keeps compiled programs in `directory`, so that another process need not compile them.
+
+    Args:
+        directory: created if it is missing. None: JAX's own setting stays as it is
+            (`JAX_COMPILATION_CACHE_DIR` if the user has set it, otherwise no cache).
+
+    Raises:
+        ValueError: `directory` is a file.
+    """
+    if directory is None:
+        return
+    path = Path(directory).expanduser().absolute()
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"directory of the compilation cache is a file: {path}")
+    path.mkdir(parents=True, exist_ok=True)
+    jax.config.update("jax_compilation_cache_dir", str(path))
+    # Small programs compile faster than a file is looked up on a network drive.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
