@@ -1,0 +1,145 @@
+"""One entrance: `load` finds out what a name means and returns the splits."""
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from augmax_jax.data.arrays import ArraySplit, load_digits
+from augmax_jax.data.config import DataConfig
+from augmax_jax.data.folder import (
+    FolderSplit,
+    Listing,
+    check_same_classes,
+    is_labelled,
+    list_split,
+    read_split,
+)
+from augmax_jax.data.order import check_seed, stratified_split
+from augmax_jax.data.split import Data, Split, describe, per_host_batch
+from augmax_jax.errors import check_name
+
+log = logging.getLogger(__name__)
+
+
+def load(
+    config: DataConfig | Mapping[str, Any],
+    *,
+    seed: int,
+    batch_size: int | None = None,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Data:
+    """Opens a dataset by name or path.
+
+    Args:
+        config: the settings, as `DataConfig` or a mapping with its fields.
+        seed: decides what is held out and the order of the epochs.
+        batch_size: if given, checked against the number of hosts.
+        process_index: this host.
+        process_count: number of hosts.
+
+    Returns:
+        The splits, with `holdout` None if nothing is held out.
+
+    Raises:
+        FileNotFoundError: the folder does not exist, or the tfds data is not prepared; the
+            message tells the layout or the command that would provide it.
+        ValueError: a setting, name, split, class or image is not usable; the message names
+            it and what is allowed.
+    """
+    if not isinstance(config, DataConfig):
+        config = DataConfig.from_mapping(config)
+    check_seed(seed)
+    if not 0 <= process_index < process_count:
+        raise ValueError(
+            f"process_index must be in [0, process_count={process_count}), got {process_index}"
+        )
+    if batch_size is not None:
+        per_host_batch(batch_size, process_count)
+    place = {"seed": seed, "process_index": process_index, "process_count": process_count}
+    if config.name == "digits":
+        return _load_digits(config, place)
+    path = os.path.expanduser(config.name)
+    if os.path.isdir(path) or _looks_like_path(config.name):
+        return _load_folder(config, path, place)
+    from augmax_jax.data import records
+
+    return records.load(config, **place)
+
+
+def _looks_like_path(name: str) -> bool:
+    return name.startswith((".", "~", os.sep)) or name.endswith(os.sep)
+
+
+def _load_digits(config: DataConfig, place: dict[str, int]) -> Data:
+    check_name("split of digits", config.train_split, ("train", "test"))
+    check_name("split of digits", config.test_split, ("train", "test"))
+    parts = dict(zip(("train", "test"), load_digits(config.image_size), strict=True))
+    train, holdout = hold_out(*parts[config.train_split], config.holdout, place)
+    test = ArraySplit(*parts[config.test_split], **place)
+    return make_data(config, tuple("0123456789"), train, holdout, test)
+
+
+def hold_out(
+    images: np.ndarray, labels: np.ndarray, share: float, place: dict[str, int]
+) -> tuple[ArraySplit, ArraySplit | None]:
+    """Divides arrays into a training split and a stratified one held out from it."""
+    if not share:
+        return ArraySplit(images, labels, **place), None
+    rows, held = stratified_split(labels, share, place["seed"])
+    return (
+        ArraySplit(images[rows], labels[rows], **place),
+        ArraySplit(images[held], labels[held], **place) if len(held) else None,
+    )
+
+
+def make_data(
+    config: DataConfig,
+    class_names: tuple[str, ...],
+    train: Split,
+    holdout: Split | None,
+    test: Split,
+) -> Data:
+    """Puts the parts together and says in the log what was found."""
+    classes = len(class_names)
+    line = describe(config.name, classes, config.image_size, train, holdout, test)
+    log.info(line)
+    return Data(config.name, classes, class_names, train, holdout, test, line)
+
+
+def _load_folder(config: DataConfig, path: str, place: dict[str, int]) -> Data:
+    train = list_split(path, config.train_split)
+    test_split, test = _list_test(config, path)
+    check_same_classes(train, test, path, test_split)
+    holdout: Listing | None = None
+    if config.holdout:
+        rows, held = stratified_split(train.labels, config.holdout, place["seed"])
+        holdout = train.take(held) if len(held) else None
+        train = train.take(rows)
+    resident = config.keeps(len(train) + len(test) + (len(holdout) if holdout else 0))
+
+    def make(listing: Listing, augments: bool) -> Split:
+        if resident:
+            return read_split(listing, config, **place)
+        return FolderSplit(listing, config, train=augments, **place)
+
+    return make_data(
+        config,
+        train.class_names,
+        make(train, True),
+        make(holdout, False) if holdout else None,
+        make(test, False),
+    )
+
+
+def _list_test(config: DataConfig, path: str) -> tuple[str, Listing]:
+    """The test split, or the validation split where "test" is absent or has no labels."""
+    split = config.test_split
+    fallback = next((s for s in ("val", "validation") if os.path.isdir(f"{path}/{s}")), None)
+    if split == "test" and fallback and not is_labelled(path, split):
+        log.warning("%s has no labelled split 'test'; evaluating on %r", path, fallback)
+        split = fallback
+    return split, list_split(path, split)

@@ -1,0 +1,69 @@
+"""Which example comes when: epoch permutations and stratified splits, from seeds alone."""
+
+import functools
+
+import numpy as np
+
+# What a random stream is for. Distinct purposes never share numbers.
+EPOCH, HOLDOUT, CROP = range(3)
+
+
+def generator(seed: int, purpose: int, *index: int) -> np.random.Generator:
+    """A NumPy generator that depends on its arguments only."""
+    return np.random.default_rng(np.random.SeedSequence((seed, purpose, *index)))
+
+
+def check_seed(seed: int) -> None:
+    """Raises ValueError unless `seed` is a non-negative integer."""
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"seed must be a non-negative integer, got {seed!r}")
+
+
+class EpochOrder:
+    """An endless stream of examples: one permutation after the other.
+
+    Epoch `e` covers the stream positions `[e * size, (e + 1) * size)` in an order that is a
+    function of `(seed, e)`, so every example comes exactly once per epoch, batches may
+    straddle epochs, and any position can be looked up directly.
+    """
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size = size
+        self.seed = seed
+        # A batch touches one or two epochs at a time.
+        self.permutation = functools.lru_cache(maxsize=4)(self._permutation)
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        """The order of one epoch, int32 `[size]`."""
+        return generator(self.seed, EPOCH, epoch).permutation(self.size).astype(np.int32)
+
+    def indices(self, positions: np.ndarray) -> np.ndarray:
+        """The examples at stream positions, int32, same shape as `positions`."""
+        epochs, offsets = np.divmod(positions, self.size)
+        out = np.empty(positions.shape, np.int32)
+        for epoch in np.unique(epochs):
+            here = epochs == epoch
+            out[here] = self.permutation(int(epoch))[offsets[here]]
+        return out
+
+
+def stratified_split(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Splits examples so that both parts have the classes in the same proportions.
+
+    Args:
+        labels: integer class of each example, `[N]`.
+        share: share of every class that goes to the second part, in [0, 1); at least one
+            example of each class does if `share` is positive and the class has two.
+        seed: decides which examples.
+
+    Returns:
+        Indices of the first and of the second part, int64, each ascending.
+    """
+    rng = generator(seed, HOLDOUT)
+    second = np.zeros(len(labels), bool)
+    if share > 0:
+        for label in np.unique(labels):
+            members = np.flatnonzero(labels == label)
+            count = min(max(round(share * len(members)), 1), len(members) - 1)
+            second[rng.permutation(members)[:count]] = True
+    return np.flatnonzero(~second), np.flatnonzero(second)

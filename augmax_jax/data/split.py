@@ -1,0 +1,138 @@
+"""What every split offers, wherever its images come from."""
+
+import abc
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+
+from augmax_jax.data.order import EpochOrder
+
+Batch = dict[str, np.ndarray]
+
+
+class Split(abc.ABC):
+    """A labelled set of images, seen from one host.
+
+    Images are uint8 `[b, H, W, 3]`, labels int32 `[b]`, where `b` is the host's share
+    `batch_size // process_count` of the global batch.
+
+    Attributes:
+        resident: whether `arrays()` and `indices()` are to be had.
+    """
+
+    resident = False
+
+    def __init__(self, *, seed: int, process_index: int = 0, process_count: int = 1) -> None:
+        self.seed = seed
+        self.process_index = process_index
+        self.process_count = process_count
+
+    @abc.abstractmethod
+    def __len__(self) -> int:
+        """Number of examples over all hosts."""
+
+    @abc.abstractmethod
+    def train_batches(self, batch_size: int, start_step: int = 0) -> Iterator[Batch]:
+        """Endless training batches `{"image", "label"}`, from the given step on.
+
+        Batch `k` holds the stream positions `[k * batch_size, (k + 1) * batch_size)`, of which
+        each host yields its contiguous share. The stream is one permutation of the split
+        after the other: every example comes once per epoch and no tail is dropped.
+
+        Raises:
+            ValueError: `batch_size` is not a positive multiple of the number of hosts.
+        """
+
+    @abc.abstractmethod
+    def eval_batches(self, batch_size: int) -> Iterator[Batch]:
+        """Batches `{"image", "label", "mask"}` with every example exactly once, in fixed order.
+
+        All batches have full size; padding is black, has label 0 and `mask` (bool `[b]`)
+        False. Every host yields the same number of batches.
+
+        Raises:
+            ValueError: `batch_size` is not a positive multiple of the number of hosts.
+        """
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """All images, uint8 `[N, H, W, 3]`, and labels, int32 `[N]`, of a resident split."""
+        raise ValueError("this split is streamed, not resident in memory; see data.resident")
+
+    def indices(self, step: int, batch_size: int) -> np.ndarray:
+        """Rows of `arrays()` that make up the global training batch of a step, int32 `[B]`."""
+        raise ValueError("this split is streamed, not resident in memory; see data.resident")
+
+    def per_host(self, batch_size: int) -> int:
+        """The host's share of a global batch."""
+        return per_host_batch(batch_size, self.process_count)
+
+
+def per_host_batch(batch_size: int, process_count: int) -> int:
+    """The share of one host; ValueError unless the hosts divide the batch."""
+    if batch_size < 1 or batch_size % process_count:
+        raise ValueError(
+            f"batch_size must be a positive multiple of the {process_count} host process(es), "
+            f"got {batch_size}"
+        )
+    return batch_size // process_count
+
+
+class IndexedSplit(Split):
+    """A split whose examples can be fetched by index: exact order, any host count."""
+
+    def __init__(
+        self, labels: np.ndarray, *, seed: int, process_index: int = 0, process_count: int = 1
+    ) -> None:
+        super().__init__(seed=seed, process_index=process_index, process_count=process_count)
+        self.labels = labels.astype(np.int32)
+        self.order = EpochOrder(len(labels), seed)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def host_positions(self, step: int, batch_size: int) -> np.ndarray:
+        """Stream positions of this host's share of a batch, int64 `[b]`."""
+        share = self.per_host(batch_size)
+        first = step * batch_size + self.process_index * share
+        return np.arange(first, first + share, dtype=np.int64)
+
+    def eval_steps(self, batch_size: int) -> range:
+        """The batches that hold all examples."""
+        self.per_host(batch_size)
+        return range(-(-len(self) // batch_size))
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """A dataset ready to train on.
+
+    Attributes:
+        name: as it was asked for.
+        num_classes: number of classes.
+        class_names: one name per label, in label order.
+        train: the training split.
+        holdout: examples kept out of training, or None.
+        test: the evaluation split.
+        description: one line for people.
+    """
+
+    name: str
+    num_classes: int
+    class_names: tuple[str, ...]
+    train: Split
+    holdout: Split | None
+    test: Split
+    description: str
+
+
+def describe(
+    name: str, classes: int, image_size: int, train: Split, holdout: Split | None, test: Split
+) -> str:
+    """One line: sizes, classes and where the images live."""
+    held = f", {len(holdout):,} held out" if holdout is not None else ""
+    where = "in memory" if train.resident else "streamed"
+    return (
+        f"{name}: {len(train):,} training images{held}, {len(test):,} test images, "
+        f"{classes} classes, {image_size}x{image_size}, {where}"
+    )
