@@ -1,0 +1,48 @@
+"""What the augmentation functions check and how they read their arguments."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# Coordinates are computed as 16-bit multiples of half a pixel.
+LARGEST_SIDE = 16383
+
+
+def check_image(image: jax.Array) -> jax.Array:
+    """The image as a JAX array; raises ValueError unless it is uint8 `[H, W, 3]`."""
+    return _check("image", image, ("H", "W"))
+
+
+def check_images(images: jax.Array) -> jax.Array:
+    """The batch as a JAX array; raises ValueError unless it is uint8 `[B, H, W, 3]`, B > 0."""
+    return _check("images", images, ("B", "H", "W"))
+
+
+def _check(name: str, array: jax.Array, axes: tuple[str, ...]) -> jax.Array:
+    """The array, if it is uint8 with these axes and three channels, and not empty."""
+    shape = jnp.shape(array)
+    dtype = getattr(array, "dtype", type(array).__name__)
+    expected = f"uint8 [{', '.join(axes)}, 3]"
+    if dtype != jnp.uint8 or len(shape) != len(axes) + 1 or shape[-1] != 3:
+        raise ValueError(f"{name} must be {expected}, got {dtype} {list(shape)}")
+    if 0 in shape:
+        raise ValueError(f"{name} must be {expected} and not empty, got shape {list(shape)}")
+    if max(shape[-3:-1]) > LARGEST_SIDE:
+        raise ValueError(
+            f"{name} must be at most {LARGEST_SIDE} pixels wide and high, got shape {list(shape)}"
+        )
+    return jnp.asarray(array)
+
+
+def split_argument(value: jax.typing.ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """An operator's argument as two float32 that add up to it.
+
+    Numbers known at trace time keep the 53 bits that Pillow would see; the second part
+    of a JAX array is zero.
+    """
+    if isinstance(value, jax.Array):
+        high = value.astype(jnp.float32)
+        return high, jnp.zeros_like(high)
+    number = np.asarray(value, np.float64)
+    high = number.astype(np.float32)
+    return jnp.asarray(high), jnp.asarray((number - high).astype(np.float32))

@@ -1,0 +1,157 @@
+"""Random chains of operators, the raw material of AugMix and AugMax (spec §1.1, §2.1)."""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from augmax_jax.augment.arguments import check_images
+from augmax_jax.augment.mixing import mix, sample_mixing_weights
+from augmax_jax.augment.operators import AUGMIX, Operator, resolve
+from augmax_jax.keys import example_keys
+
+MAX_DEPTH = 3  # the longest chain when depths are drawn
+LOWEST_LEVEL = 0.1
+
+
+def sample_chains(
+    key: jax.Array,
+    images: jax.Array,
+    *,
+    width: int = 3,
+    depth: int | None = None,
+    severity: float = 3,
+    operators: Sequence[str | Operator] = AUGMIX,
+) -> jax.Array:
+    """Sends every image through `width` independent random chains of operators.
+
+    Each chain starts from the image; each of its operators is drawn uniformly with
+    replacement, with a level drawn uniformly from [0.1, severity).
+
+    Args:
+        key: one key, folded with the examples' indices, or one per example `[B]`. What an
+            example goes through depends on its own key only.
+        images: uint8 `[B, H, W, 3]`.
+        width: number of chains K per image.
+        depth: operators per chain; None draws 1, 2 or 3 for each chain.
+        severity: upper end of the levels, in [0.1, 10].
+        operators: names from `operators.ALL`, or `Operator` records of your own.
+
+    Returns:
+        uint8 `[B, K, H, W, 3]`.
+
+    Raises:
+        ValueError: an argument is not as described.
+    """
+    images = check_images(images)
+    records = resolve(operators)
+    _check(width, depth, severity)
+    batch, height, image_width, _ = images.shape
+    longest = MAX_DEPTH if depth is None else depth
+
+    keys = example_keys(key, batch)
+    depths, choices, arguments = jax.vmap(
+        lambda k: _draw(k, width, depth, severity, records, height, image_width)
+    )(keys)
+    branches = [record.apply for record in records]
+
+    def chain(task):
+        image, length, choice, argument = task
+        return jax.lax.fori_loop(
+            0,
+            jnp.minimum(length, longest),
+            lambda t, x: jax.lax.switch(choice[t], branches, x, argument[t]),
+            image,
+        )
+
+    def example(task):
+        image, *rest = task
+        return jax.lax.map(lambda draws: chain((image, *draws)), tuple(rest))
+
+    return jax.lax.map(example, (images, depths, choices, arguments))
+
+
+def augmix(
+    key: jax.Array,
+    images: jax.Array,
+    *,
+    width: int = 3,
+    depth: int | None = None,
+    severity: float = 3,
+    operators: Sequence[str | Operator] = AUGMIX,
+    alpha: float = 1.0,
+) -> jax.Array:
+    """AugMix: random chains, randomly mixed with the image.
+
+    Args:
+        key: one key, folded with the examples' indices, or one per example `[B]`.
+        images: uint8 `[B, H, W, 3]`.
+        width: number of chains per image.
+        depth: operators per chain; None draws 1, 2 or 3 for each chain.
+        severity: upper end of the levels, in [0.1, 10].
+        operators: names from `operators.ALL`, or `Operator` records of your own.
+        alpha: chain weights are Dirichlet(alpha), the skip weight Beta(alpha, alpha).
+
+    Returns:
+        float32 `[B, H, W, 3]` in [0, 1].
+
+    Raises:
+        ValueError: an argument is not as described.
+    """
+    images = check_images(images)
+    keys = jax.vmap(jax.random.split)(example_keys(key, images.shape[0]))
+    chains = sample_chains(
+        keys[:, 0], images, width=width, depth=depth, severity=severity, operators=operators
+    )
+    m, w = sample_mixing_weights(keys[:, 1], images.shape[0], width, alpha=alpha)
+    return mix(images, chains, m, w)
+
+
+def _draw(
+    key: jax.Array,
+    width: int,
+    depth: int | None,
+    severity: float,
+    records: tuple[Operator, ...],
+    height: int,
+    image_width: int,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Draws the chains of one example.
+
+    Returns:
+        Lengths, int32 `[K]`; operators as indices into `records`, int32 `[K, D]`; their
+        arguments, float32 `[K, D]`.
+    """
+    longest = MAX_DEPTH if depth is None else depth
+    depth_key, choice_key, level_key, sign_key = jax.random.split(key, 4)
+    shape = (width, longest)
+    if depth is None:
+        lengths = jax.random.randint(depth_key, (width,), 1, longest + 1)
+    else:
+        lengths = jnp.full(width, depth, jnp.int32)
+    choices = jax.random.randint(choice_key, shape, 0, len(records))
+    # A draw may round up to the open end of the interval.
+    top = np.nextafter(np.float32(severity), np.float32(0))
+    levels = jax.random.uniform(level_key, shape, jnp.float32, LOWEST_LEVEL, severity)
+    levels = jnp.minimum(levels, max(top, np.float32(LOWEST_LEVEL)))
+    signs = jnp.where(jax.random.bernoulli(sign_key, 0.5, shape), -1.0, 1.0)
+
+    arguments = jnp.zeros(shape, jnp.float32)
+    for index, record in enumerate(records):
+        if record.argument is not None:
+            argument = record.argument(levels, height, image_width)
+            argument = argument * signs if record.signed else argument
+            arguments = jnp.where(choices == index, argument, arguments)
+    return lengths, choices, arguments
+
+
+def _check(width: int, depth: int | None, severity: float) -> None:
+    """Raises ValueError for settings outside their range."""
+    if width < 1:
+        raise ValueError(f"width must be at least 1, got {width}")
+    if depth is not None and depth < 1:
+        raise ValueError(f"depth must be at least 1, or None to draw it, got {depth}")
+    if not (math.isfinite(severity) and LOWEST_LEVEL <= severity <= 10):
+        raise ValueError(f"severity must be in [{LOWEST_LEVEL}, 10], got {severity}")

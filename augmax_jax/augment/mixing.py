@@ -1,0 +1,103 @@
+"""Mixing an image with its augmentation chains (AugMix; AugMax paper, Sec. 3)."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from augmax_jax.keys import example_keys
+
+
+def mix(images: jax.Array, chains: jax.Array, m: jax.Array, w: jax.Array) -> jax.Array:
+    """Blends: (1 - m) x + m * sum_i w_i chain_i.
+
+    Differentiable in `m` and `w`, and in images or chains that are float. If the weights
+    sum to one it commutes with per-channel normalisation.
+
+    Args:
+        images: `[B, H, W, 3]`, uint8, or float in [0, 1].
+        chains: `[B, K, H, W, 3]`, uint8, or float in [0, 1].
+        m: skip weights, float `[B]` in [0, 1].
+        w: chain weights, float `[B, K]`, non-negative, each row summing to one.
+
+    Returns:
+        float32 `[B, H, W, 3]` in [0, 1].
+
+    Raises:
+        ValueError: the shapes do not fit together, or there is no chain.
+    """
+    _check(images, chains, m, w)
+    m = jnp.asarray(m, jnp.float32)
+    w = jnp.asarray(w, jnp.float32)
+    blend = _weigh(images, 1 - m)
+    for i in range(chains.shape[1]):
+        blend += _weigh(chains[:, i], m * w[:, i])
+    # Weights that sum to 1 + 1e-7 must not make a white pixel whiter than white; the
+    # gradient is that of the sum.
+    return blend + jax.lax.stop_gradient(jnp.clip(blend, 0.0, 1.0) - blend)
+
+
+def sample_mixing_weights(
+    key: jax.Array, batch: int, width: int, *, alpha: float = 1.0
+) -> tuple[jax.Array, jax.Array]:
+    """Draws AugMix's random mixing weights.
+
+    Args:
+        key: one key, or one per example `[batch]`.
+        batch: number of examples B.
+        width: number of chains K.
+        alpha: parameter of both distributions, positive; 1 is uniform.
+
+    Returns:
+        m ~ Beta(alpha, alpha), float32 `[B]`, and w ~ Dirichlet(alpha), float32 `[B, K]`.
+
+    Raises:
+        ValueError: `batch` or `width` below 1, `alpha` not positive, or a bad key.
+    """
+    if batch < 1:
+        raise ValueError(f"batch must be at least 1, got {batch}")
+    if width < 1:
+        raise ValueError(f"width must be at least 1, got {width}")
+    if not (alpha > 0 and math.isfinite(alpha)):
+        raise ValueError(f"alpha must be positive, got {alpha}")
+
+    def draw(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        m_key, w_key = jax.random.split(key)
+        if alpha == 1.0:  # the usual case, without the rejection loops of gamma draws
+            weights = jax.random.exponential(w_key, (width,))
+            return jax.random.uniform(m_key), weights / weights.sum()
+        m = jax.random.beta(m_key, alpha, alpha)
+        return m, jax.random.dirichlet(w_key, jnp.full(width, alpha))
+
+    return jax.vmap(draw)(example_keys(key, batch))
+
+
+def _weigh(images: jax.Array, weights: jax.Array) -> jax.Array:
+    """Images in [0, 1] times one weight each."""
+    if images.dtype == jnp.uint8:
+        weights = weights / 255
+    return images.astype(jnp.float32) * weights[:, None, None, None]
+
+
+def _check(images: jax.Array, chains: jax.Array, m: jax.Array, w: jax.Array) -> None:
+    """Raises ValueError unless the arguments of `mix` fit together."""
+    for name, array, rank, layout in (
+        ("images", images, 4, "[B, H, W, 3]"),
+        ("chains", chains, 5, "[B, K, H, W, 3]"),
+    ):
+        if array.dtype != jnp.uint8 and not jnp.issubdtype(array.dtype, jnp.floating):
+            raise ValueError(f"{name} must be uint8, or float in [0, 1], got {array.dtype}")
+        if array.ndim != rank or array.shape[-1] != 3 or 0 in array.shape:
+            raise ValueError(
+                f"{name} must be {layout} and not empty, got shape {list(array.shape)}"
+            )
+    batch, width = chains.shape[:2]
+    if (batch, *chains.shape[2:]) != images.shape:
+        raise ValueError(
+            f"chains must be versions of the images {list(images.shape)}, "
+            f"got shape {list(chains.shape)}"
+        )
+    if jnp.shape(m) != (batch,):
+        raise ValueError(f"m must have shape {[batch]}, got {list(jnp.shape(m))}")
+    if jnp.shape(w) != (batch, width):
+        raise ValueError(f"w must have shape {[batch, width]}, got {list(jnp.shape(w))}")

@@ -1,0 +1,132 @@
+"""The augmentation operators of AugMix: uint8 images in and out, Pillow's pixels.
+
+Every operator takes one image and, most of them, one number, which may be traced:
+`rotate(image, degrees)`. They are usable under `jit`, `vmap`, `pmap` and in loops. The
+`Operator` records say how a chain turns a random level into that number (spec §1.1).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from augmax_jax.augment.enhance import brightness, color, contrast, sharpness
+from augmax_jax.augment.geometry import rotate, shear_x, shear_y, translate_x, translate_y
+from augmax_jax.augment.tables import autocontrast, equalize, posterize, solarize
+from augmax_jax.errors import check_name
+
+__all__ = [
+    "ALL",
+    "AUGMIX",
+    "Operator",
+    "autocontrast",
+    "brightness",
+    "color",
+    "contrast",
+    "equalize",
+    "posterize",
+    "resolve",
+    "rotate",
+    "sharpness",
+    "shear_x",
+    "shear_y",
+    "solarize",
+    "translate_x",
+    "translate_y",
+]
+
+
+class Operator(NamedTuple):
+    """An operator as a chain uses it.
+
+    Attributes:
+        name: what it is called in lists and error messages.
+        apply: `apply(image, argument)`, uint8 `[H, W, 3]` to uint8 `[H, W, 3]`; traceable,
+            and a function of its two arguments only.
+        argument: `argument(level, height, width)`: the number that `apply` gets, from
+            a level in [0.1, severity), where 10 is full strength; a float32 scalar in and
+            out. None if `apply` ignores its argument.
+        signed: whether a fair coin turns the argument's sign.
+    """
+
+    name: str
+    apply: Callable[[jax.Array, jax.Array], jax.Array]
+    argument: Callable[[jax.Array, int, int], jax.Array] | None = None
+    signed: bool = False
+
+
+def _whole(scale: float) -> Callable[[jax.Array, int, int], jax.Array]:
+    """Argument int(level * scale / 10)."""
+    return lambda level, height, width: jnp.floor(level * (scale / 10))
+
+
+def _enhance(level: jax.Array, height: int, width: int) -> jax.Array:
+    """Argument 0.1 + 0.18 level, the same for the four enhancements."""
+    return level * 0.18 + 0.1
+
+
+REGISTRY = {
+    operator.name: operator
+    for operator in (
+        Operator("autocontrast", lambda image, _: autocontrast(image)),
+        Operator("equalize", lambda image, _: equalize(image)),
+        Operator("posterize", posterize, lambda level, h, w: 4 - jnp.floor(level * 0.4)),
+        Operator("rotate", rotate, _whole(30), signed=True),
+        Operator("solarize", solarize, lambda level, h, w: 256 - jnp.floor(level * 25.6)),
+        Operator("shear_x", shear_x, lambda level, h, w: level * 0.03, signed=True),
+        Operator("shear_y", shear_y, lambda level, h, w: level * 0.03, signed=True),
+        # A third of the side at full strength.
+        Operator(
+            "translate_x",
+            translate_x,
+            lambda level, h, w: jnp.floor(level * (w / 30)),
+            signed=True,
+        ),
+        Operator(
+            "translate_y",
+            translate_y,
+            lambda level, h, w: jnp.floor(level * (h / 30)),
+            signed=True,
+        ),
+        Operator("color", color, _enhance),
+        Operator("contrast", contrast, _enhance),
+        Operator("brightness", brightness, _enhance),
+        Operator("sharpness", sharpness, _enhance),
+    )
+}
+
+ALL: tuple[str, ...] = tuple(REGISTRY)
+"""The 13 operators."""
+
+AUGMIX: tuple[str, ...] = ALL[:9]
+"""The 9 operators of AugMix that do not overlap with the corruptions of ImageNet-C."""
+
+
+def resolve(operators: Sequence[str | Operator]) -> tuple[Operator, ...]:
+    """Records of operators given by name or as records.
+
+    Args:
+        operators: names of `ALL`, your own `Operator` records, or both. One given twice
+            is drawn twice as often.
+
+    Returns:
+        The records, in the order given.
+
+    Raises:
+        ValueError: none given, an unknown name, or neither a name nor a record.
+    """
+    if isinstance(operators, str | Operator):
+        raise ValueError(f"operators must be a sequence of names or records, got {operators!r}")
+    if not operators:
+        raise ValueError(f"operators must hold at least one of {', '.join(ALL)}, got none")
+    records = []
+    for operator in operators:
+        if isinstance(operator, Operator):
+            records.append(operator)
+        elif isinstance(operator, str):
+            check_name("operator", operator, ALL)
+            records.append(REGISTRY[operator])
+        else:
+            raise ValueError(f"operators must be names or Operator records, got {operator!r}")
+    return tuple(records)

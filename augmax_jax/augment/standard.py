@@ -1,0 +1,42 @@
+"""The standard augmentation of small images: flip, pad, crop (spec §2.3)."""
+
+import jax
+import jax.numpy as jnp
+
+from augmax_jax.augment.arguments import check_images
+from augmax_jax.keys import example_keys
+
+
+def flip_and_crop(
+    key: jax.Array, images: jax.Array, *, padding: int = 4, flip: bool = True
+) -> jax.Array:
+    """Flips left to right with probability 1/2, pads with black and crops back at random.
+
+    Args:
+        key: one key, or one per example `[B]`.
+        images: uint8 `[B, H, W, 3]`.
+        padding: pixels added on every side before the crop; 0 does not crop.
+        flip: whether to flip.
+
+    Returns:
+        uint8 `[B, H, W, 3]`.
+
+    Raises:
+        ValueError: `images` is not uint8 `[B, H, W, 3]`, `padding` is negative, or a bad key.
+    """
+    images = check_images(images)
+    if padding < 0:
+        raise ValueError(f"padding must be 0 or more, got {padding}")
+    batch, height, width, _ = images.shape
+
+    def augment(key: jax.Array, image: jax.Array) -> jax.Array:
+        flip_key, crop_key = jax.random.split(key)
+        if flip:
+            image = jnp.where(jax.random.bernoulli(flip_key), image[:, ::-1], image)
+        if padding:
+            y, x = jax.random.randint(crop_key, (2,), 0, 2 * padding + 1)
+            padded = jnp.pad(image, ((padding, padding), (padding, padding), (0, 0)))
+            image = jax.lax.dynamic_slice(padded, (y, x, 0), (height, width, 3))
+        return image
+
+    return jax.vmap(augment)(example_keys(key, batch), images)
