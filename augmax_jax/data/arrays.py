@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from augmax_jax.data.order import stratified_split
-from augmax_jax.data.split import Batch, IndexedSplit
+from augmax_jax.data.split import Batch, IndexedSplit, Place
 
 
 class ArraySplit(IndexedSplit):
@@ -78,6 +78,19 @@ class ArraySplit(IndexedSplit):
         images[mask] = self.images[rows[mask]]
         labels[mask] = self.labels[rows[mask]]
         return {"image": images, "label": labels, "mask": mask}
+
+
+def hold_out(
+    images: np.ndarray, labels: np.ndarray, share: float, place: Place
+) -> tuple[ArraySplit, ArraySplit | None]:
+    """Divides arrays into a training split and a stratified one held out from it."""
+    if not share:
+        return ArraySplit(images, labels, **place), None
+    rows, held = stratified_split(labels, share, place["seed"])
+    return (
+        ArraySplit(images[rows], labels[rows], **place),
+        ArraySplit(images[held], labels[held], **place) if len(held) else None,
+    )
 
 
 def load_digits(image_size: int) -> tuple[tuple[np.ndarray, np.ndarray], ...]:

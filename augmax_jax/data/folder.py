@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from augmax_jax.data.arrays import ArraySplit
 from augmax_jax.data.config import DataConfig
 from augmax_jax.data.images import EXTENSIONS, BadImageError, fit, random_resized_crop, read
 from augmax_jax.data.order import CROP, generator
-from augmax_jax.data.split import Batch, IndexedSplit
+from augmax_jax.data.split import Batch, IndexedSplit, Place
 from augmax_jax.errors import nearest
 
 _LAYOUT = "an image folder has the layout <dir>/<split>/<class>/<image>, e.g. {0}/train/cat/1.jpg"
@@ -173,7 +173,9 @@ def check_same_classes(train: Listing, test: Listing, root: str, test_split: str
         )
 
 
-def read_images(paths: Sequence[str], size: int, *, resize: int | None = None) -> "Decoded":
+def read_images(
+    paths: Sequence[str] | np.ndarray, size: int, *, resize: int | None = None
+) -> "Decoded":
     """Decodes files in a thread pool into one array; unreadable files are left out.
 
     Args:
@@ -209,9 +211,7 @@ class Decoded:
     errors: tuple[str, ...]
 
 
-def read_split(
-    listing: Listing, config: DataConfig, *, seed: int, process_index: int, process_count: int
-) -> ArraySplit:
+def read_split(listing: Listing, config: DataConfig, place: Place) -> ArraySplit:
     """Reads a whole listing into memory.
 
     Raises:
@@ -225,13 +225,7 @@ def read_split(
     if len(gone):
         names = [listing.class_names[i] for i in gone]
         raise ValueError(f"no readable image is left of {_shorten(names)}")
-    return ArraySplit(
-        decoded.images,
-        labels,
-        seed=seed,
-        process_index=process_index,
-        process_count=process_count,
-    )
+    return ArraySplit(decoded.images, labels, **place)
 
 
 def report_bad(errors: Sequence[str], total: int, config: DataConfig) -> None:
@@ -354,7 +348,9 @@ def _parts(count: int) -> list[slice]:
     return [slice(start, start + size) for start in range(0, count, size)]
 
 
-def _ahead(submit) -> Iterator[Batch]:
+def _ahead(
+    submit: Callable[[ThreadPoolExecutor], Iterator[list[Future[Batch]]]],
+) -> Iterator[Batch]:
     """Yields batches in order while the pool works on the next ones."""
     pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="decode")
     try:

@@ -69,9 +69,8 @@ def fit(image: Image.Image, size: int, *, resize: int | None = None) -> np.ndarr
     short = size if resize is None else resize
     width, height = image.size
     if min(width, height) != short:
-        scale = short / min(width, height)
         # The longer side is rounded down, as torchvision does.
-        width, height = (max(short, int(side * scale)) for side in (width, height))
+        width, height = (side * short // min(image.size) for side in image.size)
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     left, top = round((width - size) / 2), round((height - size) / 2)
     if (left, top, width, height) != (0, 0, size, size):

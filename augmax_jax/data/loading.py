@@ -5,9 +5,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from augmax_jax.data.arrays import ArraySplit, load_digits
+from augmax_jax.data.arrays import ArraySplit, hold_out, load_digits
 from augmax_jax.data.config import DataConfig
 from augmax_jax.data.folder import (
     FolderSplit,
@@ -18,7 +16,7 @@ from augmax_jax.data.folder import (
     read_split,
 )
 from augmax_jax.data.order import check_seed, stratified_split
-from augmax_jax.data.split import Data, Split, describe, per_host_batch
+from augmax_jax.data.split import Data, Place, Split, make_data, per_host_batch
 from augmax_jax.errors import check_name
 
 log = logging.getLogger(__name__)
@@ -33,6 +31,8 @@ def load(
     process_count: int = 1,
 ) -> Data:
     """Opens a dataset by name or path.
+
+    A name that is a folder here is read as one, before tfds is asked.
 
     Args:
         config: the settings, as `DataConfig` or a mapping with its fields.
@@ -59,22 +59,26 @@ def load(
         )
     if batch_size is not None:
         per_host_batch(batch_size, process_count)
-    place = {"seed": seed, "process_index": process_index, "process_count": process_count}
+    place: Place = {
+        "seed": seed,
+        "process_index": process_index,
+        "process_count": process_count,
+    }
     if config.name == "digits":
         return _load_digits(config, place)
     path = os.path.expanduser(config.name)
     if os.path.isdir(path) or _looks_like_path(config.name):
         return _load_folder(config, path, place)
-    from augmax_jax.data import records
+    from augmax_jax.data import tfds_source
 
-    return records.load(config, **place)
+    return tfds_source.load(config, place)
 
 
 def _looks_like_path(name: str) -> bool:
     return name.startswith((".", "~", os.sep)) or name.endswith(os.sep)
 
 
-def _load_digits(config: DataConfig, place: dict[str, int]) -> Data:
+def _load_digits(config: DataConfig, place: Place) -> Data:
     check_name("split of digits", config.train_split, ("train", "test"))
     check_name("split of digits", config.test_split, ("train", "test"))
     parts = dict(zip(("train", "test"), load_digits(config.image_size), strict=True))
@@ -83,34 +87,7 @@ def _load_digits(config: DataConfig, place: dict[str, int]) -> Data:
     return make_data(config, tuple("0123456789"), train, holdout, test)
 
 
-def hold_out(
-    images: np.ndarray, labels: np.ndarray, share: float, place: dict[str, int]
-) -> tuple[ArraySplit, ArraySplit | None]:
-    """Divides arrays into a training split and a stratified one held out from it."""
-    if not share:
-        return ArraySplit(images, labels, **place), None
-    rows, held = stratified_split(labels, share, place["seed"])
-    return (
-        ArraySplit(images[rows], labels[rows], **place),
-        ArraySplit(images[held], labels[held], **place) if len(held) else None,
-    )
-
-
-def make_data(
-    config: DataConfig,
-    class_names: tuple[str, ...],
-    train: Split,
-    holdout: Split | None,
-    test: Split,
-) -> Data:
-    """Puts the parts together and says in the log what was found."""
-    classes = len(class_names)
-    line = describe(config.name, classes, config.image_size, train, holdout, test)
-    log.info(line)
-    return Data(config.name, classes, class_names, train, holdout, test, line)
-
-
-def _load_folder(config: DataConfig, path: str, place: dict[str, int]) -> Data:
+def _load_folder(config: DataConfig, path: str, place: Place) -> Data:
     train = list_split(path, config.train_split)
     test_split, test = _list_test(config, path)
     check_same_classes(train, test, path, test_split)
@@ -123,7 +100,7 @@ def _load_folder(config: DataConfig, path: str, place: dict[str, int]) -> Data:
 
     def make(listing: Listing, augments: bool) -> Split:
         if resident:
-            return read_split(listing, config, **place)
+            return read_split(listing, config, place)
         return FolderSplit(listing, config, train=augments, **place)
 
     return make_data(

@@ -2,13 +2,26 @@
 
 import abc
 import dataclasses
+import logging
 from collections.abc import Iterator
+from typing import TypedDict
 
 import numpy as np
 
+from augmax_jax.data.config import DataConfig
 from augmax_jax.data.order import EpochOrder
 
 Batch = dict[str, np.ndarray]
+
+log = logging.getLogger(__name__)
+
+
+class Place(TypedDict):
+    """What every split is told about the run: its seed and which host this is."""
+
+    seed: int
+    process_index: int
+    process_count: int
 
 
 class Split(abc.ABC):
@@ -126,13 +139,19 @@ class Data:
     description: str
 
 
-def describe(
-    name: str, classes: int, image_size: int, train: Split, holdout: Split | None, test: Split
-) -> str:
-    """One line: sizes, classes and where the images live."""
+def make_data(
+    config: DataConfig,
+    class_names: tuple[str, ...],
+    train: Split,
+    holdout: Split | None,
+    test: Split,
+) -> Data:
+    """Puts the parts together and says in the log what was found."""
     held = f", {len(holdout):,} held out" if holdout is not None else ""
     where = "in memory" if train.resident else "streamed"
-    return (
-        f"{name}: {len(train):,} training images{held}, {len(test):,} test images, "
-        f"{classes} classes, {image_size}x{image_size}, {where}"
+    line = (
+        f"{config.name}: {len(train):,} training images{held}, {len(test):,} test images, "
+        f"{len(class_names)} classes, {config.image_size}x{config.image_size}, {where}"
     )
+    log.info(line)
+    return Data(config.name, len(class_names), class_names, train, holdout, test, line)
