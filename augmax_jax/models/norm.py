@@ -100,6 +100,10 @@ def normalise(
     return (jax.nn.relu(y) if relu else y).astype(x.dtype)
 
 
+def _running(old: jax.Array, new: jax.Array) -> jax.Array:
+    return (1 - MOMENTUM) * old + MOMENTUM * jax.lax.stop_gradient(new)
+
+
 class BatchNorm(nn.Module):
     """Batch normalisation; the base of the other three, which differ by two class attributes.
 
@@ -154,8 +158,9 @@ class BatchNorm(nn.Module):
                         f"got input of shape {x.shape}"
                     )
                 unbiased = batch_variance.ravel() * (count / (count - 1))
-                mean.value += MOMENTUM * (jax.lax.stop_gradient(batch_mean.ravel()) - mean.value)
-                variance.value += MOMENTUM * (jax.lax.stop_gradient(unbiased) - variance.value)
+                # Not `+=`: on NumPy variables that would write into the caller's arrays.
+                mean.value = _running(mean.value, batch_mean.ravel())
+                variance.value = _running(variance.value, unbiased)
         else:
             if half:
                 image_mean, image_variance = instance_moments(x[..., :half])
