@@ -21,6 +21,7 @@ FREE = (
     "compilation_cache",
     "evaluate",
     "log_every",
+    "max_steps",
     "pictures_every_epochs",
     "profile",
     "progress",
@@ -59,13 +60,13 @@ def defaults() -> ConfigDict:
     c.data.holdout = 0.01  # share of the training set that chooses the best checkpoint
     c.data.image_size = 32
     c.data.train_transform = "flip_crop"  # flip_crop | crop | none | random_resized_crop
-    c.data.padding = 4  # zeros around the image before the crop
     c.data.resident = "auto"  # True | False | "auto": keep the set on the devices
     c.data.max_resident_bytes = 4 * 2**30
     c.data.bad_images = "refuse"  # or "skip"
     c.data.shuffle_buffer = 10_000
 
     c.augment = ConfigDict()
+    c.augment.padding = 4  # zeros around the image before the random crop
     c.augment.width = 3
     c.augment.depth = placeholder(int)  # None: uniform over 1, 2, 3
     c.augment.severity = 3.0
@@ -194,7 +195,7 @@ def validate(config: ConfigDict) -> None:
         "adversary.patience": 1,
         "objective.consistency_weight": 0,
         "data.image_size": 8,
-        "data.padding": 0,
+        "augment.padding": 0,
         "eval_batch_size": 1,
         "eval_every_epochs": 0,
         "log_every": 1,

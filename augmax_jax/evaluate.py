@@ -29,8 +29,8 @@ def make_predict(
     """A pmapped eval-mode forward over splits, compiled once for all of them.
 
     Splits are read in batches of one size, the last one padded and masked, so no example
-    is dropped or counted twice whatever the sizes. In a run of several processes each
-    evaluates the whole split on its own devices.
+    is dropped or counted twice whatever the sizes. Of several processes each reads its
+    share of the split, and all get the predictions of the whole.
 
     Args:
         model: the network.
@@ -48,13 +48,14 @@ def make_predict(
     batch_size = -(-batch_size // len(devices)) * len(devices)
 
     def predict(variables, split):
-        outputs, labels = [], []
-        for batch in split.eval_batches(batch_size):
-            real = batch["mask"] > 0
+        columns = []
+        for batch in split.eval_batches(batch_size * jax.process_count()):
             scores = parallel.gather(step(variables, parallel.shard(batch["image"], devices)))
-            outputs.append(scores[real])
-            labels.append(batch["label"][real])
-        return np.concatenate(outputs), np.concatenate(labels)
+            columns.append((scores, batch["label"], batch["mask"]))
+        outputs, labels, real = parallel.all_processes(
+            tuple(np.concatenate(column) for column in zip(*columns, strict=True))
+        )
+        return outputs[real], labels[real]
 
     return predict
 

@@ -26,7 +26,8 @@ def main(arguments: list[str]) -> None:
     """Dispatches on --mode."""
     if len(arguments) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(arguments[1:])}")
-    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
+    logging.getLogger("augmax_jax").setLevel(logging.INFO)
     command = train.train_and_evaluate if _MODE.value == "train" else evaluate.evaluate_workdir
     try:
         command(_CONFIG.value, _WORKDIR.value)

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = "devices"
@@ -67,6 +68,13 @@ def gather(x: jax.Array) -> np.ndarray:
     """Reads leaves `[D, B/D, ...]` back as `[B, ...]`."""
     shards = sorted(x.addressable_shards, key=lambda shard: shard.index[0].start or 0)
     return np.concatenate([np.asarray(shard.data)[0] for shard in shards])
+
+
+def all_processes(tree: Any) -> Any:
+    """Concatenates every process's NumPy arrays `[n, ...]`; alone, returns them as they are."""
+    if jax.process_count() == 1:
+        return tree
+    return multihost_utils.process_allgather(tree, tiled=True)
 
 
 def pmap(

@@ -102,7 +102,6 @@ def build(config: ConfigDict) -> Run:
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
-    logger.info("%s", dataset.description)
     if config.batch_size > len(dataset.train):
         raise ValueError(
             f"config.batch_size={config.batch_size} is larger than the training set of "

@@ -70,7 +70,7 @@ def standard_augmentation(keys: jax.Array, images: jax.Array, config: ConfigDict
     if transform in ("none", "random_resized_crop"):  # the latter is done while decoding
         return images
     return standard.flip_and_crop(
-        keys, images, padding=config.data.padding, flip=transform == "flip_crop"
+        keys, images, padding=config.augment.padding, flip=transform == "flip_crop"
     )
 
 

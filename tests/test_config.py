@@ -1,0 +1,85 @@
+"""Checks made before any work, and what makes two configs the same run."""
+
+import pytest
+
+from augmax_jax import config as configs
+
+
+def change(config, name, value):
+    *path, last = name.split(".")
+    for part in path:
+        config = config[part]
+    config[last] = value
+
+
+def test_defaults_are_valid():
+    configs.validate(configs.defaults())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("method", "augmx", "Did you mean 'augm"),
+        ("model.name", "wrn40-2", "Did you mean 'wrn40_2'"),
+        ("model.norm", "dubi", "Did you mean 'dubin'"),
+        ("dtype", "float16", "unknown dtype"),
+        ("adversary.early_stop", "batches", "Did you mean 'batch'"),
+        ("adversary.steps", -1, "config.adversary.steps must be at least 0"),
+        ("adversary.patience", 0, "config.adversary.patience must be at least 1"),
+        ("objective.variant", "release", "Did you mean 'released'"),
+        ("objective.routes.augmix", "aux", "unknown route of the augmix view"),
+        ("augment.operators", "rotate,sheer_x", "Did you mean 'shear_x'"),
+        ("augment.severity", 11.0, r"config.augment.severity must be in \[0.1, 10\]"),
+        ("augment.depth", 0, "config.augment.depth must be at least 1"),
+        ("data.holdout", 1.0, "config.data.holdout must be in"),
+        ("data.train_transform", "flip", "unknown train_transform"),
+        ("select_on", "train", "unknown select_on"),
+        ("batch_size", 0, "config.batch_size must be at least 1"),
+        ("checkpoint.keep", 0, "config.checkpoint.keep must be at least 1"),
+    ],
+)
+def test_bad_settings_are_named(name, value, message):
+    config = configs.defaults()
+    change(config, name, value)
+    with pytest.raises(ValueError, match=message):
+        configs.validate(config)
+
+
+def test_unknown_and_missing_keys_are_named():
+    config = configs.defaults()
+    config.adversary.step = 3
+    with pytest.raises(ValueError, match=r"'adversary.step'.*Did you mean 'adversary.steps'"):
+        configs.validate(config)
+    config = configs.defaults()
+    del config.adversary["steps"]
+    with pytest.raises(ValueError, match=r"lacks adversary\.steps"):
+        configs.validate(config)
+
+
+def test_selection_needs_something_to_select_on():
+    config = configs.defaults()
+    config.data.holdout = 0.0
+    with pytest.raises(ValueError, match="nothing is held out"):
+        configs.validate(config)
+    config.select_on = "test"
+    configs.validate(config)
+
+
+def test_operator_names():
+    config = configs.defaults()
+    assert len(configs.operator_names(config)) == 9
+    config.augment.operators = "all"
+    assert len(configs.operator_names(config)) == 13
+    config.augment.operators = "rotate, solarize"
+    assert configs.operator_names(config) == ("rotate", "solarize")
+
+
+def test_only_settings_that_matter_make_another_run():
+    a, b = configs.defaults(), configs.defaults()
+    b.log_every, b.evaluate.benchmarks, b.checkpoint.keep = 7, ("x",), 5
+    assert configs.differences(configs.to_dict(a), configs.to_dict(b)) == []
+    b.adversary.steps, b.model.options.widen_factor = 5, 4
+    assert configs.differences(configs.to_dict(a), configs.to_dict(b)) == [
+        "adversary.steps: 5 -> 10",
+        "model.options.widen_factor: 4 -> 'absent'",
+    ]
