@@ -1,0 +1,130 @@
+"""Blurs: defocus, glass, motion, zoom and Gaussian. One image per call; see `noise`."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from augmax_jax.corruptions import filters
+
+_ZOOMS = 26  # the most zoom factors that any severity averages
+
+
+def linear_blur(key: jax.Array, image: jax.Array, operator: filters.SeparableSum) -> jax.Array:
+    """Defocus, zoom and Gaussian blur: a linear filter without randomness."""
+    del key
+    return filters.apply_sum(operator, image)
+
+
+def zoom_operator(constants: tuple[float, float], height: int, width: int) -> filters.SeparableSum:
+    """Mean of the image and its magnifications by 1, 1 + step, ...: the original counts twice."""
+    stop, step = constants
+    factors = np.arange(1, stop, step)
+    weight = 1 / (len(factors) + 1)
+    identity = (np.eye(height), np.eye(width))
+    magnified = [
+        (filters.zoom_matrix(height, z), filters.zoom_matrix(width, z)) for z in factors[1:]
+    ]
+    pairs = [(2 * weight * identity[0], identity[1])] + [(weight * r, c) for r, c in magnified]
+    return filters.separable_sum([r for r, _ in pairs], [c for _, c in pairs], capacity=_ZOOMS)
+
+
+def motion_constants(radius: float, sigma: float, *, capacity: int) -> dict[str, Any]:
+    """A one-sided Gaussian along the path: `2 ceil(radius) + 1` taps, padded to `capacity`."""
+    count = 2 * math.ceil(radius) + 1
+    taps = np.exp(-0.5 * (np.arange(count) / sigma) ** 2)
+    padded = np.zeros(capacity, np.float32)
+    padded[:count] = taps / taps.sum()
+    return {"taps": padded, "count": np.int32(count)}
+
+
+def motion_path(image: jax.Array, degrees: jax.Array, constants: dict[str, Any]) -> jax.Array:
+    """Blur along a straight path from each pixel, edge pixels repeated, rounded to 8 bits.
+
+    Args:
+        image: float32 `[H, W, ...]` grey levels.
+        degrees: direction of the path; 0 points right and 90 down.
+        constants: from `motion_constants`.
+    """
+    height, width = image.shape[:2]
+    radians = jnp.deg2rad(degrees)
+    rows, cols = jnp.arange(height), jnp.arange(width)
+
+    def add(i, total):
+        right = jnp.ceil(i * jnp.cos(radians) - 0.5).astype(jnp.int32)
+        down = jnp.ceil(i * jnp.sin(radians) - 0.5).astype(jnp.int32)
+        y = jnp.clip(rows + down, 0, height - 1)
+        x = jnp.clip(cols + right, 0, width - 1)
+        return total + constants["taps"][i] * image[y[:, None], x]
+
+    total = jax.lax.fori_loop(0, constants["count"], add, jnp.zeros_like(image))
+    return jnp.floor(total + 0.5)
+
+
+def motion_blur(key: jax.Array, image: jax.Array, constants: dict[str, Any]) -> jax.Array:
+    """Motion within 45° of horizontal."""
+    degrees = jax.random.uniform(key, minval=-45.0, maxval=45.0)
+    return motion_path(image, degrees, constants)
+
+
+def glass_constants(constants: tuple[float, int, int], height: int, width: int) -> dict[str, Any]:
+    """Constants of `glass_blur`."""
+    sigma, reach, sweeps = constants
+    return {
+        "blur": filters.gaussian(sigma, height, width),
+        "reach": np.int32(reach),
+        "sweeps": np.int32(sweeps),
+    }
+
+
+def glass_blur(key: jax.Array, image: jax.Array, constants: dict[str, Any]) -> jax.Array:
+    """Blur, pixels copied from random neighbours one after the other, blur."""
+    blurred = jnp.floor(filters.apply_sum(constants["blur"], image) + 2.0**-10)
+    pixels = blurred.reshape(-1, image.shape[2])
+
+    def sweep(i, pixels):
+        shape = image.shape[:2]
+        offsets = jax.random.randint(
+            jax.random.fold_in(key, i), (2, *shape), -constants["reach"], constants["reach"]
+        )
+        return pixels[copy_sources(offsets[1], offsets[0], constants["reach"])]
+
+    pixels = jax.lax.fori_loop(0, constants["sweeps"], sweep, pixels)
+    return filters.apply_sum(constants["blur"], pixels.reshape(image.shape))
+
+
+def copy_sources(down: jax.Array, right: jax.Array, reach: Any) -> jax.Array:
+    """Where each pixel's value comes from after one sweep of copies, without the sweep.
+
+    The published code walks from the bottom right corner to the top left one, and copies to
+    pixel (h, w), for `reach` < h <= H - `reach` and likewise w, the present value of
+    (h + down, w + right). (It writes a swap, but the two sides share memory, so that only the
+    copy happens.) A pixel is written once, so a source that lies ahead still has its first value,
+    and one that lies behind has the value of its own source: chains, which pointer doubling
+    follows to their ends in a few steps instead of one per pixel.
+
+    Args:
+        down: int32 `[H, W]` in [-reach, reach).
+        right: likewise.
+        reach: the largest displacement.
+
+    Returns:
+        int32 `[H * W]` indices into the flattened image.
+    """
+    height, width = down.shape
+    rows, cols = jnp.arange(height)[:, None], jnp.arange(width)
+    written = (rows > reach) & (rows <= height - reach) & (cols > reach) & (cols <= width - reach)
+    own = rows * width + cols
+    source = jnp.where(written, own + down * width + right, own).reshape(-1)
+    # Behind the walk, and written by it: the value is that of the source's source.
+    behind = (source > own.reshape(-1)) & written.reshape(-1)[source]
+    # Ends of chains point at themselves, so that doubling leaves them where they are.
+    ahead = jnp.where(behind, source, own.reshape(-1))
+
+    def unfinished(jump):
+        return jnp.any(jump[jump] != jump)
+
+    end = jax.lax.while_loop(unfinished, lambda jump: jump[jump], ahead)
+    return source[end]

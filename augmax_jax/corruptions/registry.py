@@ -1,0 +1,185 @@
+"""`corrupt`: one name and severity applied to a batch."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from augmax_jax import errors, keys
+from augmax_jax.corruptions import (
+    blur,
+    constants,
+    digital,
+    filters,
+    jpeg,
+    noise,
+    spatter,
+    textures,
+    weather,
+)
+
+
+class Setting(NamedTuple):
+    """What the constants of a corruption depend on."""
+
+    values: tuple[Any, ...]  # of all five severities
+    severity: int
+    benchmark: str
+    height: int
+    width: int
+
+    @property
+    def value(self) -> Any:
+        """The constants of this severity."""
+        return self.values[self.severity - 1]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.height, self.width
+
+
+class Corruption(NamedTuple):
+    """`apply(key, image, arrays)` for one image, and the arrays for a setting.
+
+    The arrays of all severities have the same shapes, so that one compilation serves them.
+    """
+
+    apply: Callable[[jax.Array, jax.Array, Any], jax.Array]
+    arrays: Callable[[Setting], Any]
+
+
+def _scalar(setting: Setting) -> np.floating:
+    return np.float32(setting.value)
+
+
+def _named(*names: str) -> Callable[[Setting], dict[str, Any]]:
+    def arrays(setting: Setting) -> dict[str, Any]:
+        return {name: np.float32(v) for name, v in zip(names, setting.value, strict=True)}
+
+    return arrays
+
+
+def _longest_path(setting: Setting, radius: int) -> int:
+    """Taps of the longest motion blur among the severities."""
+    return max(2 * math.ceil(values[radius]) + 1 for values in setting.values)
+
+
+def _frost_arrays(setting: Setting) -> dict[str, Any]:
+    image, frost = setting.value
+    pictures, sizes = textures.frost_pictures(
+        constants.FROST_SCALE[setting.benchmark], setting.height, setting.width
+    )
+    return {
+        "image": np.float32(image),
+        "frost": np.float32(frost),
+        "pictures": pictures,
+        "sizes": sizes,
+    }
+
+
+CORRUPTIONS: dict[str, Corruption] = {
+    "gaussian_noise": Corruption(noise.gaussian_noise, _scalar),
+    "shot_noise": Corruption(noise.shot_noise, lambda s: noise.shot_constants(s.value)),
+    "impulse_noise": Corruption(noise.impulse_noise, _scalar),
+    "defocus_blur": Corruption(blur.linear_blur, lambda s: filters.disk(s.value, *s.size)),
+    "glass_blur": Corruption(blur.glass_blur, lambda s: blur.glass_constants(s.value, *s.size)),
+    "motion_blur": Corruption(
+        blur.motion_blur,
+        lambda s: blur.motion_constants(*s.value, capacity=_longest_path(s, 0)),
+    ),
+    "zoom_blur": Corruption(blur.linear_blur, lambda s: blur.zoom_operator(s.value, *s.size)),
+    "snow": Corruption(
+        weather.snow,
+        lambda s: weather.snow_constants(s.value, *s.size, capacity=_longest_path(s, 4)),
+    ),
+    "frost": Corruption(weather.frost, _frost_arrays),
+    "fog": Corruption(
+        weather.fog,
+        _named("thickness", "decay"),
+    ),
+    "brightness": Corruption(weather.brightness, _scalar),
+    "contrast": Corruption(digital.contrast, _scalar),
+    "elastic_transform": Corruption(
+        digital.elastic_transform,
+        lambda s: digital.elastic_constants(
+            s.value, *s.size, base=constants.BASE_SIZE[s.benchmark]
+        ),
+    ),
+    "pixelate": Corruption(
+        digital.pixelate, lambda s: digital.pixelate_constants(s.values, s.severity, *s.size)
+    ),
+    "jpeg_compression": Corruption(
+        jpeg.jpeg_compression, lambda s: jpeg.quality_constants(s.value)
+    ),
+    "speckle_noise": Corruption(noise.speckle_noise, _scalar),
+    "gaussian_blur": Corruption(blur.linear_blur, lambda s: filters.gaussian(s.value, *s.size)),
+    "spatter": Corruption(spatter.spatter, lambda s: spatter.spatter_constants(s.value, *s.size)),
+    "saturate": Corruption(
+        digital.saturate,
+        _named("factor", "shift"),
+    ),
+}
+
+
+@functools.lru_cache(maxsize=256)
+def _arrays(name: str, severity: int, benchmark: str, height: int, width: int) -> Any:
+    values = constants.CONSTANTS[name][benchmark]
+    return CORRUPTIONS[name].arrays(Setting(values, severity, benchmark, height, width))
+
+
+@functools.partial(jax.jit, static_argnames="apply")
+def _apply(apply: Any, example_keys: jax.Array, images: jax.Array, arrays: Any) -> jax.Array:
+    def one(key: jax.Array, image: jax.Array) -> jax.Array:
+        return filters.quantise(apply(key, image.astype(jnp.float32), arrays))
+
+    return jax.vmap(one)(example_keys, images)
+
+
+def corrupt(
+    key: jax.Array,
+    images: jax.Array | np.ndarray,
+    name: str,
+    severity: int,
+    *,
+    benchmark: str = "cifar",
+) -> jax.Array:
+    """Corrupts a batch of images as a published benchmark does.
+
+    An image's result depends on its own key and pixels alone, never on the rest of the batch.
+    Runs on the device that holds `images`; may be called inside `jax.jit` with `name`,
+    `severity` and `benchmark` fixed. One compilation serves the five severities.
+
+    Images may have any size. Kernels and displacements in pixels are those of the benchmark,
+    except that the elastic transform scales with the image and pixelation is relative anyway;
+    so use "cifar" for images of about 32 pixels, "tiny_imagenet" for 64, "imagenet" for 224.
+
+    Args:
+        key: one key, or a typed `[B]` array of keys.
+        images: uint8 `[B, H, W, 3]`.
+        name: one of `BENCHMARK` or `EXTRA`.
+        severity: 1 to 5.
+        benchmark: whose constants: "cifar", "tiny_imagenet" or "imagenet".
+
+    Returns:
+        uint8 `[B, H, W, 3]`.
+
+    Raises:
+        ValueError: an unknown name, severity or benchmark; images of another shape or dtype;
+            "frost" without its pictures installed (with the command that installs them).
+    """
+    errors.check_name("corruption", name, constants.BENCHMARK + constants.EXTRA)
+    errors.check_name("benchmark", benchmark, constants.BENCHMARKS)
+    if severity not in constants.SEVERITIES:
+        raise ValueError(f"severity must be one of 1, 2, 3, 4, 5, got {severity!r}")
+    images = jnp.asarray(images)
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != jnp.uint8:
+        raise ValueError(
+            f"images must be uint8 [B, H, W, 3], got {images.dtype} {list(images.shape)}"
+        )
+    arrays = _arrays(name, int(severity), benchmark, *images.shape[1:3])
+    return _apply(CORRUPTIONS[name].apply, keys.example_keys(key, len(images)), images, arrays)
