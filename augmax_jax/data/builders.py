@@ -13,6 +13,8 @@ import numpy as np
 from augmax_jax.data.config import MIN_IMAGE_SIZE
 from augmax_jax.errors import check_name, nearest
 
+_NAME = re.compile(r"\w+(/[\w.-]+)?(:[\d.*]+)?")
+
 log = logging.getLogger(__name__)
 
 
@@ -53,10 +55,11 @@ def open_builder(name: str, data_dir: str, split: str, download: bool = False) -
             f"'{base}/<configuration>': {_shorten(configs)}"
         )
     where = data_dir or None
-    try:
-        return tfds.core.read_only_builder.builder_from_files(name, data_dir=where)
-    except tfds.core.DatasetNotFoundError:
-        pass
+    if _NAME.fullmatch(name):
+        try:
+            return tfds.core.read_only_builder.builder_from_files(name, data_dir=where)
+        except tfds.core.DatasetNotFoundError:
+            pass
     if base not in known:
         raise ValueError(
             f"unknown dataset {name!r}.{nearest(base, ['digits', *known])} Available: 'digits' "

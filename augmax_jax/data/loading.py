@@ -81,6 +81,11 @@ def _looks_like_path(name: str) -> bool:
 def _load_digits(config: DataConfig, place: Place) -> Data:
     check_name("split of digits", config.train_split, ("train", "test"))
     check_name("split of digits", config.test_split, ("train", "test"))
+    if not config.keeps(0):
+        raise ValueError(
+            "digits are kept in memory: data.resident must not be False, nor "
+            "data.train_transform 'random_resized_crop'"
+        )
     parts = dict(zip(("train", "test"), load_digits(config.image_size), strict=True))
     train, holdout = hold_out(*parts[config.train_split], config.holdout, place)
     test = ArraySplit(*parts[config.test_split], **place)
