@@ -62,8 +62,9 @@ def make_drawer(run: Run, directory: Path) -> Callable[[int, Any], np.ndarray]:
             augmax[0],
             augmix_weights=augmix[1:],
             augmax_weights=augmax[1:],
-            labels=[run.data.class_names[i] for i in labels],
-            predictions={k: [run.data.class_names[i] for i in v] for k, v in predictions.items()},
+            labels=labels,
+            class_names=run.data.class_names,
+            predictions=predictions,
         )
         path = directory / "pictures" / f"augmentations_{step:07d}.png"
         path.parent.mkdir(exist_ok=True)
