@@ -12,10 +12,10 @@ from augmax_jax.corruptions import filters
 _ZOOMS = 26  # the most zoom factors that any severity averages
 
 
-def linear_blur(key: jax.Array, image: jax.Array, operator: filters.SeparableSum) -> jax.Array:
-    """Defocus, zoom and Gaussian blur: a linear filter without randomness."""
-    del key
-    return filters.apply_sum(operator, image)
+def linear_blur(keys: jax.Array, images: jax.Array, operator: filters.SeparableSum) -> jax.Array:
+    """Defocus, zoom and Gaussian blur of a batch: a linear filter without randomness."""
+    del keys
+    return filters.apply_sum(operator, images)
 
 
 def zoom_operator(constants: tuple[float, float], height: int, width: int) -> filters.SeparableSum:
@@ -81,7 +81,7 @@ def glass_constants(constants: tuple[float, int, int], height: int, width: int) 
 
 def glass_blur(key: jax.Array, image: jax.Array, constants: dict[str, Any]) -> jax.Array:
     """Blur, pixels copied from random neighbours one after the other, blur."""
-    blurred = jnp.floor(filters.apply_sum(constants["blur"], image) + 2.0**-10)
+    blurred = jnp.floor(filters.apply_sum(constants["blur"], image[None])[0] + 2.0**-10)
     pixels = blurred.reshape(-1, image.shape[2])
 
     def sweep(i, pixels):
@@ -92,7 +92,7 @@ def glass_blur(key: jax.Array, image: jax.Array, constants: dict[str, Any]) -> j
         return pixels[copy_sources(offsets[1], offsets[0], constants["reach"])]
 
     pixels = jax.lax.fori_loop(0, constants["sweeps"], sweep, pixels)
-    return filters.apply_sum(constants["blur"], pixels.reshape(image.shape))
+    return filters.apply_sum(constants["blur"], pixels.reshape(1, *image.shape))[0]
 
 
 def copy_sources(down: jax.Array, right: jax.Array, reach: Any) -> jax.Array:

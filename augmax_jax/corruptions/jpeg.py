@@ -73,35 +73,25 @@ def _cosine_matrix() -> np.ndarray:
 _FORWARD = _cosine_matrix()
 
 
-def _transform(blocks: jax.Array, matrix: np.ndarray, first: int, second: int) -> jax.Array:
-    """Both passes over `[..., 8, 8]` blocks, columns last or first alike; int32 throughout."""
-
-    def one(values: jax.Array, bits: int) -> jax.Array:
-        # out[..., k, j] = sum over i of matrix[k, i] values[..., i, j]
-        total = jnp.int32(1 << (bits - 1))
-        for i in range(8):
-            total = total + values[..., i : i + 1, :] * matrix[:, i, None]
-        return jnp.swapaxes(jnp.right_shift(total, bits), -1, -2)
-
-    return one(one(blocks, first), second)
+def _pass(plane: jax.Array, matrix: np.ndarray, bits: int) -> jax.Array:
+    """Transforms every eight rows of an int32 plane and transposes it: `[H, W]` to `[W, H]`."""
+    groups = plane.reshape(-1, 8, plane.shape[1])
+    total = jnp.int32(1 << (bits - 1))
+    for i in range(8):
+        total = total + groups[:, i : i + 1] * matrix[:, i, None]
+    return jnp.right_shift(total, bits).reshape(plane.shape).T
 
 
 def _lossy(plane: jax.Array, table: jax.Array) -> jax.Array:
     """One component, `[H, W]` with sides that are multiples of 8: to coefficients and back."""
-    rows, cols = plane.shape[0] // 8, plane.shape[1] // 8
-    # The forward transform works on rows first and the inverse on columns first.
-    blocks = plane.reshape(rows, 8, cols, 8).transpose(0, 2, 3, 1) - 128
-    coefficients = _transform(
-        blocks, _FORWARD, _CONST_BITS - _PASS1_BITS, _CONST_BITS + _PASS1_BITS
-    )
-    coefficients = jnp.swapaxes(coefficients, -1, -2)  # [..., vertical, horizontal frequency]
+    first, second = _CONST_BITS - _PASS1_BITS, _CONST_BITS + _PASS1_BITS
+    # libjpeg transforms along the rows first on the way in, and down the columns on the way back.
+    coefficients = _pass(_pass((plane - 128).T, _FORWARD, first), _FORWARD, second).T
+    table = jnp.tile(table, (plane.shape[0] // 8, plane.shape[1] // 8))
     step = 8 * table
     magnitude = (jnp.abs(coefficients) + step // 2) // step
     coefficients = jnp.sign(coefficients) * magnitude * table
-    blocks = _transform(
-        coefficients, _FORWARD.T, _CONST_BITS - _PASS1_BITS, _CONST_BITS + _PASS1_BITS + 3
-    )
-    plane = blocks.transpose(0, 2, 1, 3).reshape(plane.shape) + 128
+    plane = _pass(_pass(coefficients, _FORWARD.T, first), _FORWARD.T, second + 3) + 128
     return jnp.clip(plane, 0, 255)
 
 

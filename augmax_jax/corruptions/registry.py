@@ -47,10 +47,12 @@ class Corruption(NamedTuple):
     """`apply(key, image, arrays)` for one image, and the arrays for a setting.
 
     The arrays of all severities have the same shapes, so that one compilation serves them.
+    `batched` functions take all keys and images at once.
     """
 
     apply: Callable[[jax.Array, jax.Array, Any], jax.Array]
     arrays: Callable[[Setting], Any]
+    batched: bool = False
 
 
 def _scalar(setting: Setting) -> np.floating:
@@ -86,13 +88,17 @@ CORRUPTIONS: dict[str, Corruption] = {
     "gaussian_noise": Corruption(noise.gaussian_noise, _scalar),
     "shot_noise": Corruption(noise.shot_noise, lambda s: noise.shot_constants(s.value)),
     "impulse_noise": Corruption(noise.impulse_noise, _scalar),
-    "defocus_blur": Corruption(blur.linear_blur, lambda s: filters.disk(s.value, *s.size)),
+    "defocus_blur": Corruption(
+        blur.linear_blur, lambda s: filters.disk(s.value, *s.size), batched=True
+    ),
     "glass_blur": Corruption(blur.glass_blur, lambda s: blur.glass_constants(s.value, *s.size)),
     "motion_blur": Corruption(
         blur.motion_blur,
         lambda s: blur.motion_constants(*s.value, capacity=_longest_path(s, 0)),
     ),
-    "zoom_blur": Corruption(blur.linear_blur, lambda s: blur.zoom_operator(s.value, *s.size)),
+    "zoom_blur": Corruption(
+        blur.linear_blur, lambda s: blur.zoom_operator(s.value, *s.size), batched=True
+    ),
     "snow": Corruption(
         weather.snow,
         lambda s: weather.snow_constants(s.value, *s.size, capacity=_longest_path(s, 4)),
@@ -117,7 +123,9 @@ CORRUPTIONS: dict[str, Corruption] = {
         jpeg.jpeg_compression, lambda s: jpeg.quality_constants(s.value)
     ),
     "speckle_noise": Corruption(noise.speckle_noise, _scalar),
-    "gaussian_blur": Corruption(blur.linear_blur, lambda s: filters.gaussian(s.value, *s.size)),
+    "gaussian_blur": Corruption(
+        blur.linear_blur, lambda s: filters.gaussian(s.value, *s.size), batched=True
+    ),
     "spatter": Corruption(spatter.spatter, lambda s: spatter.spatter_constants(s.value, *s.size)),
     "saturate": Corruption(
         digital.saturate,
@@ -132,12 +140,12 @@ def _arrays(name: str, severity: int, benchmark: str, height: int, width: int) -
     return CORRUPTIONS[name].arrays(Setting(values, severity, benchmark, height, width))
 
 
-@functools.partial(jax.jit, static_argnames="apply")
-def _apply(apply: Any, example_keys: jax.Array, images: jax.Array, arrays: Any) -> jax.Array:
-    def one(key: jax.Array, image: jax.Array) -> jax.Array:
-        return filters.quantise(apply(key, image.astype(jnp.float32), arrays))
-
-    return jax.vmap(one)(example_keys, images)
+@functools.partial(jax.jit, static_argnames="name")
+def _apply(name: str, keys_: jax.Array, images: jax.Array, arrays: Any) -> jax.Array:
+    apply = CORRUPTIONS[name].apply
+    if not CORRUPTIONS[name].batched:
+        apply = jax.vmap(apply, in_axes=(0, 0, None))
+    return filters.quantise(apply(keys_, images.astype(jnp.float32), arrays))
 
 
 def corrupt(
@@ -182,4 +190,4 @@ def corrupt(
             f"images must be uint8 [B, H, W, 3], got {images.dtype} {list(images.shape)}"
         )
     arrays = _arrays(name, int(severity), benchmark, *images.shape[1:3])
-    return _apply(CORRUPTIONS[name].apply, keys.example_keys(key, len(images)), images, arrays)
+    return _apply(name, keys.example_keys(key, len(images)), images, arrays)

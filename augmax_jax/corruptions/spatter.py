@@ -48,12 +48,12 @@ def spatter(key: jax.Array, image: jax.Array, constants: dict[str, Any]) -> jax.
     """Water at the first three severities, mud at the last two."""
     noise = jax.random.normal(key, (*image.shape[:2], 1))
     noise = constants["mean"] + constants["deviation"] * noise
-    liquid = filters.apply_sum(constants["smooth"], noise)[..., 0]
+    liquid = filters.apply_sum(constants["smooth"], noise[None])[0, ..., 0]
     liquid = jnp.where(liquid < constants["threshold"], 0, liquid)
 
     def mud(liquid: jax.Array) -> jax.Array:
         wet = (liquid > constants["threshold"]).astype(jnp.float32)[..., None]
-        wet = filters.apply_sum(constants["edge"], wet)
+        wet = filters.apply_sum(constants["edge"], wet[None])[0]
         wet = jnp.where(wet < 0.8, 0, wet)
         return image * (1 - wet) + wet * jnp.asarray(_MUD)
 
