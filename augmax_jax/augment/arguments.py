@@ -2,9 +2,8 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-# Coordinates are computed as 16-bit multiples of half a pixel.
+# Pixels are addressed and counted in int32.
 LARGEST_SIDE = 16383
 
 
@@ -33,16 +32,3 @@ def _check(name: str, array: jax.Array, axes: tuple[str, ...]) -> jax.Array:
         )
     return jnp.asarray(array)
 
-
-def split_argument(value: jax.typing.ArrayLike) -> tuple[jax.Array, jax.Array]:
-    """An operator's argument as two float32 that add up to it.
-
-    Numbers known at trace time keep the 53 bits that Pillow would see; the second part
-    of a JAX array is zero.
-    """
-    if isinstance(value, jax.Array):
-        high = value.astype(jnp.float32)
-        return high, jnp.zeros_like(high)
-    number = np.asarray(value, np.float64)
-    high = number.astype(np.float32)
-    return jnp.asarray(high), jnp.asarray((number - high).astype(np.float32))

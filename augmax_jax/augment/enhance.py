@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from augmax_jax.augment.arguments import check_image
+from augmax_jax.augment.float64 import product
 
 
 def color(image: jax.Array, factor: jax.typing.ArrayLike) -> jax.Array:
@@ -68,11 +69,5 @@ def _blend(degenerate: jax.Array, image: jax.Array, factor: jax.typing.ArrayLike
     """degenerate + factor * (image - degenerate), rounded to float32 twice, then truncated."""
     factor = jnp.asarray(factor, jnp.float32)
     distance = (image.astype(jnp.int32) - degenerate).astype(jnp.float32)
-    # The product of each half is exact, so a compiler that fuses multiply and add cannot
-    # change how the whole product is rounded.
-    mask = jnp.uint32(0xFFFFF000)
-    bits = jax.lax.bitcast_convert_type(factor, jnp.uint32)
-    high = jax.lax.bitcast_convert_type(bits & mask, jnp.float32)
-    product = distance * high + distance * (factor - high)
-    value = degenerate.astype(jnp.float32) + product
+    value = degenerate.astype(jnp.float32) + product(distance, factor)
     return jnp.clip(value, 0.0, 255.0).astype(jnp.uint8)

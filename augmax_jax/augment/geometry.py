@@ -4,71 +4,23 @@ A warp reads, for the centre of every output pixel, the input at a real position
 in coordinates where pixel (x, y) covers [x, x+1) x [y, y+1). Positions outside the
 image give black; inside, the four nearest pixel centres are interpolated, with the edge
 repeated within half a pixel of the border, and the result is truncated.
+
+Operators on images are at the top; below them, the same on packed words, for chains.
 """
+
+import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from augmax_jax.augment import fixed_point as fx
-from augmax_jax.augment.arguments import check_image, split_argument
+from augmax_jax.augment import float64
+from augmax_jax.augment.arguments import check_image
+from augmax_jax.augment.float64 import product
+from augmax_jax.augment.packed import channels, join, pack, unpack
 
-HALF = np.uint32(1 << 31)  # half a pixel, as a fraction
-
-
-def shear_x(image: jax.Array, shear: jax.typing.ArrayLike) -> jax.Array:
-    """Shears along x about the top left corner: output x reads input x + shear * y.
-
-    Args:
-        image: uint8 `[H, W, 3]`.
-        shear: the matrix entry; |shear * H| < 2**15. Pixels without a source are black.
-
-    Returns:
-        uint8 `[H, W, 3]`, Pillow's `transform(AFFINE, (1, shear, 0, 0, 1, 0), BILINEAR)`.
-
-    Raises:
-        ValueError: `image` is not uint8 `[H, W, 3]`.
-    """
-    image = check_image(image)
-    centres = 2 * jnp.arange(image.shape[0], dtype=jnp.int32) + 1
-    return _shift_rows(image, fx.times(fx.from_argument(shear, 0.5), centres))
-
-
-def shear_y(image: jax.Array, shear: jax.typing.ArrayLike) -> jax.Array:
-    """Shears along y about the top left corner: output y reads input y + shear * x.
-
-    As `shear_x`, Pillow's matrix `(1, 0, 0, shear, 1, 0)`.
-    """
-    image = check_image(image)
-    return _transpose(shear_x(_transpose(image), shear))
-
-
-def translate_x(image: jax.Array, pixels: jax.typing.ArrayLike) -> jax.Array:
-    """Moves the content left by `pixels` (right if negative): output x reads input x + pixels.
-
-    Args:
-        image: uint8 `[H, W, 3]`.
-        pixels: whole numbers copy; others interpolate. Vacated pixels are black.
-
-    Returns:
-        uint8 `[H, W, 3]`, Pillow's `transform(AFFINE, (1, 0, pixels, 0, 1, 0), BILINEAR)`.
-
-    Raises:
-        ValueError: `image` is not uint8 `[H, W, 3]`.
-    """
-    image = check_image(image)
-    shift = fx.from_argument(pixels)
-    rows = jnp.zeros(image.shape[0], jnp.int32)
-    return _shift_rows(image, fx.Fixed(shift.whole + rows, shift.fraction + rows.astype(jnp.uint32)))
-
-
-def translate_y(image: jax.Array, pixels: jax.typing.ArrayLike) -> jax.Array:
-    """Moves the content up by `pixels` (down if negative): output y reads input y + pixels.
-
-    As `translate_x`, Pillow's matrix `(1, 0, 0, 0, 1, pixels)`.
-    """
-    image = check_image(image)
-    return _transpose(translate_x(_transpose(image), pixels))
+# ---- on images
 
 
 def rotate(image: jax.Array, degrees: jax.typing.ArrayLike) -> jax.Array:
@@ -76,105 +28,242 @@ def rotate(image: jax.Array, degrees: jax.typing.ArrayLike) -> jax.Array:
 
     Args:
         image: uint8 `[H, W, 3]`.
-        degrees: any angle; |degrees| < 2**23.
+        degrees: any angle.
 
     Returns:
-        uint8 `[H, W, 3]`, Pillow's `rotate(degrees, BILINEAR)`.
+        uint8 `[H, W, 3]`, Pillow's `rotate(degrees, BILINEAR)`; pixels without a source
+        are black.
 
     Raises:
         ValueError: `image` is not uint8 `[H, W, 3]`.
     """
+    return _transform(image, rotation_matrix, degrees)
+
+
+def shear_x(image: jax.Array, shear: jax.typing.ArrayLike) -> jax.Array:
+    """Shears along x about the top left corner: output x reads input x + shear * y.
+
+    Args:
+        image: uint8 `[H, W, 3]`.
+        shear: the matrix entry.
+
+    Returns:
+        uint8 `[H, W, 3]`, Pillow's `transform(size, AFFINE, (1, shear, 0, 0, 1, 0),
+        BILINEAR)`; pixels without a source are black.
+
+    Raises:
+        ValueError: `image` is not uint8 `[H, W, 3]`.
+    """
+    return _transform(image, shear_x_matrix, shear)
+
+
+def shear_y(image: jax.Array, shear: jax.typing.ArrayLike) -> jax.Array:
+    """Shears along y about the top left corner: output y reads input y + shear * x.
+
+    As `shear_x`, with Pillow's matrix `(1, 0, 0, shear, 1, 0)`.
+    """
+    return _transform(image, shear_y_matrix, shear)
+
+
+def translate_x(image: jax.Array, pixels: jax.typing.ArrayLike) -> jax.Array:
+    """Moves the content left by `pixels` (right if negative): output x reads input x + pixels.
+
+    Args:
+        image: uint8 `[H, W, 3]`.
+        pixels: whole numbers copy; others interpolate.
+
+    Returns:
+        uint8 `[H, W, 3]`, Pillow's `transform(size, AFFINE, (1, 0, pixels, 0, 1, 0),
+        BILINEAR)`; vacated pixels are black.
+
+    Raises:
+        ValueError: `image` is not uint8 `[H, W, 3]`.
+    """
+    return _transform(image, translate_x_matrix, pixels)
+
+
+def translate_y(image: jax.Array, pixels: jax.typing.ArrayLike) -> jax.Array:
+    """Moves the content up by `pixels` (down if negative): output y reads input y + pixels.
+
+    As `translate_x`, with Pillow's matrix `(1, 0, 0, 0, 1, pixels)`.
+    """
+    return _transform(image, translate_y_matrix, pixels)
+
+
+def _transform(image, matrix_of, argument) -> jax.Array:
     image = check_image(image)
     height, width, _ = image.shape
-    cosine, sine = _half_cosine_and_sine(degrees)
-    # Twice the distance of the pixel centres from the centre of the image.
-    column = 2 * jnp.arange(width, dtype=jnp.int32) + 1 - width
-    row = (2 * jnp.arange(height, dtype=jnp.int32) + 1 - height)[:, None]
-    # Position minus half a pixel: the index of the pixel whose centre is next below.
-    x = fx.add(fx.times(cosine, column), fx.times(fx.negate(sine), row))
-    x = fx.add(x, fx.from_float64((width - 1) / 2))
-    y = fx.add(fx.times(sine, column), fx.times(cosine, row))
-    y = fx.add(y, fx.from_float64((height - 1) / 2))
-    inside = _inside(x, width) & _inside(y, height)
-
-    x0, x1 = jnp.clip(x.whole, 0, width - 1), jnp.clip(x.whole + 1, 0, width - 1)
-    y0, y1 = jnp.clip(y.whole, 0, height - 1), jnp.clip(y.whole + 1, 0, height - 1)
-    packed = _pack(image)
-    p00, p01, p10, p11 = packed[y0, x0], packed[y0, x1], packed[y1, x0], packed[y1, x1]
-    both = fx.multiply_fractions(x.fraction, y.fraction)
-
-    def interpolate(p00, p01, p10, p11):
-        across, down = p01 - p00, p10 - p00
-        return p00 + fx.floor_of_products(
-            (across, x.fraction), (down, y.fraction), (p11 - p10 - across, both)
-        )
-
-    channels = [interpolate(*taps) for taps in zip(*map(_unpack, (p00, p01, p10, p11)), strict=True)]
-    return jnp.where(inside[..., None], jnp.stack(channels, axis=-1), 0).astype(jnp.uint8)
+    matrix = matrix_of(argument, height, width)
+    return unpack(warp(pack(image), positions(matrix, height, width)))
 
 
-def _shift_rows(image: jax.Array, shift: fx.Fixed) -> jax.Array:
-    """Row y of the output reads row y of the input at x + shift[y]."""
-    width = image.shape[1]
-    x = fx.Fixed(
-        jnp.arange(width, dtype=jnp.int32) + shift.whole[:, None], shift.fraction[:, None]
-    )
-    inside = _inside(x, width)
-    x0, x1 = jnp.clip(x.whole, 0, width - 1), jnp.clip(x.whole + 1, 0, width - 1)
-    packed = _pack(image)
-    left = _unpack(jnp.take_along_axis(packed, x0, axis=1))
-    right = _unpack(jnp.take_along_axis(packed, x1, axis=1))
-    channels = [
-        p0 + fx.floor_of_products((p1 - p0, x.fraction))
-        for p0, p1 in zip(left, right, strict=True)
-    ]
-    return jnp.where(inside[..., None], jnp.stack(channels, axis=-1), 0).astype(jnp.uint8)
+# ---- matrices: float64 [6], (a, b, c, d, e, f) with X = a x + b y + c, Y = d x + e y + f
 
 
-def _inside(position: fx.Fixed, size: int) -> jax.Array:
-    """Whether a position, given as index of a pixel centre, is within the image."""
-    whole, fraction = position
-    return ((whole >= 0) | ((whole == -1) & (fraction >= HALF))) & (
-        (whole < size - 1) | ((whole == size - 1) & (fraction < HALF))
-    )
+def shear_x_matrix(shear: jax.typing.ArrayLike, height: int, width: int) -> jax.Array:
+    """The matrix of `shear_x`."""
+    return _matrix(b=shear)
 
 
-def _half_cosine_and_sine(degrees: jax.typing.ArrayLike) -> tuple[fx.Fixed, fx.Fixed]:
-    """Half the cosine and half the sine of an angle, to about 2**-31.
+def shear_y_matrix(shear: jax.typing.ArrayLike, height: int, width: int) -> jax.Array:
+    """The matrix of `shear_y`."""
+    return _matrix(d=shear)
 
-    A table of whole degrees, in Pillow's own rounding, and the addition theorem for the
-    rest, which is small enough for float32.
+
+def translate_x_matrix(pixels: jax.typing.ArrayLike, height: int, width: int) -> jax.Array:
+    """The matrix of `translate_x`."""
+    return _matrix(c=pixels)
+
+
+def translate_y_matrix(pixels: jax.typing.ArrayLike, height: int, width: int) -> jax.Array:
+    """The matrix of `translate_y`."""
+    return _matrix(f=pixels)
+
+
+def rotation_matrix(degrees: jax.typing.ArrayLike, height: int, width: int) -> jax.Array:
+    """The matrix of `rotate`."""
+    with float64.enabled():
+        if isinstance(degrees, jax.Array):
+            k, s = _cosine_and_sine(degrees.astype(jnp.float64))
+        else:
+            angle = -math.radians(float(degrees) % 360.0)
+            k = float64.constant(round(math.cos(angle), 15))
+            s = float64.constant(round(math.sin(angle), 15))
+        x, y = float64.constant(width / 2), float64.constant(height / 2)
+        c = product(k, -x) + product(s, -y) + x
+        f = product(-s, -x) + product(k, -y) + y
+        return jnp.stack([k, s, c, -s, k, f])
+
+
+def _matrix(a=1.0, b=0.0, c=0.0, d=0.0, e=1.0, f=0.0) -> jax.Array:
+    with float64.enabled():
+        return jnp.stack([float64.constant(entry) for entry in (a, b, c, d, e, f)])
+
+
+def _cosine_and_sine(degrees: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Pillow's rounded cosine and sine of minus an angle (float64)."""
+    degrees = degrees % 360.0
+    # Whole degrees, which is what chains draw, come from Python's arithmetic to the last bit.
+    angles = [-math.radians(whole) for whole in range(360)]
+    index = degrees.astype(jnp.int32) % 360
+    whole = degrees == jnp.floor(degrees)
+    results = []
+    for exact, function in ((math.cos, jnp.cos), (math.sin, jnp.sin)):
+        table = float64.constant(np.array([round(exact(angle), 15) for angle in angles]))
+        other = jnp.rint(function(degrees * (-math.pi / 180)) * 1e15) / 1e15
+        results.append(jnp.where(whole, table[index], other))
+    return results[0], results[1]
+
+
+# ---- on packed words
+
+
+class Positions(NamedTuple):
+    """Where a warp reads, in parts: X = (columns_x + rows_x) + offset_x, and so for Y.
+
+    Attributes, float64:
+        columns_x, columns_y: a and d times the pixel centres of a row, `[W]`.
+        rows_x, rows_y: b and e times the pixel centres of a column, `[H]`.
+        offset_x, offset_y: c and f.
     """
-    angles = np.radians(np.arange(360.0))
-    cosines, sines = np.round(np.cos(angles), 15), np.round(np.sin(angles), 15)
-    high, low = split_argument(degrees)
-    nearest = jnp.round(high)
-    rest = jnp.radians((high - nearest) + low)
-    index = nearest.astype(jnp.int32) % 360
 
-    def look_up(table):
-        whole, fraction = fx.from_float64(table / 2)
-        return fx.Fixed(whole[index], fraction[index]), jnp.asarray(table, jnp.float32)[index]
-
-    cosine, c = look_up(cosines)
-    sine, s = look_up(sines)
-    up, back = jnp.sin(rest), 2 * jnp.sin(rest / 2) ** 2  # sin(rest), 1 - cos(rest)
-    return (
-        fx.add(cosine, fx.from_float32(-(c * back + s * up) / 2)),
-        fx.add(sine, fx.from_float32((c * up - s * back) / 2)),
-    )
+    columns_x: jax.Array
+    rows_x: jax.Array
+    offset_x: jax.Array
+    columns_y: jax.Array
+    rows_y: jax.Array
+    offset_y: jax.Array
 
 
-def _pack(image: jax.Array) -> jax.Array:
-    """Three channels in one uint32, so that a gather reads a whole pixel."""
-    image = image.astype(jnp.uint32)
-    return image[..., 0] | (image[..., 1] << 8) | (image[..., 2] << 16)
+def positions(matrix: jax.Array, height: int, width: int) -> Positions:
+    """What `warp` needs to know of a matrix (float64 `[6]`) and a size."""
+    with float64.enabled():
+        a, b, c, d, e, f = (matrix[i] for i in range(6))
+        x = jax.lax.iota(jnp.float64, width) + 0.5
+        y = jax.lax.iota(jnp.float64, height) + 0.5
+        return Positions(product(a, x), product(b, y), c, product(d, x), product(e, y), f)
 
 
-def _unpack(packed: jax.Array) -> tuple[jax.Array, ...]:
-    """The channels of packed pixels, int32."""
-    return tuple(((packed >> shift) & 255).astype(jnp.int32) for shift in (0, 8, 16))
+def warp(words: jax.Array, where: Positions) -> jax.Array:
+    """Any affine warp of a packed image, uint32 `[H, W]`."""
+    height, width = words.shape
+    with float64.enabled():
+        x0, x1, dx, inside_x = _nearest(_x(where), width)
+        y0, y1, dy, inside_y = _nearest(_y(where), height)
+        top, bottom = y0 * width, y1 * width
+        taps = [_gather(words, index) for index in (top + x0, top + x1, bottom + x0, bottom + x1)]
+        mixed = []
+        for p00, p01, p10, p11 in zip(*map(channels, taps), strict=True):
+            upper = _interpolate(p00.astype(dx.dtype), p01.astype(dx.dtype), dx)
+            lower = _interpolate(p10.astype(dx.dtype), p11.astype(dx.dtype), dx)
+            mixed.append(_interpolate(upper, lower, dy))
+        return jnp.where(inside_x & inside_y, join(*mixed), jnp.uint32(0))
 
 
-def _transpose(image: jax.Array) -> jax.Array:
-    return jnp.swapaxes(image, 0, 1)
+def warp_rows(words: jax.Array, where: Positions) -> jax.Array:
+    """A warp with Y = y: `warp` without the work that has no effect."""
+    height, width = words.shape
+    with float64.enabled():
+        x0, x1, dx, inside = _nearest(_x(where), width)
+        start = jax.lax.broadcasted_iota(jnp.int32, (height, width), 0) * width
+        return _between(words, start + x0, start + x1, dx, inside)
+
+
+def warp_columns(words: jax.Array, where: Positions) -> jax.Array:
+    """A warp with X = x: `warp` without the work that has no effect."""
+    height, width = words.shape
+    with float64.enabled():
+        y0, y1, dy, inside = _nearest(_y(where), height)
+        column = jax.lax.broadcasted_iota(jnp.int32, (height, width), 1)
+        return _between(words, y0 * width + column, y1 * width + column, dy, inside)
+
+
+def shift(words: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+    """A translation by whole numbers, int32: `warp` without interpolation."""
+    height, width = words.shape
+    column = jax.lax.broadcasted_iota(jnp.int32, (height, width), 1) + x
+    row = jax.lax.broadcasted_iota(jnp.int32, (height, width), 0) + y
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    index = jnp.clip(row, 0, height - 1) * width + jnp.clip(column, 0, width - 1)
+    return jnp.where(inside, _gather(words, index), jnp.uint32(0))
+
+
+def _x(where: Positions) -> jax.Array:
+    return where.columns_x[None, :] + where.rows_x[:, None] + where.offset_x
+
+
+def _y(where: Positions) -> jax.Array:
+    return where.columns_y[None, :] + where.rows_y[:, None] + where.offset_y
+
+
+def _nearest(
+    position: jax.Array, size: int
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """The two nearest pixel indices along one axis, the share of the second, and if inside."""
+    inside = (position >= 0) & (position < size)
+    position = position - 0.5
+    below = jnp.floor(position)
+    index = jnp.clip(below, -1, size).astype(jnp.int32)
+    first, second = jnp.clip(index, 0, size - 1), jnp.clip(index + 1, 0, size - 1)
+    return first, second, position - below, inside
+
+
+def _between(
+    words: jax.Array, first: jax.Array, second: jax.Array, share: jax.Array, inside: jax.Array
+) -> jax.Array:
+    """Interpolates between two pixels."""
+    taps = [_gather(words, index) for index in (first, second)]
+    mixed = [
+        _interpolate(p.astype(share.dtype), q.astype(share.dtype), share)
+        for p, q in zip(*map(channels, taps), strict=True)
+    ]
+    return jnp.where(inside, join(*mixed), jnp.uint32(0))
+
+
+def _interpolate(p: jax.Array, q: jax.Array, share: jax.Array) -> jax.Array:
+    return p + product(q - p, share)
+
+
+def _gather(words: jax.Array, index: jax.Array) -> jax.Array:
+    """Pixels at flat indices that are known to be in the image."""
+    return words.reshape(-1).at[index].get(mode="promise_in_bounds")

@@ -1,13 +1,17 @@
-"""Operators that map every channel through a table of 256 entries (spec §1.2)."""
+"""Operators that treat every value of a channel alike: look-up tables in Pillow (spec §1.2).
 
-import functools
-import math
+Operators on images are at the top; below them, the same on packed words, for chains.
+"""
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from augmax_jax.augment import float64
 from augmax_jax.augment.arguments import check_image
+from augmax_jax.augment.float64 import product
+from augmax_jax.augment.packed import SHIFTS, channels, join, pack, unpack
+
+# ---- on images
 
 
 def autocontrast(image: jax.Array) -> jax.Array:
@@ -22,10 +26,7 @@ def autocontrast(image: jax.Array) -> jax.Array:
     Raises:
         ValueError: `image` is not uint8 `[H, W, 3]`.
     """
-    image = check_image(image)
-    low = jnp.min(image, axis=(0, 1)).astype(jnp.int32)
-    high = jnp.max(image, axis=(0, 1)).astype(jnp.int32)
-    return _apply(image, jax.vmap(_autocontrast_table)(low, high))
+    return unpack(autocontrast_words(pack(check_image(image))))
 
 
 def equalize(image: jax.Array) -> jax.Array:
@@ -40,8 +41,7 @@ def equalize(image: jax.Array) -> jax.Array:
     Raises:
         ValueError: `image` is not uint8 `[H, W, 3]`.
     """
-    image = check_image(image)
-    return _apply(image, jax.vmap(_equalize_table)(_histograms(image)))
+    return unpack(equalize_words(pack(check_image(image))))
 
 
 def posterize(image: jax.Array, bits: jax.typing.ArrayLike) -> jax.Array:
@@ -57,9 +57,7 @@ def posterize(image: jax.Array, bits: jax.typing.ArrayLike) -> jax.Array:
     Raises:
         ValueError: `image` is not uint8 `[H, W, 3]`.
     """
-    image = check_image(image)
-    dropped = 8 - jnp.asarray(bits).astype(jnp.int32)
-    return image & (256 - (1 << dropped)).astype(jnp.uint8)
+    return unpack(posterize_words(pack(check_image(image)), jnp.asarray(bits)))
 
 
 def solarize(image: jax.Array, threshold: jax.typing.ArrayLike) -> jax.Array:
@@ -75,76 +73,54 @@ def solarize(image: jax.Array, threshold: jax.typing.ArrayLike) -> jax.Array:
     Raises:
         ValueError: `image` is not uint8 `[H, W, 3]`.
     """
-    image = check_image(image)
-    return jnp.where(image < jnp.asarray(threshold), image, 255 - image)
+    return unpack(solarize_words(pack(check_image(image)), jnp.asarray(threshold)))
 
 
-def _apply(image: jax.Array, tables: jax.Array) -> jax.Array:
-    """Looks every channel up in its table; tables: `[3, 256]`."""
-    channels = [tables[c].astype(jnp.uint8)[image[..., c]] for c in range(3)]
-    return jnp.stack(channels, axis=-1)
+# ---- on packed words, uint32 [H, W]
 
 
-def _histograms(image: jax.Array) -> jax.Array:
-    """Counts of the 256 values in each channel, int32 `[3, 256]`."""
-    values = image.reshape(-1, 3).astype(jnp.int32) + jnp.arange(3) * 256
-    return jnp.zeros(768, jnp.int32).at[values.ravel()].add(1).reshape(3, 256)
+def autocontrast_words(words: jax.Array) -> jax.Array:
+    """`autocontrast` of a packed image."""
+    with float64.enabled():
+        return join(*(_stretch(channel) for channel in channels(words)))
 
 
-def _equalize_table(histogram: jax.Array) -> jax.Array:
-    """Pillow's table for one channel; int32 `[256]` from the counts `[256]`."""
-    values = jnp.arange(256)
-    highest = jnp.max(jnp.where(histogram > 0, values, 0))
-    total = jnp.sum(histogram)
-    # Zero too when a single value is present.
-    step = (total - histogram[highest]) // 255
-    below = jnp.cumsum(histogram) - histogram
-    table = jnp.minimum((step // 2 + below) // jnp.maximum(step, 1), 255)
-    return jnp.where(step == 0, values, table)
+def equalize_words(words: jax.Array, wanted: jax.Array | bool = True) -> jax.Array:
+    """`equalize` of a packed image; where `wanted` is false, anything, for little work."""
+    values = jnp.arange(256, dtype=jnp.int32)
+    result = jnp.uint32(0)
+    for channel, place in zip(channels(words), SHIFTS, strict=True):
+        # An index past the end is dropped, and costs less than a sum in memory.
+        bins = channel if wanted is True else jnp.where(wanted, channel, 256)
+        counts = jnp.zeros(256, jnp.int32).at[bins.reshape(-1)].add(1, mode="drop")
+        highest = jnp.max(jnp.where(counts > 0, values, 0))
+        # Zero, too, if the channel is constant.
+        step = (jnp.int32(words.size) - counts[highest]) // 255
+        below = jnp.cumsum(counts, dtype=jnp.int32) - counts
+        table = jnp.minimum((step // 2 + below) // jnp.maximum(step, 1), 255)
+        table = jnp.where(step == 0, values, table).astype(jnp.uint32) << jnp.uint32(place)
+        result |= table.at[channel].get(mode="promise_in_bounds")
+    return result
 
 
-def _autocontrast_table(low: jax.Array, high: jax.Array) -> jax.Array:
-    """Pillow's table for the extremes of one channel; int32 `[256]`."""
-    values = jnp.arange(256)
-    spread = jnp.maximum(high - low, 1)
-    above = jnp.clip(values - low, 0, spread)
-    stretched = (255 * above) // spread
-    # Where the quotient is whole, Pillow's float64 may land just below it.
-    period, words = _autocontrast_roundings()
-    multiple = above // jnp.asarray(period)[spread]
-    bit = jnp.maximum(multiple - 1, 0)
-    word = jnp.asarray(words)[spread, low][bit // 32 % words.shape[-1]]
-    short = ((word >> (bit % 32).astype(jnp.uint32)) & 1).astype(jnp.int32)
-    whole = (multiple * jnp.asarray(period)[spread] == above) & (multiple > 0)
-    stretched = stretched - jnp.where(whole, short, 0)
-    return jnp.where(high > low, stretched, values)
+def posterize_words(words: jax.Array, bits: jax.Array) -> jax.Array:
+    """`posterize` of a packed image."""
+    dropped = jnp.uint32(8) - bits.astype(jnp.uint32)
+    mask = jnp.uint32(256) - (jnp.uint32(1) << dropped)
+    return words & (mask * jnp.uint32(0x010101))
 
 
-@functools.cache
-def _autocontrast_roundings() -> tuple[np.ndarray, np.ndarray]:
-    """Where Pillow's float64 table falls one short of the exact quotient.
+def solarize_words(words: jax.Array, threshold: jax.Array) -> jax.Array:
+    """`solarize` of a packed image."""
+    return join(*(jnp.where(c < threshold, c, 255 - c) for c in channels(words)))
 
-    For a channel in low..low+spread, Pillow computes trunc(i * scale - low * scale) with
-    scale = 255 / spread, every step rounded to float64. It differs from the floor of
-    255 (i - low) / spread only where that is a whole number, which happens at
-    i = low + period, low + 2 period, ... with period = spread / gcd(spread, 255).
 
-    Returns:
-        period, int32 `[256]` by spread; bits, uint32 `[256, 256, 2]` by spread and low: bit
-        k - 1 is set if the table is one short at low + k * period.
-    """
-    period = np.ones(256, np.int32)
-    bits = np.zeros((256, 256, 64), bool)
-    for spread in range(1, 256):
-        period[spread] = spread // math.gcd(spread, 255)
-        if 255 % spread == 0:
-            continue  # the scale is a whole number, and nothing is rounded
-        k = np.arange(1, math.gcd(spread, 255) + 1)
-        low = np.arange(256 - spread)[:, None]
-        scale = 255.0 / spread
-        table = ((low + k * period[spread]) * scale + -low * scale).astype(np.int32)
-        short = table < k * (255 // math.gcd(spread, 255))
-        bits[spread, : 256 - spread, : min(len(k), 64)] = short[:, :64]
-        assert not short[:, 64:].any()
-    weights = np.uint32(1) << np.arange(32, dtype=np.uint32)
-    return period, (bits.reshape(256, 256, 2, 32) * weights).sum(-1, dtype=np.uint32)
+def _stretch(channel: jax.Array) -> jax.Array:
+    """Pillow's autocontrast of one channel (int32), in its float64 arithmetic."""
+    low, high = jnp.min(channel), jnp.max(channel)
+    flat = high <= low
+    scale = 255.0 / jnp.where(flat, 1, high - low).astype(jnp.float64)
+    scale = jnp.where(flat, 1.0, scale)
+    offset = jnp.where(flat, 0.0, product((-low).astype(jnp.float64), scale))
+    stretched = product(channel.astype(jnp.float64), scale) + offset
+    return jnp.clip(stretched, 0.0, 255.0)

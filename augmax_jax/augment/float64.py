@@ -1,0 +1,33 @@
+"""float64 where Pillow has it, whatever the precision of the program around it.
+
+Truncation makes Pillow's pixels depend on the last bit of its float64 arithmetic: a
+coordinate that is 1e-16 short of a whole number gives another byte. So the operators
+repeat that arithmetic, operation by operation, inside `enabled()`. Only scalars, rows,
+columns and fused element-wise code are float64; what goes in and out is not.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def enabled() -> jax.enable_x64:
+    """A context in which JAX keeps float64; dtypes must be spelled out inside."""
+    return jax.enable_x64(True)
+
+
+def constant(value: jax.typing.ArrayLike) -> jax.Array:
+    """A float64 array; a Python number keeps its 53 bits. Call inside `enabled()`."""
+    if isinstance(value, jax.Array):
+        return value.astype(jnp.float64)
+    return jnp.asarray(np.asarray(value, np.float64))
+
+
+def product(a: jax.Array, b: jax.Array) -> jax.Array:
+    """`a * b`, rounded before anything is added to it.
+
+    Compilers contract `a * b + c` into one instruction that rounds once, which is more
+    accurate and therefore wrong here. They cannot see that the maximum changes nothing.
+    """
+    lowest = -1e300 if a.dtype == jnp.float64 else -1e30
+    return jnp.maximum(a * b, jnp.asarray(lowest, a.dtype))
