@@ -31,4 +31,3 @@ def _check(name: str, array: jax.Array, axes: tuple[str, ...]) -> jax.Array:
             f"{name} must be at most {LARGEST_SIDE} pixels wide and high, got shape {list(shape)}"
         )
     return jnp.asarray(array)
-

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from augmax_jax.augment.arguments import check_images
+from augmax_jax.augment.engine import Draws, run
 from augmax_jax.augment.mixing import mix, sample_mixing_weights
 from augmax_jax.augment.operators import AUGMIX, Operator, resolve
 from augmax_jax.keys import example_keys
@@ -49,28 +50,12 @@ def sample_chains(
     records = resolve(operators)
     _check(width, depth, severity)
     batch, height, image_width, _ = images.shape
-    longest = MAX_DEPTH if depth is None else depth
-
-    keys = example_keys(key, batch)
-    depths, choices, arguments = jax.vmap(
-        lambda k: _draw(k, width, depth, severity, records, height, image_width)
-    )(keys)
-    branches = [record.apply for record in records]
-
-    def chain(task):
-        image, length, choice, argument = task
-        return jax.lax.fori_loop(
-            0,
-            jnp.minimum(length, longest),
-            lambda t, x: jax.lax.switch(choice[t], branches, x, argument[t]),
-            image,
-        )
-
-    def example(task):
-        image, *rest = task
-        return jax.lax.map(lambda draws: chain((image, *draws)), tuple(rest))
-
-    return jax.lax.map(example, (images, depths, choices, arguments))
+    draws = jax.vmap(lambda k: _draw(k, width, depth, severity, records, height, image_width))(
+        example_keys(key, batch)
+    )
+    flat = jax.tree.map(lambda x: x.reshape(batch * width, *x.shape[2:]), draws)
+    chains = run(images, flat, records)
+    return chains.reshape(batch, width, height, image_width, 3)
 
 
 def augmix(
@@ -117,13 +102,8 @@ def _draw(
     records: tuple[Operator, ...],
     height: int,
     image_width: int,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Draws the chains of one example.
-
-    Returns:
-        Lengths, int32 `[K]`; operators as indices into `records`, int32 `[K, D]`; their
-        arguments, float32 `[K, D]`.
-    """
+) -> Draws:
+    """Draws the K chains of one example."""
     longest = MAX_DEPTH if depth is None else depth
     depth_key, choice_key, level_key, sign_key = jax.random.split(key, 4)
     shape = (width, longest)
@@ -144,7 +124,7 @@ def _draw(
             argument = record.argument(levels, height, image_width)
             argument = argument * signs if record.signed else argument
             arguments = jnp.where(choices == index, argument, arguments)
-    return lengths, choices, arguments
+    return Draws(lengths, choices, arguments)
 
 
 def _check(width: int, depth: int | None, severity: float) -> None:

@@ -218,11 +218,11 @@ def warp_columns(words: jax.Array, where: Positions) -> jax.Array:
         return _between(words, y0 * width + column, y1 * width + column, dy, inside)
 
 
-def shift(words: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
-    """A translation by whole numbers, int32: `warp` without interpolation."""
+def shift(words: jax.Array, x: jax.typing.ArrayLike, y: jax.typing.ArrayLike) -> jax.Array:
+    """A translation by whole numbers: `warp` without interpolation."""
     height, width = words.shape
-    column = jax.lax.broadcasted_iota(jnp.int32, (height, width), 1) + x
-    row = jax.lax.broadcasted_iota(jnp.int32, (height, width), 0) + y
+    column = jax.lax.broadcasted_iota(jnp.int32, (height, width), 1) + jnp.int32(x)
+    row = jax.lax.broadcasted_iota(jnp.int32, (height, width), 0) + jnp.int32(y)
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     index = jnp.clip(row, 0, height - 1) * width + jnp.clip(column, 0, width - 1)
     return jnp.where(inside, _gather(words, index), jnp.uint32(0))
@@ -236,9 +236,7 @@ def _y(where: Positions) -> jax.Array:
     return where.columns_y[None, :] + where.rows_y[:, None] + where.offset_y
 
 
-def _nearest(
-    position: jax.Array, size: int
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+def _nearest(position: jax.Array, size: int) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """The two nearest pixel indices along one axis, the share of the second, and if inside."""
     inside = (position >= 0) & (position < size)
     position = position - 0.5

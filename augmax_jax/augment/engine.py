@@ -1,0 +1,211 @@
+"""Runs the chains that `chains` has drawn, in the form that suits the platform.
+
+On a CPU, one chain after another, each operator by itself, in as many loops as there are
+cores. On accelerators, a step of many chains at once: one warp for all geometric
+operators, the others side by side, and a selection. Both give the same pixels, because
+every operator's arithmetic is fixed to the last bit (see `float64`).
+"""
+
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from augmax_jax.augment import float64, geometry, tables
+from augmax_jax.augment.operators import REGISTRY, Operator
+from augmax_jax.augment.packed import pack, unpack
+
+# More loops than this only make the program larger.
+MOST_LOOPS = 16
+
+# What an accelerator works on at once, in pixels: enough to fill it, without the
+# intermediate float64 of a large batch outweighing its images.
+PIXELS_AT_ONCE = 1 << 20
+
+
+class Draws(NamedTuple):
+    """What N chains are to do.
+
+    Attributes:
+        length: number of operators, int32 `[N]`, each in 1..D.
+        choice: index of each operator, int32 `[N, D]`.
+        argument: what each operator is given, float32 `[N, D]`.
+    """
+
+    length: jax.Array
+    choice: jax.Array
+    argument: jax.Array
+
+
+def run(images: jax.Array, draws: Draws, operators: Sequence[Operator]) -> jax.Array:
+    """Sends images through chains.
+
+    Args:
+        images: uint8 `[B, H, W, 3]`.
+        draws: what the B * K chains do; those of an image are neighbours.
+        operators: what `draws.choice` counts in.
+
+    Returns:
+        uint8 `[B * K, H, W, 3]`.
+    """
+    return jax.lax.platform_dependent(
+        images,
+        draws,
+        cpu=lambda images, draws: run_one_by_one(images, draws, operators),
+        default=lambda images, draws: run_together(images, draws, operators),
+    )
+
+
+def run_one_by_one(images: jax.Array, draws: Draws, operators: Sequence[Operator]) -> jax.Array:
+    """`run` for CPUs: loops over chains, and in them over operators."""
+    _, height, width, _ = images.shape
+    chains = draws.length.shape[0]
+    per_image = chains // images.shape[0]
+    matrices = _matrices(draws, operators, height, width)
+    forms = [_form(operator) for operator in operators]
+
+    def loop(first: int, last: int) -> jax.Array:
+        def chain(i: jax.Array, results: jax.Array) -> jax.Array:
+            n = first + i
+            # Coordinates of rows and columns are computed here, outside the inner loop:
+            # the compiler would otherwise compute them anew for every pixel.
+            where = _positions(_at(matrices, n), height, width)
+
+            def step(t: jax.Array, words: jax.Array) -> jax.Array:
+                def branch(form: Form) -> Callable[[jax.Array], jax.Array]:
+                    return lambda words: form(words, draws.argument[n, t], _at(where, t))
+
+                return jax.lax.switch(draws.choice[n, t], [branch(f) for f in forms], words)
+
+            words = jax.lax.fori_loop(0, draws.length[n], step, pack(images[n // per_image]))
+            return jax.lax.dynamic_update_index_in_dim(results, unpack(words), i, 0)
+
+        results = jnp.zeros((last - first, height, width, 3), jnp.uint8)
+        # All of them; but loops whose length the compiler knows are not run side by side.
+        count = jnp.sum(draws.length[first:last] > 0, dtype=jnp.int32)
+        return jax.lax.fori_loop(0, count, chain, results)
+
+    loops = min(os.cpu_count() or 1, MOST_LOOPS, chains)
+    bounds = [chains * i // loops for i in range(loops + 1)]
+    return jnp.concatenate([loop(*pair) for pair in itertools.pairwise(bounds)])
+
+
+def run_together(images: jax.Array, draws: Draws, operators: Sequence[Operator]) -> jax.Array:
+    """`run` for accelerators: no branches, many chains in every instruction."""
+    _, height, width, _ = images.shape
+    chains, depth = draws.choice.shape
+    per_image = chains // images.shape[0]
+    matrices = _matrices(draws, operators, height, width)
+    is_warp = np.array([_matrix_of(operator) is not None for operator in operators])
+
+    def chain(n: jax.Array) -> jax.Array:
+        where = _positions(_at(matrices, n), height, width)
+
+        def step(t: jax.Array, words: jax.Array) -> jax.Array:
+            choice = jnp.where(t < draws.length[n], draws.choice[n, t], -1)
+            result = words
+            if is_warp.any():
+                warped = geometry.warp(words, _at(where, t))
+                result = jnp.where(jnp.asarray(is_warp)[choice] & (choice >= 0), warped, words)
+            for i, operator in enumerate(operators):
+                if is_warp[i]:
+                    continue
+                chosen = choice == i
+                if operator == REGISTRY["equalize"]:
+                    other = tables.equalize_words(words, chosen)
+                else:
+                    other = _form(operator)(words, draws.argument[n, t], None)
+                result = jnp.where(chosen, other, result)
+            return result
+
+        return unpack(jax.lax.fori_loop(0, depth, step, pack(images[n // per_image])))
+
+    batch_size = _at_once(chains, max(1, PIXELS_AT_ONCE // (height * width)))
+    return jax.lax.map(chain, jnp.arange(chains, dtype=jnp.int32), batch_size=batch_size)
+
+
+# One operator: (packed image, argument, positions of its warp) -> packed image.
+Form = Callable[[jax.Array, jax.Array, geometry.Positions], jax.Array]
+
+_FORMS: dict[str, Form] = {
+    "autocontrast": lambda words, argument, where: tables.autocontrast_words(words),
+    "equalize": lambda words, argument, where: tables.equalize_words(words),
+    "posterize": lambda words, argument, where: tables.posterize_words(words, argument),
+    "solarize": lambda words, argument, where: tables.solarize_words(words, argument),
+    "rotate": lambda words, argument, where: geometry.warp(words, where),
+    "shear_x": lambda words, argument, where: geometry.warp_rows(words, where),
+    "shear_y": lambda words, argument, where: geometry.warp_columns(words, where),
+    # Chains translate by whole numbers.
+    "translate_x": lambda words, argument, where: geometry.shift(words, argument, 0),
+    "translate_y": lambda words, argument, where: geometry.shift(words, 0, argument),
+}
+
+_MATRICES = {
+    "rotate": geometry.rotation_matrix,
+    "shear_x": geometry.shear_x_matrix,
+    "shear_y": geometry.shear_y_matrix,
+    "translate_x": geometry.translate_x_matrix,
+    "translate_y": geometry.translate_y_matrix,
+}
+
+
+def _form(operator: Operator) -> Form:
+    """An operator on packed words."""
+    if REGISTRY.get(operator.name) == operator and operator.name in _FORMS:
+        return _FORMS[operator.name]
+
+    def form(words: jax.Array, argument: jax.Array, where: geometry.Positions) -> jax.Array:
+        image = unpack(words)
+        result = operator.apply(image, argument)
+        shape, dtype = jnp.shape(result), getattr(result, "dtype", type(result).__name__)
+        if shape != image.shape or dtype != jnp.uint8:
+            raise ValueError(
+                f"operator {operator.name!r} must return uint8 {list(image.shape)}, "
+                f"got {dtype} {list(shape)}"
+            )
+        return pack(result)
+
+    return form
+
+
+def _matrix_of(operator: Operator) -> Callable[..., jax.Array] | None:
+    """The matrix of a built-in warp, as a function of argument, height and width."""
+    return _MATRICES.get(operator.name) if REGISTRY.get(operator.name) == operator else None
+
+
+def _matrices(draws: Draws, operators: Sequence[Operator], height: int, width: int) -> jax.Array:
+    """The matrix of every draw, float64 `[N, D, 6]`; the identity where it is no warp."""
+    with float64.enabled():
+        identity = np.array([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
+        matrices = jnp.broadcast_to(identity, (*draws.choice.shape, 6))
+        for i, operator in enumerate(operators):
+            matrix_of = _matrix_of(operator)
+            if matrix_of is not None:
+                own = jax.vmap(jax.vmap(lambda a, f=matrix_of: f(a, height, width)))(draws.argument)
+                matrices = jnp.where((draws.choice == i)[..., None], own, matrices)
+        return matrices
+
+
+def _positions(matrices: jax.Array, height: int, width: int) -> geometry.Positions:
+    """Positions of the draws of one chain, from float64 `[D, 6]`."""
+    with float64.enabled():
+        return jax.vmap(lambda matrix: geometry.positions(matrix, height, width))(matrices)
+
+
+def _at(tree, index: jax.Array):
+    """Entry `index` of the leading axis of every array."""
+    with float64.enabled():
+        return jax.tree.map(
+            lambda x: jax.lax.dynamic_index_in_dim(x, index, 0, keepdims=False), tree
+        )
+
+
+def _at_once(total: int, most: int) -> int:
+    """A batch size of about `most`, that divides `total` if one is near."""
+    most = min(most, total)
+    divisors = [n for n in range(most // 2 + 1, most + 1) if total % n == 0]
+    return divisors[-1] if divisors else most
