@@ -7,6 +7,18 @@ All of them, JPEG included, are JAX functions: they can be jitted and run on any
 """
 
 from augmax_jax.corruptions.constants import BENCHMARK, BENCHMARKS, EXTRA, FAMILIES, SEVERITIES
+from augmax_jax.corruptions.generate import benchmark_key, generate
 from augmax_jax.corruptions.registry import corrupt
+from augmax_jax.corruptions.source import Source
 
-__all__ = ["BENCHMARK", "BENCHMARKS", "EXTRA", "FAMILIES", "SEVERITIES", "corrupt"]
+__all__ = [
+    "BENCHMARK",
+    "BENCHMARKS",
+    "EXTRA",
+    "FAMILIES",
+    "SEVERITIES",
+    "Source",
+    "benchmark_key",
+    "corrupt",
+    "generate",
+]
