@@ -60,7 +60,7 @@ def defaults() -> ConfigDict:
     c.data.holdout = 0.01  # share of the training set that chooses the best checkpoint
     c.data.image_size = 32
     c.data.train_transform = "flip_crop"  # flip_crop | crop | none | random_resized_crop
-    c.data.resident = "auto"  # True | False | "auto": keep the set on the devices
+    c.data.resident = placeholder(bool)  # keep the set on the devices; None: if it fits
     c.data.max_resident_bytes = 4 * 2**30
     c.data.bad_images = "refuse"  # or "skip"
     c.data.shuffle_buffer = 10_000
@@ -122,6 +122,15 @@ def defaults() -> ConfigDict:
     c.evaluate.constants = "cifar"  # severities of "corrupted": cifar | tiny_imagenet | imagenet
     c.evaluate.baseline = ""  # results.json of another run, or "alexnet", "tiny_imagenet_resnet18"
     return c
+
+
+def scale_learning_rate(config: ConfigDict, rate: float = 0.1, batch_size: int = 256) -> None:
+    """Ties the learning rate to the batch size: `rate` at `batch_size`, linear (spec §6).
+
+    A `--config.batch_size` on the command line then moves the rate with it.
+    """
+    del config.optimizer.learning_rate  # a float field would not take a reference
+    config.optimizer.learning_rate = config.get_oneway_ref("batch_size") * (rate / batch_size)
 
 
 def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

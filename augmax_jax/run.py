@@ -95,8 +95,11 @@ def build(config: ConfigDict) -> Run:
     # Built with a stand-in class count first, so that a wrong option shows before data is read.
     create_model(config, 2)
     methods.create(config, 2)
+    settings = config.data.to_dict()
+    if settings["resident"] is None:
+        settings["resident"] = "auto"
     dataset = data.load(
-        config.data,
+        settings,
         seed=config.seed,
         batch_size=config.batch_size,
         process_index=jax.process_index(),

@@ -170,7 +170,7 @@ def make_train_step(
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics["learning_rate"] = run.schedule(state.step)
-        metrics["gradient_norm"] = optax.global_norm(gradient)
+        metrics["gradient_norm"] = optax.tree.norm(gradient)
         new_state = TrainState(state.step + 1, params, statistics, opt_state)
         return new_state, jax.tree.map(lambda x: x.astype(jnp.float32), metrics)
 

@@ -1,6 +1,6 @@
 """AugMax-DuBIN, ResNet-18 on ImageNet. Paper (Table 4): SA 67.62, RA 35.01, mCE 82.56."""
 
-from augmax_jax.config import defaults
+from augmax_jax.config import defaults, scale_learning_rate
 from augmax_jax.models import IMAGENET_MEAN, IMAGENET_STD
 
 
@@ -10,14 +10,13 @@ def get_config():
     c.data.test_split = "validation"
     c.data.image_size = 224
     c.data.train_transform = "random_resized_crop"
-    c.data.resident = False
     c.model.name = "resnet18_imagenet"
     c.model.mean = IMAGENET_MEAN
     c.model.std = IMAGENET_STD
     c.epochs = 90
     c.adversary.steps = 5
     c.objective.consistency_weight = 12.0
-    c.optimizer.learning_rate = c.get_ref("batch_size") * (0.1 / 256)
+    scale_learning_rate(c)
     c.optimizer.weight_decay = 1e-4
     c.optimizer.schedule = "step"
     c.optimizer.boundaries = (30.0, 60.0)

@@ -4,7 +4,7 @@ tfds has no Tiny ImageNet: name the folder of the unpacked archive with
 `--config.data.name=DIR`.
 """
 
-from augmax_jax.config import defaults
+from augmax_jax.config import defaults, scale_learning_rate
 
 
 def get_config():
@@ -16,7 +16,7 @@ def get_config():
     c.model.options.stem_stride = 2
     # Linear scaling of the rate with the batch; the paper gives no other figures for Tiny
     # ImageNet than the step schedule and takes the rest from ImageNet (spec §6).
-    c.optimizer.learning_rate = c.get_ref("batch_size") * (0.1 / 256)
+    scale_learning_rate(c)
     c.optimizer.weight_decay = 1e-4
     c.optimizer.schedule = "step"
     c.optimizer.boundaries = (100.0, 150.0)
