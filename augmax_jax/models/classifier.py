@@ -68,10 +68,12 @@ class Classifier(nn.Module):
             raise ValueError(
                 f"x must be float with values in [0, 1], got {x.dtype}; divide uint8 images by 255"
             )
-        x = x.astype(jnp.float32)
+        # float32, but float64 for a float64 network, which tests of exactness use.
+        outer = jnp.promote_types(self.dtype, jnp.float32)
+        x = x.astype(outer)
         if self.mean is not None:
-            x = (x - jnp.asarray(self.mean)) / jnp.asarray(self.std)
-        return self.trunk(x.astype(self.dtype), route, train).mean((1, 2), dtype=jnp.float32)
+            x = (x - jnp.asarray(self.mean, outer)) / jnp.asarray(self.std, outer)
+        return self.trunk(x.astype(self.dtype), route, train).mean((1, 2), dtype=outer)
 
     def __call__(self, x: jax.Array, *, route: str = "clean", train: bool = False) -> jax.Array:
         """Logits of a batch of images.
