@@ -81,6 +81,18 @@ def open_builder(name: str, data_dir: str, split: str, download: bool = False) -
     return builder
 
 
+def is_prepared(name: str, data_dir: str) -> bool:
+    """Whether some version of a dataset is on disk."""
+    tensorflow()
+    import tensorflow_datasets as tfds
+
+    try:
+        tfds.core.read_only_builder.builder_from_files(name, data_dir=data_dir or None)
+    except tfds.core.DatasetNotFoundError:
+        return False
+    return True
+
+
 def _parse(name: str) -> tuple[str, str]:
     """Splits `dataset/config:version` into dataset and config."""
     base, _, rest = re.sub(r":[\w.*]+$", "", name).partition("/")

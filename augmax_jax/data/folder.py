@@ -139,7 +139,11 @@ def _listing(folder: Path, classes: Sequence[str], files: Sequence[Sequence[str]
 
 
 def _subfolders(folder: Path) -> list[str]:
-    return sorted(e.name for e in os.scandir(folder) if e.is_dir() and e.name[0] not in "._")
+    return sorted(
+        entry.name
+        for entry in os.scandir(folder)
+        if entry.is_dir() and entry.name[0] != "." and entry.name != "__MACOSX"
+    )
 
 
 def _is_image(name: str) -> bool:

@@ -155,6 +155,13 @@ class Records:
             raise ValueError(f"{self.description} should have {len(self)} examples, found {start}")
         return images, labels
 
+    def labels(self) -> np.ndarray:
+        """The labels alone, int32 `[N]`; no image is decoded."""
+        batches = self.dataset(encoded=True).map(lambda _, label: label).batch(_READ_BATCH)
+        labels = np.concatenate(list(batches.as_numpy_iterator()))
+        self.check_labels(labels)
+        return labels.astype(np.int32)
+
     def check_labels(self, labels: np.ndarray) -> None:
         """Raises ValueError unless all labels are classes of the dataset."""
         classes = self.builder.info.features["label"].num_classes
