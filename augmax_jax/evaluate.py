@@ -1,81 +1,19 @@
-"""Evaluation: predictions over whole splits, every example exactly once."""
+"""Evaluating a run: its best and last checkpoint on clean data and on robustness sets."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+import logging
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
-import jax
-import numpy as np
 from ml_collections import ConfigDict
 
-from augmax_jax import compiler, metrics, parallel, workdir
+from augmax_jax import compiler, parallel, robustness, workdir
 from augmax_jax.checkpoints import Checkpoints
-from augmax_jax.methods import to_float
+from augmax_jax.gallery import Gallery
+from augmax_jax.predict import Score, model_score, predict, scores
 from augmax_jax.run import Run, build
 
-# (replicated variables, split) -> logits float32 [N, C] and labels int32 [N].
-Predict = Callable[[Any, Any], tuple[np.ndarray, np.ndarray]]
-
-
-def make_predict(
-    model: nn.Module,
-    devices: Sequence[jax.Device],
-    batch_size: int,
-    *,
-    route: str = "clean",
-) -> Predict:
-    """A pmapped eval-mode forward over splits, compiled once for all of them.
-
-    Splits are read in batches of one size, the last one padded and masked, so no example
-    is dropped or counted twice whatever the sizes. Of several processes each reads its
-    share of the split, and all get the predictions of the whole.
-
-    Args:
-        model: the network.
-        devices: those to spread a batch over.
-        batch_size: examples at a time; rounded up to a multiple of the devices.
-        route: norm route; the paper evaluates on the clean one (spec §8.1).
-    """
-
-    def logits(variables, images):
-        return model.apply(variables, to_float(images), route=route, train=False)
-
-    step = parallel.pmap(
-        logits, devices, compiler_options=compiler.jit_options(devices[0].platform)
-    )
-    batch_size = -(-batch_size // len(devices)) * len(devices)
-
-    def predict(variables, split):
-        columns = []
-        for batch in split.eval_batches(batch_size * jax.process_count()):
-            scores = parallel.gather(step(variables, parallel.shard(batch["image"], devices)))
-            columns.append((scores, batch["label"], batch["mask"]))
-        outputs, labels, real = parallel.all_processes(
-            tuple(np.concatenate(column) for column in zip(*columns, strict=True))
-        )
-        return outputs[real], labels[real]
-
-    return predict
-
-
-def scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Accuracy, loss and calibration of predictions.
-
-    Args:
-        logits: float `[N, C]`.
-        labels: int `[N]`.
-
-    Returns:
-        {"accuracy", "loss" (mean negative log-likelihood), "ece", "count"}.
-    """
-    return {
-        "accuracy": float(np.mean(np.argmax(logits, axis=-1) == labels)),
-        "loss": metrics.negative_log_likelihood(logits, labels),
-        "ece": metrics.expected_calibration_error(logits, labels),
-        "count": len(labels),
-    }
+logger = logging.getLogger(__name__)
 
 
 def evaluate_workdir(config: ConfigDict, directory: str | Path) -> dict[str, Any]:
@@ -126,7 +64,7 @@ def evaluate_run(
     found = {"best": checkpoints.restore("best", like), "last": checkpoints.restore("latest", like)}
     if found["last"] is None and found["best"] is None:
         raise FileNotFoundError(f"{directory} holds no checkpoint to evaluate: train there first")
-    predict = make_predict(run.model, run.devices, config.eval_batch_size)
+    score = model_score(run.model, run.devices)
     before = workdir.read_json(directory / workdir.RESULTS) or {}
     results = {
         "method": config.method,
@@ -137,24 +75,89 @@ def evaluate_run(
         "epochs": config.epochs,
         "device": f"{len(run.devices)} x {run.devices[0].device_kind}",
         "select_on": config.select_on,
-        "selected": config.evaluate.checkpoint,
         "seconds": seconds if seconds is not None else before.get("seconds"),
         "clean": {},
-        "benchmarks": before.get("benchmarks", {}),
+        "benchmarks": {},
     }
     for kind, restored in found.items():
         if restored is None:
             continue
         step, state, record = restored
-        variables = parallel.replicate(state.variables, run.devices)
+        bound = score(parallel.replicate(state.variables, run.devices))
+        predicted = predict(bound, run.data.test, config.eval_batch_size, devices=len(run.devices))
         results["clean"][kind] = {
             "split": config.data.test_split,
             "step": step,
-            **scores(*predict(variables, run.data.test)),
+            **scores(*predicted),
         }
         if kind == "best":
             results["best_step"], results["holdout"] = step, record
         else:
             results["steps"] = step
+    chosen = found[config.evaluate.checkpoint] or found["last"] or found["best"]
+    kind = next(kind for kind, restored in found.items() if restored is chosen)
+    results["selected"] = kind
+    workdir.write_json(directory / workdir.RESULTS, results)
+    step, state, _ = chosen
+    measured, missing = evaluate_benchmarks(
+        run,
+        directory,
+        score(parallel.replicate(state.variables, run.devices)),
+        {"checkpoint": kind, "step": step, "weights": robustness.fingerprint(state.variables)},
+        clean_accuracy=results["clean"][kind]["accuracy"],
+    )
+    results["benchmarks"] = measured
+    results["not_measured"] = missing
     workdir.write_json(directory / workdir.RESULTS, results)
     return results
+
+
+def evaluate_benchmarks(
+    run: Run,
+    directory: Path,
+    score: Score,
+    mark: dict[str, Any],
+    *,
+    clean_accuracy: float,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Measures the robustness sets that `config.evaluate` names.
+
+    Args:
+        run: the run.
+        directory: its directory.
+        score: the network.
+        mark: what tells these weights from others.
+        clean_accuracy: SA.
+
+    Returns:
+        What was measured, by benchmark; and the reason for each that could not be.
+    """
+    config = run.config.evaluate
+    baseline = robustness.read_baseline(config.baseline)
+    measured, missing = {}, {}
+    for name in config.benchmarks:
+        try:
+            benchmark = robustness.find(name, run)
+        except (ValueError, OSError, ImportError) as error:
+            missing[name] = str(error)
+            logger.warning("%s is left out: %s", name, error)
+            continue
+        settings = {"constants": config.constants, "seed": run.config.seed}
+        store = robustness.Store(
+            directory / "evaluation" / f"{benchmark.name}.json".replace("/", "_"), mark | settings
+        )
+        gallery = Gallery(run.data.class_names)
+        rows = robustness.evaluate_benchmark(
+            score,
+            benchmark,
+            batch_size=run.config.eval_batch_size,
+            devices=len(run.devices),
+            store=store,
+            gallery=gallery,
+            progress=run.config.progress,
+        )
+        gallery.write(directory / "pictures", benchmark)
+        measured[name] = robustness.summarize(
+            rows, benchmark, clean_accuracy=clean_accuracy, baseline=baseline
+        )
+    return measured, missing

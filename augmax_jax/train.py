@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from augmax_jax import compiler, evaluate, parallel, report, samples, workdir
 from augmax_jax.checkpoints import Checkpoints
+from augmax_jax.predict import model_score, predict, scores
 from augmax_jax.run import Run, build
 from augmax_jax.telemetry import Telemetry
 from augmax_jax.train_step import Batch, make_train_step
@@ -156,11 +157,13 @@ class Selection:
         self._checkpoints = checkpoints
         self._name = run.config.select_on
         self._split = run.data.test if self._name == "test" else run.data.holdout
-        self._predict = evaluate.make_predict(run.model, run.devices, run.config.eval_batch_size)
+        self._score = model_score(run.model, run.devices)
+        self._batch_size, self._devices = run.config.eval_batch_size, len(run.devices)
 
     def __call__(self, step: int, state: Any) -> dict[str, float]:
         """Evaluates a replicated state, keeps it if it is the best, and returns its scores."""
-        found = evaluate.scores(*self._predict(state.variables, self._split))
+        score = self._score(state.variables)
+        found = scores(*predict(score, self._split, self._batch_size, devices=self._devices))
         place = (found["accuracy"], -found["loss"])
         if self.best is None or place >= (self.best["accuracy"], -self.best["loss"]):
             self.best = {"step": step, "split": self._name, **found}

@@ -17,4 +17,5 @@ def get_config():
     c.log_every = 10
     c.pictures_every_epochs = 4.0
     c.checkpoint.every_epochs = 2.0
+    c.evaluate.benchmarks = ("corrupted",)
     return c

@@ -1,0 +1,357 @@
+"""Robustness of any network: accuracy by corruption and severity, RA, mCE, calibration.
+
+A benchmark is read part by part; what a part gave is written at once, so an interrupted
+evaluation goes on where it was.
+"""
+
+import csv
+import logging
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from augmax_jax import corruptions, metrics, workdir
+from augmax_jax.data import Batch, Split
+from augmax_jax.data.arrays import ArraySplit
+from augmax_jax.data.benchmarks import Benchmark, open_benchmark
+from augmax_jax.gallery import Gallery
+from augmax_jax.predict import Score, function_score, predict, scores
+from augmax_jax.run import Run
+
+logger = logging.getLogger(__name__)
+
+CORRUPTED = "corrupted"  # the name of a test split corrupted as it is read
+
+# corruption (or "all" for a set without) -> severity -> scores
+Rows = dict[str, dict[str, dict[str, float]]]
+
+
+class CorruptedSplit(Split):
+    """A split whose evaluation batches come out corrupted.
+
+    Draws belong to an example's place in the split, so they do not depend on the batch size.
+
+    Args:
+        split: the clean images.
+        corruption: one of the benchmark's or extra corruptions.
+        severity: 1 to 5.
+        constants: "cifar", "tiny_imagenet" or "imagenet".
+        seed: of the draws.
+    """
+
+    def __init__(
+        self, split: Split, corruption: str, severity: int, *, constants: str, seed: int = 0
+    ) -> None:
+        super().__init__(
+            seed=seed, process_index=split.process_index, process_count=split.process_count
+        )
+        self._split, self._corruption, self._severity = split, corruption, severity
+        self._constants = constants
+        names = corruptions.BENCHMARK + corruptions.EXTRA
+        key = jax.random.fold_in(jax.random.key(seed), names.index(corruption))
+        self._key = jax.random.fold_in(key, severity)
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    def train_batches(self, batch_size: int, start_step: int = 0) -> Iterator[Batch]:
+        """Not to be had: a benchmark is not trained on."""
+        raise ValueError("a corrupted split is for evaluation only")
+
+    def eval_batches(self, batch_size: int) -> Iterator[Batch]:
+        """The split's own batches, corrupted."""
+        share = batch_size // self.process_count
+        for n, batch in enumerate(self._split.eval_batches(batch_size)):
+            start = n * batch_size + self.process_index * share
+            keys = jax.vmap(lambda i: jax.random.fold_in(self._key, i))(
+                start + np.arange(len(batch["image"]))
+            )
+            images = corruptions.corrupt(
+                keys, batch["image"], self._corruption, self._severity, benchmark=self._constants
+            )
+            yield {**batch, "image": np.asarray(images)}
+
+
+def corrupted(
+    split: Split,
+    *,
+    constants: str = "cifar",
+    names: Sequence[str] = corruptions.BENCHMARK,
+    seed: int = 0,
+) -> Benchmark:
+    """A `-C` benchmark of anyone's images, corrupted as they are read.
+
+    Args:
+        split: the clean images.
+        constants: whose severities: "cifar" for images of about 32 pixels, "tiny_imagenet"
+            for 64, "imagenet" for 224.
+        names: the corruptions.
+        seed: of the draws.
+    """
+    return Benchmark(
+        name=CORRUPTED,
+        kind="corruptions",
+        source="generated",
+        corruptions=tuple(names),
+        severities=corruptions.SEVERITIES,
+        classes=None,
+        loader=lambda corruption, severity: CorruptedSplit(
+            split, corruption or "", severity or 0, constants=constants, seed=seed
+        ),
+    )
+
+
+def find(name: str, run: Run) -> Benchmark:
+    """The benchmark that a config names: "corrupted", a published one, or a folder.
+
+    Raises:
+        ValueError: the name is unknown, or the set does not fit the run.
+        FileNotFoundError: it is not there.
+    """
+    config = run.config
+    if name == CORRUPTED:
+        return corrupted(run.data.test, constants=config.evaluate.constants, seed=config.seed)
+    return open_benchmark(
+        name,
+        class_names=run.data.class_names,
+        image_size=config.data.image_size,
+        root=config.evaluate.data_dir,
+        data_dir=config.data.data_dir,
+        bad_images=config.data.bad_images,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+
+class Store:
+    """What has been evaluated so far, kept in a JSON file that belongs to one set of weights.
+
+    Args:
+        path: the file; None keeps nothing.
+        fingerprint: of the weights and settings; a file of another is started anew.
+    """
+
+    def __init__(self, path: Path | None = None, fingerprint: Mapping[str, Any] | None = None):
+        self._path, self._fingerprint = path, dict(fingerprint or {})
+        self.rows: Rows = {}
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            kept = workdir.read_json(path) or {}
+            if kept.get("fingerprint") == self._fingerprint:
+                self.rows = kept["rows"]
+
+    def add(self, corruption: str, severity: str, found: dict[str, float]) -> None:
+        """Keeps the scores of one part."""
+        self.rows.setdefault(corruption, {})[severity] = found
+        if self._path is not None:
+            workdir.write_json(self._path, {"fingerprint": self._fingerprint, "rows": self.rows})
+
+    def write_csv(self) -> None:
+        """Writes the rows as a table beside the JSON file."""
+        if self._path is None:
+            return
+        with self._path.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["corruption", "severity", "accuracy", "loss", "ece", "count"])
+            for corruption, by_severity in self.rows.items():
+                for severity, row in by_severity.items():
+                    values = [row[name] for name in ("accuracy", "loss", "ece", "count")]
+                    writer.writerow([corruption, severity, *values])
+
+
+def fingerprint(tree: Any) -> int:
+    """A checksum of a tree of host arrays, such as a network's variables."""
+    check = 0
+    for leaf in jax.tree.leaves(tree):
+        check = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), check)
+    return check
+
+
+def evaluate_benchmark(
+    score: Score,
+    benchmark: Benchmark,
+    *,
+    batch_size: int,
+    devices: int = 1,
+    store: Store | None = None,
+    gallery: Gallery | None = None,
+    progress: bool = True,
+) -> Rows:
+    """Scores a network on every part of a benchmark.
+
+    Args:
+        score: the network.
+        benchmark: the set.
+        batch_size: examples at a time.
+        devices: over which `score` splits a batch.
+        store: keeps what is done, and knows what was.
+        gallery: collects pictures as the images pass.
+        progress: show a bar.
+
+    Returns:
+        corruption -> severity -> {"accuracy", "loss", "ece", "count"}; a set without
+        corruptions has the one row "all", "0".
+    """
+    store = store or Store()
+    parts: list[tuple[str | None, int | None]] = [
+        (corruption, severity)
+        for corruption in benchmark.corruptions
+        for severity in benchmark.severities
+    ] or [(None, None)]
+    bar = tqdm(parts, desc=benchmark.name, disable=None if progress else True, leave=False)
+    for corruption, severity in bar:
+        row, column = corruption or "all", str(severity or 0)
+        if column in store.rows.get(row, {}):
+            continue
+        bar.set_postfix_str(f"{row} {column}")
+        logits, labels = predict(
+            score,
+            benchmark.load(corruption, severity),
+            batch_size,
+            devices=devices,
+            observe=gallery.observer(row, column) if gallery else None,
+        )
+        if benchmark.classes is not None:
+            logits = metrics.restrict_classes(logits, benchmark.classes)
+        store.add(row, column, scores(logits, labels))
+    store.write_csv()
+    return store.rows
+
+
+def summarize(
+    rows: Rows,
+    benchmark: Benchmark,
+    *,
+    clean_accuracy: float | None = None,
+    baseline: metrics.Baseline | None = None,
+) -> dict[str, Any]:
+    """What `results.json` keeps of a benchmark.
+
+    Args:
+        rows: from `evaluate_benchmark`.
+        benchmark: the set.
+        clean_accuracy: SA, for relative mCE.
+        baseline: adds mCE.
+
+    Returns:
+        "source", "accuracy", "loss" and "ece" by corruption and severity, and what
+        `metrics.summarize` finds; a set without corruptions has its scores only.
+    """
+    if benchmark.kind == "shift":
+        return {"source": benchmark.source, **rows["all"]["0"]}
+    tables = {
+        name: {c: {s: row[name] for s, row in by.items()} for c, by in rows.items()}
+        for name in ("accuracy", "loss", "ece")
+    }
+    out: dict[str, Any] = {"source": benchmark.source, **tables}
+    if benchmark.complete:
+        errors = {
+            c: [1 - tables["accuracy"][c][str(s)] for s in benchmark.severities]
+            for c in benchmark.corruptions
+        }
+        clean_error = None if clean_accuracy is None else 1 - clean_accuracy
+        out |= metrics.summarize(errors, clean_error=clean_error, baseline=baseline)
+        standard = [tables["loss"][c][str(s)] for c in corruptions.BENCHMARK for s in range(1, 6)]
+        out["mean_loss"] = float(np.mean(standard))
+        standard = [tables["ece"][c][str(s)] for c in corruptions.BENCHMARK for s in range(1, 6)]
+        out["mean_ece"] = float(np.mean(standard))
+    return out
+
+
+def read_baseline(name: str) -> metrics.Baseline | None:
+    """The classifier that mCE is relative to.
+
+    Args:
+        name: "" for none, a published one, or the `results.json` of another run, of which
+            the first benchmark with all 15 corruptions counts.
+
+    Raises:
+        ValueError: the name is unknown, or the file holds no such benchmark.
+    """
+    if not name:
+        return None
+    path = Path(name).expanduser()
+    if not path.suffix:
+        metrics.check_name("baseline", name, metrics.BASELINES)
+        return metrics.BASELINES[name]
+    results = workdir.read_json(path)
+    if results is None:
+        raise ValueError(f"config.evaluate.baseline {name!r} is not there")
+    for benchmark in results.get("benchmarks", {}).values():
+        table = benchmark.get("accuracy", {})
+        if isinstance(table, dict) and set(corruptions.BENCHMARK) <= set(table):
+            clean = results["clean"][results["selected"]]["accuracy"]
+            errors = {c: [1 - a for a in by.values()] for c, by in table.items()}
+            return metrics.Baseline(results.get("method", path.stem), errors, 1 - clean)
+    raise ValueError(f"{name} holds no benchmark with all 15 corruptions to be a baseline")
+
+
+def evaluate_model(
+    logits_fn: Callable[[jax.Array], jax.Array],
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    constants: str = "cifar",
+    baseline: str = "",
+    batch_size: int = 1000,
+    seed: int = 0,
+    directory: str | Path | None = None,
+    class_names: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Measures how robust any network is on any images: SA, RA, mCE, calibration.
+
+        results = evaluate_model(lambda x: net.apply(params, x), images, labels, directory="out")
+
+    Args:
+        logits_fn: float32 `[B, H, W, 3]` in [0, 1] to logits `[B, num_classes]`; jittable.
+        images: uint8 `[N, H, W, 3]`.
+        labels: int `[N]` in [0, num_classes).
+        constants: whose severities; see `corrupted`.
+        baseline: see `read_baseline`.
+        batch_size: examples at a time.
+        seed: of the corruptions.
+        directory: if given, `results.json`, pictures and `report.html` go there, and an
+            interrupted evaluation of the same network goes on.
+        class_names: for the pictures.
+
+    Returns:
+        The results, as a run's `results.json`.
+
+    Raises:
+        ValueError: arrays, names or constants are not as described.
+    """
+    split = ArraySplit(np.asarray(images), np.asarray(labels, np.int32), seed=seed)
+    score = function_score(logits_fn)
+    compared = read_baseline(baseline)
+    names = tuple(class_names or (str(i) for i in range(int(np.max(labels)) + 1)))
+    logits, _ = predict(score, split, batch_size)
+    clean = scores(logits, split.arrays()[1])
+    benchmark = corrupted(split, constants=constants, seed=seed)
+    store, gallery = Store(), None
+    if directory is not None:
+        directory = Path(directory)
+        mark = {"logits": fingerprint(logits), "constants": constants, "seed": seed}
+        store = Store(directory / "evaluation" / f"{benchmark.name}.json", mark)
+        gallery = Gallery(names)
+    rows = evaluate_benchmark(score, benchmark, batch_size=batch_size, store=store, gallery=gallery)
+    results = {
+        "selected": "last",
+        "clean": {"last": {"split": "given", **clean}},
+        "benchmarks": {
+            benchmark.name: summarize(
+                rows, benchmark, clean_accuracy=clean["accuracy"], baseline=compared
+            )
+        },
+    }
+    if directory is not None and gallery is not None:
+        from augmax_jax import report
+
+        gallery.write(directory / "pictures", benchmark)
+        workdir.write_json(directory / workdir.RESULTS, results)
+        report.write(directory)
+    return results
