@@ -20,34 +20,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from augmax_jax.errors import check_name
+from augmax_jax.models.normalization_kernels import image_moments, scale_and_shift
 
 ROUTES = ("clean", "augmented")
 EPSILON = 1e-5
 MOMENTUM = 0.1  # weight of the new batch, PyTorch's sense
-
-
-def _at_least_float32(x: jax.Array) -> jax.Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
-def instance_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mean and biased variance of every channel of every image, in float32.
-
-    One pass over the data: E[d^2] - E[d]^2 with d = x - (the channel's first pixel). The shift
-    keeps flat channels from losing their variance to cancellation.
-
-    Args:
-        x: `[B, H, W, C]`, any float dtype.
-
-    Returns:
-        `(mean, variance)`, float32 (float64 if x is) `[B, 1, 1, C]`.
-    """
-    x = _at_least_float32(x)
-    shift = jax.lax.stop_gradient(x[:, :1, :1])
-    shifted = x - shift
-    mean = shifted.mean((1, 2), keepdims=True)
-    variance = jnp.square(shifted).mean((1, 2), keepdims=True) - jnp.square(mean)
-    return shift + mean, jnp.maximum(variance, 0.0)
 
 
 def batch_moments(
@@ -96,8 +73,7 @@ def normalise(
     Returns:
         Array like `x`, in x's dtype.
     """
-    y = (_at_least_float32(x) - mean) * (jax.lax.rsqrt(variance + EPSILON) * scale) + bias
-    return (jax.nn.relu(y) if relu else y).astype(x.dtype)
+    return scale_and_shift(x, mean, jax.lax.rsqrt(variance + EPSILON) * scale, bias, relu=relu)
 
 
 def _running(old: jax.Array, new: jax.Array) -> jax.Array:
@@ -142,7 +118,7 @@ class BatchNorm(nn.Module):
         batch_scale, batch_bias, mean, variance = self._batch_norms(channels - half, route)
 
         if train:
-            image_mean, image_variance = instance_moments(x)
+            image_mean, image_variance = image_moments(x)
             batch_mean, batch_variance = batch_moments(
                 image_mean[..., half:],
                 image_variance[..., half:],
@@ -163,7 +139,7 @@ class BatchNorm(nn.Module):
                 variance.value = _running(variance.value, unbiased)
         else:
             if half:
-                image_mean, image_variance = instance_moments(x[..., :half])
+                image_mean, image_variance = image_moments(x[..., :half])
             batch_mean, batch_variance = (v.value[None, None, None] for v in (mean, variance))
 
         if not half:

@@ -1,0 +1,102 @@
+"""The two passes over the data that normalisation layers are made of, with cheap gradients.
+
+A normalisation layer computes moments of its input, does some arithmetic on these few numbers,
+and then scales and shifts every value. The two functions here are the first and the last part,
+for all norms; what lies between is left to autodiff. Each has its gradient written out: backward
+keeps only the layer's input and output, which the neighbouring convolutions keep anyway, and
+takes one pass for the sums and one for the input's gradient, where autodiff of the plain
+formulas keeps or recomputes several intermediate arrays of the input's size.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+
+def _wide(x: jax.Array) -> jax.Array:
+    """`x` in at least float32, the dtype of all statistics and arithmetic."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+@jax.custom_vjp
+def image_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean and biased variance of every channel of every image.
+
+    One pass over the data: E[d²] - E[d]² with d = x - (the channel's first pixel). The shift
+    keeps channels with a large mean from losing their variance to cancellation.
+
+    Args:
+        x: `[B, H, W, C]`, any float dtype.
+
+    Returns:
+        `(mean, variance)`, `[B, 1, 1, C]`, float32 (float64 if `x` is).
+    """
+    shift = _wide(x[:, :1, :1])
+    shifted = _wide(x) - shift
+    mean = shifted.mean((1, 2), keepdims=True)
+    variance = jnp.square(shifted).mean((1, 2), keepdims=True) - jnp.square(mean)
+    return shift + mean, jnp.maximum(variance, 0.0)
+
+
+def _image_moments_forward(x):
+    mean, variance = image_moments(x)
+    return (mean, variance), (x, mean)
+
+
+def _image_moments_backward(residuals, gradients):
+    x, mean = residuals
+    mean_gradient, variance_gradient = gradients
+    count = x.shape[1] * x.shape[2]
+    dx = (2 / count) * variance_gradient * (_wide(x) - mean) + mean_gradient / count
+    return (dx.astype(x.dtype),)
+
+
+image_moments.defvjp(_image_moments_forward, _image_moments_backward)
+
+
+def scale_and_shift(
+    x: jax.Array, center: jax.Array, scale: jax.Array, shift: jax.Array, *, relu: bool = False
+) -> jax.Array:
+    """`(x - center) * scale + shift`, in at least float32, then ReLU if asked.
+
+    Args:
+        x: `[B, H, W, C]`, any float dtype.
+        center: `[C]`, or `[1 or B, 1, 1, C]` with values of each image, like the next two.
+        scale: factor.
+        shift: added last.
+        relu: whether to apply ReLU to the result.
+
+    Returns:
+        Array like `x`, in x's dtype.
+    """
+    # Rows per image, so that backward sums over space only; autodiff of the broadcast does
+    # the rest of the sum, on a few numbers.
+    rows = (x.shape[0], 1, 1, x.shape[3])
+    return _scale_and_shift(
+        x, *(jnp.broadcast_to(value, rows) for value in (center, scale, shift)), relu
+    )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _scale_and_shift(x, center, scale, shift, relu):
+    y = (_wide(x) - center) * scale + shift
+    return (jnp.maximum(y, 0) if relu else y).astype(x.dtype)
+
+
+def _scale_and_shift_forward(x, center, scale, shift, relu):
+    y = _scale_and_shift(x, center, scale, shift, relu)
+    return y, (x, y if relu else None, center, scale)
+
+
+def _scale_and_shift_backward(relu, residuals, g):
+    x, y, center, scale = residuals
+    g = _wide(g)
+    if relu:
+        g = jnp.where(y > 0, g, 0)
+    total = g.sum((1, 2), keepdims=True)
+    product = (g * (_wide(x) - center)).sum((1, 2), keepdims=True)
+    return (g * scale).astype(x.dtype), -scale * total, product, total
+
+
+_scale_and_shift.defvjp(_scale_and_shift_forward, _scale_and_shift_backward)
