@@ -115,6 +115,32 @@ class Checkpoints:
             manager.close()
 
 
+def read_variables(workdir: Path) -> dict[str, Any]:
+    """The variables of a run's best checkpoint (or its latest), whatever its network.
+
+    Args:
+        workdir: the run's directory.
+
+    Returns:
+        `{"params": ..., "batch_stats...": ...}`, NumPy arrays.
+
+    Raises:
+        ValueError: there is no checkpoint.
+    """
+    checkpoints = Checkpoints(workdir)
+    try:
+        for manager in (checkpoints._managers["best"], checkpoints._managers["latest"]):
+            if manager.latest_step() is not None:
+                restored = manager.restore(
+                    manager.latest_step(), args=ocp.args.Composite(state=ocp.args.StandardRestore())
+                )
+                state = jax.tree.map(np.asarray, restored["state"])
+                return {"params": state["params"], **state["statistics"]}
+    finally:
+        checkpoints.close()
+    raise ValueError(f"{workdir} holds no checkpoint")
+
+
 def _manager(directory: Path, keep: int) -> ocp.CheckpointManager:
     directory.mkdir(parents=True, exist_ok=True)
     return ocp.CheckpointManager(

@@ -3,43 +3,59 @@
 import contextlib
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from augmax_jax import compiler, parallel, robustness, workdir
+from augmax_jax import compiler, parallel, report, robustness, workdir
 from augmax_jax.checkpoints import Checkpoints
 from augmax_jax.gallery import Gallery
+from augmax_jax.initial import is_imported
 from augmax_jax.predict import Score, model_score, predict, scores
 from augmax_jax.run import Run, build
 
 logger = logging.getLogger(__name__)
 
 
+class Candidate(NamedTuple):
+    """Variables to evaluate: how many steps made them, and the record kept with them."""
+
+    step: int
+    variables: dict[str, Any]
+    record: dict[str, Any]
+
+
 def evaluate_workdir(config: ConfigDict, directory: str | Path) -> dict[str, Any]:
-    """Evaluates the run in a directory, leaving its training as it is.
+    """Evaluates the run in a directory, or an imported model, and leaves its training alone.
 
     Args:
         config: the run's config; `config.evaluate` may differ from when it was trained.
-        directory: the run's directory.
+        directory: the run's directory; or one written by `augmax_jax.torch_import`; or a
+            new one, with `config.init_from` naming what to evaluate.
 
     Returns:
         The results, as in `results.json`.
 
     Raises:
-        FileNotFoundError: there is no run, or none with a checkpoint.
+        FileNotFoundError: there is nothing to evaluate.
         ValueError: the directory holds a run of another config.
     """
     directory = Path(directory)
-    if not (directory / "checkpoints").is_dir():
+    trained = (directory / "checkpoints").is_dir()
+    source = directory if is_imported(directory) else config.init_from
+    if not trained and not source:
         raise FileNotFoundError(
-            f"{directory} holds no checkpoints to evaluate: train there first with --mode=train"
+            f"{directory} holds no checkpoints to evaluate: train there first with --mode=train, "
+            "or name an imported model with --config.init_from=DIR"
         )
     compiler.enable_compilation_cache(config.compilation_cache or None)
     run = build(config)
     workdir.claim(config, directory)
-    with contextlib.closing(Checkpoints(directory, keep=config.checkpoint.keep)) as checkpoints:
-        return evaluate_run(run, directory, checkpoints)
+    if trained:
+        with contextlib.closing(Checkpoints(directory, keep=config.checkpoint.keep)) as kept:
+            return evaluate_run(run, directory, kept)
+    variables = run.load(source, run.initial_state(), new_head=False)
+    return evaluate_candidates(run, directory, {"last": Candidate(0, variables, {})})
 
 
 def evaluate_run(
@@ -59,12 +75,41 @@ def evaluate_run(
     Raises:
         FileNotFoundError: there is no checkpoint.
     """
-    config = run.config
     like = run.initial_state()
-    found = {"best": checkpoints.restore("best", like), "last": checkpoints.restore("latest", like)}
-    if found["last"] is None and found["best"] is None:
+    candidates = {}
+    for kind, place in (("best", "best"), ("last", "latest")):
+        restored = checkpoints.restore(place, like)
+        if restored is not None:
+            step, state, record = restored
+            candidates[kind] = Candidate(step, state.variables, record)
+    if not candidates:
         raise FileNotFoundError(f"{directory} holds no checkpoint to evaluate: train there first")
+    return evaluate_candidates(run, directory, candidates, seconds=seconds)
+
+
+def evaluate_candidates(
+    run: Run, directory: Path, candidates: dict[str, Candidate], *, seconds: float | None = None
+) -> dict[str, Any]:
+    """Evaluates each candidate on clean data and the chosen one on robustness sets.
+
+    Args:
+        run: the run.
+        directory: where `results.json`, tables, pictures and `report.html` go.
+        candidates: "best" or "last", or both; `config.evaluate.checkpoint` chooses.
+        seconds: time spent training, if this process knows it.
+
+    Returns:
+        The results, as in `results.json`.
+    """
+    config = run.config
+    chosen = config.evaluate.checkpoint
+    if chosen not in candidates:
+        chosen = next(iter(candidates))
     score = model_score(run.model, run.devices)
+    bound = {
+        kind: score(parallel.replicate(candidate.variables, run.devices))
+        for kind, candidate in candidates.items()
+    }
     before = workdir.read_json(directory / workdir.RESULTS) or {}
     results = {
         "method": config.method,
@@ -75,40 +120,35 @@ def evaluate_run(
         "epochs": config.epochs,
         "device": f"{len(run.devices)} x {run.devices[0].device_kind}",
         "select_on": config.select_on,
+        "selected": chosen,
         "seconds": seconds if seconds is not None else before.get("seconds"),
         "clean": {},
         "benchmarks": {},
+        "not_measured": {},
     }
-    for kind, restored in found.items():
-        if restored is None:
-            continue
-        step, state, record = restored
-        bound = score(parallel.replicate(state.variables, run.devices))
-        predicted = predict(bound, run.data.test, config.eval_batch_size, devices=len(run.devices))
-        results["clean"][kind] = {
-            "split": config.data.test_split,
-            "step": step,
-            **scores(*predicted),
-        }
-        if kind == "best":
-            results["best_step"], results["holdout"] = step, record
-        else:
-            results["steps"] = step
-    chosen = found[config.evaluate.checkpoint] or found["last"] or found["best"]
-    kind = next(kind for kind, restored in found.items() if restored is chosen)
-    results["selected"] = kind
+    for kind, candidate in candidates.items():
+        predicted = predict(
+            bound[kind], run.data.test, config.eval_batch_size, devices=len(run.devices)
+        )
+        found = {"split": config.data.test_split, "step": candidate.step, **scores(*predicted)}
+        results["clean"][kind] = found
+    if "best" in candidates:
+        results["best_step"] = candidates["best"].step
+        results["holdout"] = candidates["best"].record
+    results["steps"] = candidates["last"].step if "last" in candidates else None
     workdir.write_json(directory / workdir.RESULTS, results)
-    step, state, _ = chosen
-    measured, missing = evaluate_benchmarks(
+    weights = robustness.fingerprint(candidates[chosen].variables)
+    results["benchmarks"], results["not_measured"] = evaluate_benchmarks(
         run,
         directory,
-        score(parallel.replicate(state.variables, run.devices)),
-        {"checkpoint": kind, "step": step, "weights": robustness.fingerprint(state.variables)},
-        clean_accuracy=results["clean"][kind]["accuracy"],
+        bound[chosen],
+        {"checkpoint": chosen, "step": candidates[chosen].step, "weights": weights},
+        clean_accuracy=results["clean"][chosen]["accuracy"],
     )
-    results["benchmarks"] = measured
-    results["not_measured"] = missing
     workdir.write_json(directory / workdir.RESULTS, results)
+    page = report.write(directory)
+    print(report.summary_table(results))
+    print(f"Report: {page}\nLogs:   tensorboard --logdir {directory}")
     return results
 
 

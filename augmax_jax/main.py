@@ -28,9 +28,10 @@ def main(arguments: list[str]) -> None:
         raise app.UsageError(f"unexpected arguments: {' '.join(arguments[1:])}")
     logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
     logging.getLogger("augmax_jax").setLevel(logging.INFO)
+    directory = _WORKDIR.value or ""  # required, see below
     command = train.train_and_evaluate if _MODE.value == "train" else evaluate.evaluate_workdir
     try:
-        command(_CONFIG.value, _WORKDIR.value)
+        command(_CONFIG.value, directory)
     except (ValueError, OSError, train.TrainingDiverged) as error:
         # The user's to mend: the message says how, a traceback would only hide it.
         if _TRACEBACK.value:

@@ -4,6 +4,8 @@ import dataclasses
 import logging
 import math
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -12,7 +14,7 @@ import optax
 from ml_collections import ConfigDict
 
 from augmax_jax import config as configs
-from augmax_jax import data, keys, methods, models, optimizer, parallel, train_step
+from augmax_jax import data, initial, keys, methods, models, optimizer, parallel, train_step
 
 logger = logging.getLogger(__name__)
 
@@ -43,9 +45,22 @@ class Run:
 
     def initial_state(self) -> train_step.TrainState:
         """Freshly initialised parameters, or those of `config.init_from`."""
-        side = self.config.data.image_size
-        key = jax.random.fold_in(jax.random.key(self.config.seed), keys.INITIALISATION)
-        return train_step.create_state(self.model, self.optimizer, key, (side, side, 3))
+        config = self.config
+        side = config.data.image_size
+        key = jax.random.fold_in(jax.random.key(config.seed), keys.INITIALISATION)
+        state = train_step.create_state(self.model, self.optimizer, key, (side, side, 3))
+        if not config.init_from:
+            return state
+        return state.with_variables(self.load(config.init_from, state, new_head=True))
+
+    def load(
+        self, directory: str | Path, state: train_step.TrainState, *, new_head: bool
+    ) -> dict[str, Any]:
+        """Variables from elsewhere for this run's network; see `initial.load`."""
+        model = self.config.model
+        return initial.load(
+            directory, state.variables, mean=model.mean, std=model.std, new_head=new_head
+        )
 
     def epoch(self, step: int) -> float:
         """Passes over the training set after `step` steps."""

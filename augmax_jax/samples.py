@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from augmax_jax import augment, methods, parallel, pictures
@@ -28,7 +29,7 @@ def make_drawer(run: Run, directory: Path) -> Callable[[int, Any], np.ndarray]:
     """
     config = run.config
     batch = next(iter(run.data.train.train_batches(COUNT)))
-    images, labels = batch["image"], batch["label"]
+    images, labels = jnp.asarray(batch["image"]), jnp.asarray(batch["label"])
     keys = jax.random.split(jax.random.key(config.seed), (3, COUNT))
     route = methods.routes(config)["augmax"]
 
@@ -56,13 +57,13 @@ def make_drawer(run: Run, directory: Path) -> Callable[[int, Any], np.ndarray]:
             compute(parallel.first(state.variables))
         )
         grid = pictures.augmentation_grid(
-            images,
+            batch["image"],
             chains,
             augmix[0],
             augmax[0],
             augmix_weights=augmix[1:],
             augmax_weights=augmax[1:],
-            labels=labels,
+            labels=batch["label"],
             class_names=run.data.class_names,
             predictions=predictions,
         )

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from augmax_jax import compiler, evaluate, parallel, report, samples, workdir
+from augmax_jax import compiler, evaluate, parallel, samples, workdir
 from augmax_jax.checkpoints import Checkpoints
 from augmax_jax.predict import model_score, predict, scores
 from augmax_jax.run import Run, build
@@ -58,13 +58,9 @@ def train_and_evaluate(config: ConfigDict, directory: str | Path) -> dict[str, A
     checkpoints = Checkpoints(directory, keep=config.checkpoint.keep)
     try:
         seconds = train(run, directory, checkpoints)
-        results = evaluate.evaluate_run(run, directory, checkpoints, seconds=seconds)
+        return evaluate.evaluate_run(run, directory, checkpoints, seconds=seconds)
     finally:
         checkpoints.close()
-    page = report.write(directory)
-    print(report.summary_table(results))
-    print(f"Report: {page}\nLogs:   tensorboard --logdir {directory}")
-    return results
 
 
 def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
@@ -156,7 +152,9 @@ class Selection:
         self.best = best
         self._checkpoints = checkpoints
         self._name = run.config.select_on
-        self._split = run.data.test if self._name == "test" else run.data.holdout
+        split = run.data.test if self._name == "test" else run.data.holdout
+        assert split is not None  # config.validate and data.load see to it
+        self._split = split
         self._score = model_score(run.model, run.devices)
         self._batch_size, self._devices = run.config.eval_batch_size, len(run.devices)
 

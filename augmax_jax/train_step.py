@@ -1,5 +1,6 @@
 """One training step, from a uint8 batch to the new state; pure, and pmapped as a whole."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,12 @@ class TrainState:
     def variables(self) -> dict[str, Any]:
         """What `model.apply` takes."""
         return {"params": self.params, **self.statistics}
+
+    def with_variables(self, variables: dict[str, Any]) -> "TrainState":
+        """The same state with other parameters and statistics."""
+        statistics = dict(variables)
+        params = statistics.pop("params")
+        return dataclasses.replace(self, params=params, statistics=statistics)
 
 
 def create_state(
