@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from augmax_jax.adversary import active_set
 from augmax_jax.augment.mixing import mix
 from augmax_jax.errors import check_name
 from augmax_jax.keys import example_keys
@@ -96,6 +97,7 @@ def augmax(
     early_stop: str = "sample",
     count_initial: bool = False,
     targets: jax.Array | None = None,
+    compact: bool | int = False,
 ) -> AugMaxResult:
     """Algorithm 1 from the given start; exactly determined by its inputs.
 
@@ -118,6 +120,9 @@ def augmax(
             tests after each update only.
         targets: if given, int `[B]`: ascend on minus the loss of these classes instead
             of the loss of the labels. Misclassified still means: not the label.
+        compact: spend work on unfinished samples only (`active_set`), with the same
+            results: True, or the number of samples that go through the network together.
+            No effect unless `early_stop` is "sample": otherwise none finishes alone.
 
     Returns:
         An `AugMaxResult`.
@@ -125,23 +130,28 @@ def augmax(
     Raises:
         ValueError: a shape, dtype or setting is not as described.
     """
-    _check(images, chains, labels, m, p, steps, step_size, patience, early_stop, targets)
+    _check(images, chains, labels, m, p, steps, step_size, patience, early_stop, targets, compact)
     m = jnp.asarray(m, jnp.float32)
     p = jnp.asarray(p, jnp.float32)
     batch = images.shape[0]
 
-    def loss_and_logits(weights: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        m, p = weights
-        logits = logits_fn(mix(images, chains, m, jax.nn.softmax(p)))
-        logits = logits.astype(jnp.float32)
-        if targets is None:
-            loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        else:
-            loss = -optax.softmax_cross_entropy_with_integer_labels(logits, targets)
-        # The sum keeps each sample's gradient its own, whatever the batch.
-        return loss.sum(), logits
+    def evaluate(rows, m, p):
+        """Gradients and misclassification of all samples (rows None) or of some."""
 
-    gradient = jax.grad(loss_and_logits, has_aux=True)
+        def own(values: jax.Array) -> jax.Array:
+            return values if rows is None else values.at[rows].get(mode="clip")
+
+        def loss_and_logits(weights: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            m, p = weights
+            logits = logits_fn(mix(own(images), own(chains), m, jax.nn.softmax(p)))
+            logits = logits.astype(jnp.float32)
+            wanted = labels if targets is None else targets
+            loss = optax.softmax_cross_entropy_with_integer_labels(logits, own(wanted))
+            # The sum keeps each sample's gradient its own, whatever the batch.
+            return loss.sum() if targets is None else -loss.sum(), logits
+
+        (grad_m, grad_p), logits = jax.grad(loss_and_logits, has_aux=True)((m, p))
+        return grad_m, grad_p, jnp.argmax(logits, axis=-1) != own(labels)
 
     def unfinished(state):
         t, _, _, mistakes, _ = state
@@ -151,25 +161,37 @@ def augmax(
 
     def step(state):
         t, m, p, mistakes, taken = state
-        (grad_m, grad_p), logits = gradient((m, p))
-        wrong = jnp.argmax(logits, axis=-1) != labels
+        grad_m, grad_p, wrong = evaluate(None, m, p)
         mistakes = mistakes + (wrong & (count_initial | (t > 0)))
         active = mistakes < patience
         if early_stop == "batch":
             active = jnp.broadcast_to(jnp.any(active), active.shape)
         elif early_stop == "none":
             active = jnp.ones_like(active)
-        m = jnp.where(active, jnp.clip(m + step_size * jnp.sign(grad_m), 0.0, 1.0), m)
-        p = jnp.where(active[:, None], p + step_size * jnp.sign(grad_p), p)
+        m, p = active_set.ascend(m, p, grad_m, grad_p, active, step_size)
         return t + 1, m, p, mistakes, taken + active
 
-    zeros = jnp.zeros(batch, jnp.int32)
-    _, m, p, _, taken = jax.lax.while_loop(unfinished, step, (0, m, p, zeros, zeros))
+    if compact and early_stop == "sample":
+        m, p, taken = active_set.maximise(
+            evaluate,
+            m,
+            p,
+            steps=steps,
+            step_size=step_size,
+            patience=patience,
+            count_initial=count_initial,
+            chunk=active_set.default_chunk(batch) if compact is True else min(compact, batch),
+        )
+    else:
+        zeros = jnp.zeros(batch, jnp.int32)
+        _, m, p, _, taken = jax.lax.while_loop(unfinished, step, (0, m, p, zeros, zeros))
     x = jax.lax.stop_gradient(mix(images, chains, m, jax.nn.softmax(p)))
     return AugMaxResult(x, m, p, taken)
 
 
-def _check(images, chains, labels, m, p, steps, step_size, patience, early_stop, targets) -> None:
+def _check(
+    images, chains, labels, m, p, steps, step_size, patience, early_stop, targets, compact
+) -> None:
     """Raises ValueError unless the arguments of `augmax` fit together."""
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != jnp.uint8:
         raise ValueError(
@@ -203,3 +225,5 @@ def _check(images, chains, labels, m, p, steps, step_size, patience, early_stop,
     if patience < 1:
         raise ValueError(f"patience must be at least 1, got {patience}")
     check_name("early_stop", early_stop, EARLY_STOP)
+    if not isinstance(compact, bool | int) or compact < 0:
+        raise ValueError(f"compact must be True, False or a positive number, got {compact!r}")

@@ -1,0 +1,181 @@
+"""Worst of k random rotations and translations (CIFAR-10-STA; spec §8.4).
+
+After Engstrom et al., "Exploring the landscape of spatial robustness", ICML 2019, in the form
+that the AugMax paper measures (Table 11): per image, k affine maps are drawn, each
+with nearest-neighbour interpolation and black outside, and the one with the highest
+cross-entropy counts. The identity is not a candidate.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from augmax_jax.augment import float64
+from augmax_jax.augment.arguments import check_images
+from augmax_jax.keys import example_keys
+
+_ONE = 1 << 16  # Pillow's nearest-neighbour warp counts in 1/65536 pixels
+
+
+class SpatialResult(NamedTuple):
+    """The worst map found for each image.
+
+    Attributes:
+        images: the mapped images, uint8 `[B, H, W, 3]`.
+        logits: what the network says of them, float `[B, C]`.
+        loss: its cross-entropy, float32 `[B]`.
+        degrees: rotation, clockwise on the screen, float32 `[B]`.
+        shift: pixels to the right and down, int32 `[B, 2]`.
+    """
+
+    images: jax.Array
+    logits: jax.Array
+    loss: jax.Array
+    degrees: jax.Array
+    shift: jax.Array
+
+
+def worst_of_k_spatial(
+    key: jax.Array,
+    logits_fn: Callable[[jax.Array], jax.Array],
+    images: jax.Array,
+    labels: jax.Array,
+    *,
+    k: int = 10,
+    max_degrees: float = 30.0,
+    max_pixels: int = 3,
+    first_index: int | jax.Array = 0,
+) -> SpatialResult:
+    """Finds the most harmful of k random rotations with translations, per image.
+
+    Args:
+        key: one key, or one per example `[B]`.
+        logits_fn: the network in eval mode, float32 `[B, H, W, 3]` in [0, 1] to `[B, C]`.
+        images: uint8 `[B, H, W, 3]`.
+        labels: int `[B]`.
+        k: number of maps tried; the first of equally bad ones is kept.
+        max_degrees: rotations are uniform in +-max_degrees.
+        max_pixels: translations are uniform in +-max_pixels, rounded to whole pixels.
+        first_index: place of the first example in the global batch.
+
+    Returns:
+        The worst map of each image; robust accuracy is the share of images whose
+        `logits` still have their maximum at the label.
+
+    Raises:
+        ValueError: shapes, dtypes or ranges are not as above.
+    """
+    images = check_images(images)
+    labels = jnp.asarray(labels)
+    if labels.shape != images.shape[:1]:
+        raise ValueError(
+            f"labels must have shape [{len(images)}], one per image, got {list(labels.shape)}"
+        )
+    degrees, shifts = draw_spatial(
+        key,
+        len(images),
+        k=k,
+        max_degrees=max_degrees,
+        max_pixels=max_pixels,
+        first_index=first_index,
+    )
+
+    def evaluate(angle: jax.Array, shift: jax.Array) -> SpatialResult:
+        mapped = spatial_transform(images, angle, shift)
+        logits = logits_fn(mapped.astype(jnp.float32) / 255)
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), labels)
+        return SpatialResult(mapped, logits, loss, angle, shift)
+
+    def keep_worse(worst: SpatialResult, drawn) -> tuple[SpatialResult, None]:
+        tried = evaluate(*drawn)
+        worse = tried.loss > worst.loss
+
+        def choose(new: jax.Array, old: jax.Array) -> jax.Array:
+            return jnp.where(worse.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+        return jax.tree.map(choose, tried, worst), None
+
+    worst = evaluate(degrees[0], shifts[0])
+    return jax.lax.scan(keep_worse, worst, (degrees[1:], shifts[1:]))[0]
+
+
+def draw_spatial(
+    key: jax.Array,
+    batch: int,
+    *,
+    k: int = 10,
+    max_degrees: float = 30.0,
+    max_pixels: int = 3,
+    first_index: int | jax.Array = 0,
+) -> tuple[jax.Array, jax.Array]:
+    """Draws the candidate maps.
+
+    Args:
+        key: one key, or one per example `[batch]`.
+        batch: number of images B.
+        k: maps per image.
+        max_degrees: largest rotation.
+        max_pixels: largest translation.
+        first_index: place of the first example in the global batch.
+
+    Returns:
+        Degrees, float32 `[k, B]`, and pixels to the right and down, int32 `[k, B, 2]`.
+
+    Raises:
+        ValueError: k is not positive, or a range is negative.
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    if max_degrees < 0 or max_pixels < 0:
+        raise ValueError(
+            f"max_degrees and max_pixels must not be negative, got {max_degrees} and {max_pixels}"
+        )
+
+    def draw(example_key: jax.Array) -> jax.Array:
+        return jax.random.uniform(example_key, (k, 3), minval=-1.0, maxval=1.0)
+
+    uniform = jax.vmap(draw)(example_keys(key, batch, first_index=first_index)).swapaxes(0, 1)
+    shifts = jnp.rint(uniform[..., 1:] * max_pixels).astype(jnp.int32)
+    return uniform[..., 0] * max_degrees, shifts
+
+
+def spatial_transform(images: jax.Array, degrees: jax.Array, shifts: jax.Array) -> jax.Array:
+    """Rotates about the centre, then moves; nearest neighbour, black outside.
+
+    Args:
+        images: uint8 `[B, H, W, 3]`.
+        degrees: clockwise on the screen, float `[B]`.
+        shifts: whole pixels to the right and down, int `[B, 2]`.
+
+    Returns:
+        uint8 `[B, H, W, 3]`, as Pillow's `transform(size, AFFINE, matrix, NEAREST)` gives
+        it for the matrix of torchvision's `affine`.
+    """
+    return jax.vmap(_transform)(images, degrees, shifts)
+
+
+def _transform(image: jax.Array, degrees: jax.Array, shift: jax.Array) -> jax.Array:
+    height, width, channels = image.shape
+    with float64.enabled():
+        angle = degrees.astype(jnp.float64) * (math.pi / 180)
+        cos, sin = jnp.cos(angle), jnp.sin(angle)
+        # Centre of the first output pixel, relative to the centre of the moved picture.
+        x, y = (
+            0.5 - side / 2 - shift[i].astype(jnp.float64) for i, side in enumerate((width, height))
+        )
+        start = (cos * x + sin * y + width / 2, cos * y - sin * x + height / 2)
+        # Pillow goes on from here in 16.16 fixed point.
+        numbers = [jnp.floor(v * _ONE + 0.5).astype(jnp.int32) for v in (cos, sin, *start)]
+    cos, sin, start_x, start_y = numbers
+    row = jax.lax.broadcasted_iota(jnp.int32, (height, width), 0)
+    column = jax.lax.broadcasted_iota(jnp.int32, (height, width), 1)
+    source_x = (start_x + column * cos + row * sin) >> 16
+    source_y = (start_y + row * cos - column * sin) >> 16
+    inside = (source_x >= 0) & (source_x < width) & (source_y >= 0) & (source_y < height)
+    index = jnp.clip(source_y, 0, height - 1) * width + jnp.clip(source_x, 0, width - 1)
+    pixels = image.reshape(-1, channels)[index]
+    return jnp.where(inside[..., None], pixels, jnp.uint8(0))
