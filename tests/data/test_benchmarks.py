@@ -429,7 +429,7 @@ def test_corrupted_sets_of_tfds(prepare_tfds, name, rename, size, split):
         open_benchmark(name, data_dir=str(folder), class_names="abc", image_size=size)
 
 
-@pytest.mark.parametrize("name", ["cifar10_corrupted", "imagenet_v2", "imagenet_a", "cifar10_1_v6"])
+@pytest.mark.parametrize("name", ["cifar10_corrupted", "imagenet_v2", "imagenet_a", "cifar10_1"])
 def test_tfds_sets_that_are_not_prepared(tmp_path, name):
     with pytest.raises(FileNotFoundError, match=r"download_and_prepare\(\)"):
         open_benchmark(name, data_dir=str(tmp_path), class_names=CIFAR10, image_size=32)

@@ -35,7 +35,8 @@ CORRUPTIONS = {
     "tiny_imagenet_c": Published("Tiny-ImageNet-C", "folder", 200, 0, "Zenodo record 2536630"),
     "imagenet_c": Published("ImageNet-C", "folder", 1000, 50_000, "Zenodo record 2235448"),
 }
-CIFAR10_1 = {"cifar10_1_v4": "v4", "cifar10_1_v6": "v6"}
+# Without a version: the one that the AugMax paper measures.
+CIFAR10_1 = {"cifar10_1": "v4", "cifar10_1_v4": "v4", "cifar10_1_v6": "v6"}
 TFDS_CORRUPTIONS = ("cifar10_corrupted", "imagenet2012_corrupted")
 IMAGENET_V2 = ("matched-frequency", "threshold-0.7", "topimages")
 SUBSETS = {"imagenet_a": "imagenet-a", "imagenet_r": "imagenet-r"}
