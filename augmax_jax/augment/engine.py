@@ -20,7 +20,7 @@ from augmax_jax.augment.operators import REGISTRY, Operator
 from augmax_jax.augment.packed import pack, unpack
 
 # More loops than this only make the program larger.
-MOST_LOOPS = 16
+MOST_LOOPS = 4
 
 # What an accelerator works on at once, in pixels: enough to fill it, without the
 # intermediate float64 of a large batch outweighing its images.
@@ -109,14 +109,17 @@ def run_together(images: jax.Array, draws: Draws, operators: Sequence[Operator])
             choice = jnp.where(t < draws.length[n], draws.choice[n, t], -1)
             result = words
             if is_warp.any():
-                warped = geometry.warp(words, _at(where, t))
+                positions = _at(where, t)
+                warped = geometry.warp(
+                    words, geometry.source_x(positions), geometry.source_y(positions)
+                )
                 result = jnp.where(jnp.asarray(is_warp)[choice] & (choice >= 0), warped, words)
             for i, operator in enumerate(operators):
                 if is_warp[i]:
                     continue
                 chosen = choice == i
                 if operator == REGISTRY["equalize"]:
-                    other = tables.equalize_words(words, chosen)
+                    other = tables.look_up(words, tables.equalize_tables(words, chosen))
                 else:
                     other = _form(operator)(words, draws.argument[n, t], None)
                 result = jnp.where(chosen, other, result)
@@ -133,12 +136,22 @@ Form = Callable[[jax.Array, jax.Array, geometry.Positions], jax.Array]
 
 _FORMS: dict[str, Form] = {
     "autocontrast": lambda words, argument, where: tables.autocontrast_words(words),
-    "equalize": lambda words, argument, where: tables.equalize_words(words),
+    "equalize": lambda words, argument, where: tables.look_up(
+        words, _stored(argument, tables.equalize_tables, words)
+    ),
     "posterize": lambda words, argument, where: tables.posterize_words(words, argument),
     "solarize": lambda words, argument, where: tables.solarize_words(words, argument),
-    "rotate": lambda words, argument, where: geometry.warp(words, where),
-    "shear_x": lambda words, argument, where: geometry.warp_rows(words, where),
-    "shear_y": lambda words, argument, where: geometry.warp_columns(words, where),
+    "rotate": lambda words, argument, where: geometry.warp(
+        words,
+        _stored(argument, geometry.source_x, where),
+        _stored(argument, geometry.source_y, where),
+    ),
+    "shear_x": lambda words, argument, where: geometry.warp_rows(
+        words, _stored(argument, geometry.source_x, where)
+    ),
+    "shear_y": lambda words, argument, where: geometry.warp_columns(
+        words, _stored(argument, geometry.source_y, where)
+    ),
     # Chains translate by whole numbers.
     "translate_x": lambda words, argument, where: geometry.shift(words, argument, 0),
     "translate_y": lambda words, argument, where: geometry.shift(words, 0, argument),
@@ -151,6 +164,22 @@ _MATRICES = {
     "translate_x": geometry.translate_x_matrix,
     "translate_y": geometry.translate_y_matrix,
 }
+
+
+def _stored(argument: jax.Array, function: Callable, operand):
+    """`function(operand)`, computed once and kept.
+
+    XLA's CPU compiler fuses coordinates and tables into each of the gathers that use them,
+    and computes them for every pixel. It does not look into conditionals, nor can it know
+    that an operator's argument is no NaN.
+    """
+    shape = jax.eval_shape(function, operand)
+
+    def never() -> jax.Array:
+        with float64.enabled():
+            return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shape)
+
+    return jax.lax.cond(argument == argument, lambda: function(operand), never)
 
 
 def _form(operator: Operator) -> Form:

@@ -94,7 +94,8 @@ def _transform(image, matrix_of, argument) -> jax.Array:
     image = check_image(image)
     height, width, _ = image.shape
     matrix = matrix_of(argument, height, width)
-    return unpack(warp(pack(image), positions(matrix, height, width)))
+    where = positions(matrix, height, width)
+    return unpack(warp(pack(image), source_x(where), source_y(where)))
 
 
 # ---- matrices: float64 [6], (a, b, c, d, e, f) with X = a x + b y + c, Y = d x + e y + f
@@ -184,82 +185,100 @@ def positions(matrix: jax.Array, height: int, width: int) -> Positions:
         return Positions(product(a, x), product(b, y), c, product(d, x), product(e, y), f)
 
 
-def warp(words: jax.Array, where: Positions) -> jax.Array:
+class Source(NamedTuple):
+    """Where every output pixel reads along one axis, `[H, W]`.
+
+    Attributes:
+        index: the pixel whose centre is next below, int32 in -1..size-1; -2 if the
+            position is outside the image.
+        share: how much of the next pixel is mixed in, float64 in [0, 1).
+    """
+
+    index: jax.Array
+    share: jax.Array
+
+
+def source_x(where: Positions) -> Source:
+    """The columns that a warp reads."""
+    with float64.enabled():
+        x = where.columns_x[None, :] + where.rows_x[:, None] + where.offset_x
+        return _source(x, where.columns_x.shape[0])
+
+
+def source_y(where: Positions) -> Source:
+    """The rows that a warp reads."""
+    with float64.enabled():
+        y = where.columns_y[None, :] + where.rows_y[:, None] + where.offset_y
+        return _source(y, where.rows_y.shape[0])
+
+
+def _source(position: jax.Array, size: int) -> Source:
+    inside = (position >= 0) & (position < size)
+    position = position - 0.5
+    below = jnp.floor(position)
+    return Source(jnp.where(inside, below, -2.0).astype(jnp.int32), position - below)
+
+
+def warp(words: jax.Array, x: Source, y: Source) -> jax.Array:
     """Any affine warp of a packed image, uint32 `[H, W]`."""
     height, width = words.shape
+    left, right = _neighbours(x.index, width)
+    above, below = (row * width for row in _neighbours(y.index, height))
+    inside = (x.index > -2) & (y.index > -2)
+    indices = (above + left, above + right, below + left, below + right)
     with float64.enabled():
-        x0, x1, dx, inside_x = _nearest(_x(where), width)
-        y0, y1, dy, inside_y = _nearest(_y(where), height)
-        top, bottom = y0 * width, y1 * width
-        taps = [_gather(words, index) for index in (top + x0, top + x1, bottom + x0, bottom + x1)]
         mixed = []
-        for p00, p01, p10, p11 in zip(*map(channels, taps), strict=True):
-            upper = _interpolate(p00.astype(dx.dtype), p01.astype(dx.dtype), dx)
-            lower = _interpolate(p10.astype(dx.dtype), p11.astype(dx.dtype), dx)
-            mixed.append(_interpolate(upper, lower, dy))
-        return jnp.where(inside_x & inside_y, join(*mixed), jnp.uint32(0))
+        for p00, p01, p10, p11 in zip(*(_pixels(words, i) for i in indices), strict=True):
+            upper = _interpolate(p00, p01, x.share)
+            lower = _interpolate(p10, p11, x.share)
+            mixed.append(_interpolate(upper, lower, y.share))
+        return jnp.where(inside, join(*mixed), jnp.uint32(0))
 
 
-def warp_rows(words: jax.Array, where: Positions) -> jax.Array:
+def warp_rows(words: jax.Array, x: Source) -> jax.Array:
     """A warp with Y = y: `warp` without the work that has no effect."""
-    height, width = words.shape
-    with float64.enabled():
-        x0, x1, dx, inside = _nearest(_x(where), width)
-        start = jax.lax.broadcasted_iota(jnp.int32, (height, width), 0) * width
-        return _between(words, start + x0, start + x1, dx, inside)
+    left, right = _neighbours(x.index, words.shape[1])
+    start = jax.lax.broadcasted_iota(jnp.int32, words.shape, 0) * words.shape[1]
+    return _between(words, start + left, start + right, x)
 
 
-def warp_columns(words: jax.Array, where: Positions) -> jax.Array:
+def warp_columns(words: jax.Array, y: Source) -> jax.Array:
     """A warp with X = x: `warp` without the work that has no effect."""
-    height, width = words.shape
-    with float64.enabled():
-        y0, y1, dy, inside = _nearest(_y(where), height)
-        column = jax.lax.broadcasted_iota(jnp.int32, (height, width), 1)
-        return _between(words, y0 * width + column, y1 * width + column, dy, inside)
+    above, below = _neighbours(y.index, words.shape[0])
+    column = jax.lax.broadcasted_iota(jnp.int32, words.shape, 1)
+    return _between(words, above * words.shape[1] + column, below * words.shape[1] + column, y)
 
 
 def shift(words: jax.Array, x: jax.typing.ArrayLike, y: jax.typing.ArrayLike) -> jax.Array:
     """A translation by whole numbers: `warp` without interpolation."""
     height, width = words.shape
-    column = jax.lax.broadcasted_iota(jnp.int32, (height, width), 1) + jnp.int32(x)
-    row = jax.lax.broadcasted_iota(jnp.int32, (height, width), 0) + jnp.int32(y)
+    column = jax.lax.broadcasted_iota(jnp.int32, words.shape, 1) + jnp.int32(x)
+    row = jax.lax.broadcasted_iota(jnp.int32, words.shape, 0) + jnp.int32(y)
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     index = jnp.clip(row, 0, height - 1) * width + jnp.clip(column, 0, width - 1)
     return jnp.where(inside, _gather(words, index), jnp.uint32(0))
 
 
-def _x(where: Positions) -> jax.Array:
-    return where.columns_x[None, :] + where.rows_x[:, None] + where.offset_x
+def _neighbours(index: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
+    """The two nearest pixels, the edge repeated."""
+    return jnp.maximum(index, 0), jnp.clip(index + 1, 0, size - 1)
 
 
-def _y(where: Positions) -> jax.Array:
-    return where.columns_y[None, :] + where.rows_y[:, None] + where.offset_y
-
-
-def _nearest(position: jax.Array, size: int) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """The two nearest pixel indices along one axis, the share of the second, and if inside."""
-    inside = (position >= 0) & (position < size)
-    position = position - 0.5
-    below = jnp.floor(position)
-    index = jnp.clip(below, -1, size).astype(jnp.int32)
-    first, second = jnp.clip(index, 0, size - 1), jnp.clip(index + 1, 0, size - 1)
-    return first, second, position - below, inside
-
-
-def _between(
-    words: jax.Array, first: jax.Array, second: jax.Array, share: jax.Array, inside: jax.Array
-) -> jax.Array:
+def _between(words: jax.Array, first: jax.Array, second: jax.Array, source: Source) -> jax.Array:
     """Interpolates between two pixels."""
-    taps = [_gather(words, index) for index in (first, second)]
-    mixed = [
-        _interpolate(p.astype(share.dtype), q.astype(share.dtype), share)
-        for p, q in zip(*map(channels, taps), strict=True)
-    ]
-    return jnp.where(inside, join(*mixed), jnp.uint32(0))
+    with float64.enabled():
+        pairs = zip(_pixels(words, first), _pixels(words, second), strict=True)
+        mixed = [_interpolate(p, q, source.share) for p, q in pairs]
+        return jnp.where(source.index > -2, join(*mixed), jnp.uint32(0))
 
 
 def _interpolate(p: jax.Array, q: jax.Array, share: jax.Array) -> jax.Array:
     return p + product(q - p, share)
+
+
+def _pixels(words: jax.Array, index: jax.Array) -> list[jax.Array]:
+    """Channels of the pixels at flat indices, float64."""
+    return [channel.astype(jnp.float64) for channel in channels(_gather(words, index))]
 
 
 def _gather(words: jax.Array, index: jax.Array) -> jax.Array:

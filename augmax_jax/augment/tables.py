@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from augmax_jax.augment import float64
 from augmax_jax.augment.arguments import check_image
 from augmax_jax.augment.float64 import product
-from augmax_jax.augment.packed import SHIFTS, channels, join, pack, unpack
+from augmax_jax.augment.packed import channels, join, pack, unpack
 
 # ---- on images
 
@@ -85,22 +85,39 @@ def autocontrast_words(words: jax.Array) -> jax.Array:
         return join(*(_stretch(channel) for channel in channels(words)))
 
 
-def equalize_words(words: jax.Array, wanted: jax.Array | bool = True) -> jax.Array:
-    """`equalize` of a packed image; where `wanted` is false, anything, for little work."""
+def equalize_words(words: jax.Array) -> jax.Array:
+    """`equalize` of a packed image."""
+    return look_up(words, equalize_tables(words))
+
+
+def look_up(words: jax.Array, tables: jax.Array) -> jax.Array:
+    """Sends each channel through its table, int32 `[3, 256]` of values in 0..255."""
+    red, green, blue = (
+        table.at[channel].get(mode="promise_in_bounds")
+        for table, channel in zip(tables, channels(words), strict=True)
+    )
+    return join(red, green, blue)
+
+
+def equalize_tables(words: jax.Array, wanted: jax.Array | None = None) -> jax.Array:
+    """The tables of `equalize`, int32 `[3, 256]`; where `wanted` is false, anything."""
+    counts = jnp.stack([_histogram(channel, wanted) for channel in channels(words)])
     values = jnp.arange(256, dtype=jnp.int32)
-    result = jnp.uint32(0)
-    for channel, place in zip(channels(words), SHIFTS, strict=True):
-        # An index past the end is dropped, and costs less than a sum in memory.
-        bins = channel if wanted is True else jnp.where(wanted, channel, 256)
-        counts = jnp.zeros(256, jnp.int32).at[bins.reshape(-1)].add(1, mode="drop")
-        highest = jnp.max(jnp.where(counts > 0, values, 0))
-        # Zero, too, if the channel is constant.
-        step = (jnp.int32(words.size) - counts[highest]) // 255
-        below = jnp.cumsum(counts, dtype=jnp.int32) - counts
-        table = jnp.minimum((step // 2 + below) // jnp.maximum(step, 1), 255)
-        table = jnp.where(step == 0, values, table).astype(jnp.uint32) << jnp.uint32(place)
-        result |= table.at[channel].get(mode="promise_in_bounds")
-    return result
+    highest = jnp.max(jnp.where(counts > 0, values, 0), axis=1, keepdims=True)
+    last = jnp.take_along_axis(counts, highest, axis=1)
+    step = (jnp.int32(words.size) - last) // 255  # zero, too, if the channel is constant
+    below = jnp.cumsum(counts, axis=1, dtype=jnp.int32) - counts
+    tables = jnp.minimum((step // 2 + below) // jnp.maximum(step, 1), 255)
+    return jnp.where(step == 0, values, tables)
+
+
+def _histogram(channel: jax.Array, wanted: jax.Array | None) -> jax.Array:
+    """Counts of the 256 values, int32 `[256]`."""
+    zeros = jnp.zeros(256, jnp.int32)
+    if wanted is None:
+        return zeros.at[channel.reshape(-1)].add(1, mode="promise_in_bounds")
+    # An index past the end is dropped, and costs less than a sum in memory.
+    return zeros.at[jnp.where(wanted, channel, 256).reshape(-1)].add(1, mode="drop")
 
 
 def posterize_words(words: jax.Array, bits: jax.Array) -> jax.Array:
