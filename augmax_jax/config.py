@@ -79,6 +79,8 @@ def defaults() -> ConfigDict:
     c.adversary.early_stop = "sample"  # sample (the paper) | batch (the released code) | none
     c.adversary.count_initial = False
     c.adversary.targeted = False
+    c.adversary.compact = True  # work on unfinished samples only; the results are the same
+    c.adversary.chunk = 0  # samples at a time when compact; 0: as fits the backend
 
     c.objective = ConfigDict()
     c.objective.variant = "paper"  # Eq. 5; "released": no cross-entropy on the AugMax view
@@ -202,6 +204,7 @@ def validate(config: ConfigDict) -> None:
         "adversary.steps": 0,
         "adversary.step_size": 1e-9,
         "adversary.patience": 1,
+        "adversary.chunk": 0,
         "objective.consistency_weight": 0,
         "data.image_size": 8,
         "augment.padding": 0,

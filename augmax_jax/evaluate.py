@@ -176,6 +176,18 @@ def evaluate_benchmarks(
     baseline = robustness.read_baseline(config.baseline)
     measured, missing = {}, {}
     for name in config.benchmarks:
+        if name == robustness.SPATIAL:
+            measured[name] = {
+                "source": "generated",
+                **robustness.evaluate_spatial(
+                    score,
+                    run.data.test,
+                    batch_size=run.config.eval_batch_size,
+                    devices=len(run.devices),
+                    seed=run.config.seed,
+                ),
+            }
+            continue
         try:
             benchmark = robustness.find(name, run)
         except (ValueError, OSError, ImportError) as error:

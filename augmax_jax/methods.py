@@ -90,6 +90,7 @@ def maximise(
         early_stop=settings.early_stop,
         count_initial=settings.count_initial,
         targets=targets,
+        compact=settings.compact and (settings.chunk or True),
     )
 
 

@@ -6,5 +6,5 @@ from augmax_jax.config import defaults
 def get_config():
     c = defaults()
     c.model.name = "resnext29"
-    c.evaluate.benchmarks = ("cifar10_c", "cifar10_1", "spatial")
+    c.evaluate.benchmarks = ("cifar10_c", "cifar10_1_v4", "spatial")
     return c

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from augmax_jax import corruptions, metrics, predict, robustness, workdir
+from augmax_jax import adversary, corruptions, metrics, predict, robustness, workdir
 from augmax_jax.data.arrays import ArraySplit
 from augmax_jax.gallery import Gallery
 
@@ -48,7 +48,7 @@ def test_every_example_counts_once(split, batch_size, devices):
 
 def test_corruption_of_a_split_does_not_depend_on_the_batch_size(split):
     def images(batch_size):
-        part = robustness.CorruptedSplit(split, "gaussian_noise", 3, constants="cifar")
+        part = robustness.corrupted(split).load("gaussian_noise", 3)
         batches = list(part.eval_batches(batch_size))
         return np.concatenate([b["image"][b["mask"]] for b in batches])
 
@@ -94,6 +94,22 @@ def test_an_evaluation_resumes_where_it_was(split, tmp_path):
     assert len(lines) == 1 + 2 * 5
     # Other weights are other results.
     assert robustness.Store(path, {"w": 2}).rows == {}
+
+
+def test_spatial_robustness_is_the_worst_of_k(split):
+    images, labels = split.arrays()
+    found = robustness.evaluate_spatial(brightness_score, split, batch_size=20, k=4)
+    key = robustness._keys(jax.random.key(0), np.arange(COUNT))
+
+    def logits_fn(x):
+        mean = 255 * x.mean((1, 2))
+        return jnp.concatenate([mean, 255 - mean[:, :1]], axis=1) / 50
+
+    whole = adversary.worst_of_k_spatial(key, logits_fn, images, labels, k=4)
+    assert found["accuracy"] == np.mean(whole.logits.argmax(-1) == labels)
+    np.testing.assert_allclose(found["loss"], whole.loss.mean(), rtol=1e-4)
+    once = robustness.evaluate_spatial(brightness_score, split, batch_size=20, k=1)
+    assert found["accuracy"] <= once["accuracy"]
 
 
 def test_summary_holds_what_the_metrics_find(split):

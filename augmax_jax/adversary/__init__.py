@@ -7,5 +7,14 @@ from augmax_jax.adversary.augmax import (
     random_start,
     random_targets,
 )
+from augmax_jax.adversary.spatial import SpatialResult, worst_of_k_spatial
 
-__all__ = ["AugMaxResult", "LogitsFn", "augmax", "random_start", "random_targets"]
+__all__ = [
+    "AugMaxResult",
+    "LogitsFn",
+    "SpatialResult",
+    "augmax",
+    "random_start",
+    "random_targets",
+    "worst_of_k_spatial",
+]
