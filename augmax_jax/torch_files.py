@@ -137,7 +137,9 @@ def _load_pickle(file: Any, storages: dict[str, _Storage]) -> Any:
                 return Dictionary
             return Placeholder
 
-        def persistent_load(self, identity: Any) -> _Storage:
+        def persistent_load(self, identity: Any) -> Any:
+            if identity[0] == "module":  # a class of a whole pickled model, with its source
+                return Placeholder
             kind, dtype, name, _, size, *view = identity
             if kind != "storage" or dtype not in _STORAGES.values() or any(view):
                 raise ValueError(f"unknown storage {identity!r}")

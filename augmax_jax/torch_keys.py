@@ -11,6 +11,7 @@ So the checkpoints of those projects read as models of norm "bn" and "ibn".
     dubin                X.IN.{weight,bias}, X.BN.bn.0.{...}, X.BN.bn.1.{...}; else as dubn
 """
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -83,8 +84,9 @@ def _rules(module: models.Classifier) -> list[tuple[str, str]]:
     return _RULES["resnet_imagenet" if module.imagenet_stem else "resnet"]
 
 
+@functools.lru_cache(maxsize=16)
 def abstract_variables(module: models.Classifier) -> dict[str, Any]:
-    """Shapes and dtypes of a network's variables."""
+    """Shapes and dtypes of a network's variables; shared, not to be written to."""
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     return jax.eval_shape(module.init, jax.random.key(0), images)
 
