@@ -57,11 +57,12 @@ def apply_sum(operator: SeparableSum, images: jax.Array) -> jax.Array:
     """
     batch, height, width, channels = images.shape
     highest = jax.lax.Precision.HIGHEST
+    rows, cols = jnp.asarray(operator.rows), jnp.asarray(operator.cols)
     lines = images.transpose(1, 0, 3, 2).reshape(height, -1)
 
     def add(r, total):
-        down = jnp.dot(operator.rows[r], lines, precision=highest).reshape(-1, width)
-        return total + jnp.dot(down, operator.cols[r].T, precision=highest)
+        down = jnp.dot(rows[r], lines, precision=highest).reshape(-1, width)
+        return total + jnp.dot(down, cols[r].T, precision=highest)
 
     total = jnp.zeros((height * batch * channels, width))
     total = jax.lax.fori_loop(0, operator.terms, add, total)
