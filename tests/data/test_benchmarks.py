@@ -10,7 +10,10 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from augmax_jax import data
 from augmax_jax.corruptions import BENCHMARK, EXTRA, SEVERITIES
+from augmax_jax.corruptions.generate import generate
+from augmax_jax.corruptions.source import Source
 from augmax_jax.data.benchmarks import NAMES, open_benchmark, opening
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -182,6 +185,32 @@ def test_a_generated_set_by_path(tmp_path, rng):
     np.testing.assert_array_equal(labels, np.arange(11) % 3)
     with pytest.raises(ValueError, match="'mine' has 3 classes, but the model has 2"):
         open_benchmark(str(tmp_path / "mine"), class_names="ab", image_size=16)
+
+
+@pytest.mark.parametrize("layout", ["npy", "folder"])
+def test_what_our_generator_writes_is_read(tmp_path, layout):
+    source = Source("digits", image_size=16)
+    generate(
+        source,
+        tmp_path / "digits-c",
+        corruptions=("contrast", "brightness"),
+        severities=(1, 4),
+        layout=layout,
+        progress=False,
+    )
+    clean = data.load({"name": "digits", "image_size": 16}, seed=0)
+    benchmark = open_benchmark(
+        str(tmp_path / "digits-c"), class_names=clean.class_names, image_size=16
+    )
+    assert (benchmark.name, benchmark.source) == ("digits-c", "generated")
+    assert benchmark.corruptions == ("brightness", "contrast")
+    assert benchmark.severities == (1, 4)
+    images, labels = examples(benchmark.load("brightness", 4))
+    expected, expected_labels = clean.test.arrays()
+    assert sorted(labels) == sorted(expected_labels)
+    assert images.mean() > expected.mean() + 40
+    if layout == "npy":
+        np.testing.assert_array_equal(labels, expected_labels)
 
 
 def test_files_of_unknown_origin_by_path(tmp_path, rng):

@@ -229,6 +229,39 @@ def test_what_is_not_prepared_is_refused_with_the_command(tmp_path):
         data.load(settings(tmp_path, name="imagenet2012"), seed=0)
 
 
+class AugmaxTestShapes(tfds.core.GeneratorBasedBuilder):
+    """A registered dataset that needs no download to be prepared."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = {
+            "image": tfds.features.Image(shape=(16, 16, 3)),
+            "label": tfds.features.ClassLabel(num_classes=2),
+        }
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        del dl_manager
+        return {split: self._generate_examples() for split in ("train", "test")}
+
+    def _generate_examples(self):
+        for i in range(6):
+            yield i, {"image": np.full((16, 16, 3), 40 * i, np.uint8), "label": i % 2}
+
+
+def test_data_is_prepared_only_if_asked_for(tmp_path):
+    config = settings(tmp_path, name="augmax_test_shapes")
+    with pytest.raises(FileNotFoundError, match="download=True"):
+        data.load(config, seed=0)
+    assert not any(tmp_path.iterdir())
+    loaded = data.load({**config, "download": True}, seed=0)
+    images, labels = loaded.train.arrays()
+    np.testing.assert_array_equal(labels, images[:, 0, 0, 0] // 40 % 2)
+    assert sorted(images[:, 0, 0, 0]) == [0, 40, 80, 120, 160, 200]
+    assert len(data.load(config, seed=0).train) == 6
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
