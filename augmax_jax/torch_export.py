@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from augmax_jax import models, torch_import, torch_keys
@@ -127,7 +128,9 @@ _WRITERS = {".npz": _write_npz, ".safetensors": _write_safetensors, ".pth": _wri
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("augmax_jax").setLevel(logging.INFO)
+    jax.config.update("jax_platforms", "cpu")  # no accelerator is needed, nor its memory taken
     parser = argparse.ArgumentParser(
         prog="python -m augmax_jax.torch_export",
         description="Writes a model as a PyTorch state_dict with the official keys.",

@@ -330,7 +330,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("augmax_jax").setLevel(logging.INFO)
+    jax.config.update("jax_platforms", "cpu")  # no accelerator is needed, nor its memory taken
     flags = _parser().parse_args(arguments)
     options: dict[str, Any] = {
         name: getattr(flags, name) for name in _OPTIONS if getattr(flags, name) is not None

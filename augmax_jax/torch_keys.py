@@ -88,7 +88,7 @@ def _rules(module: models.Classifier) -> list[tuple[str, str]]:
 def abstract_variables(module: models.Classifier) -> dict[str, Any]:
     """Shapes and dtypes of a network's variables; shared, not to be written to."""
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-    return jax.eval_shape(module.init, jax.random.key(0), images)
+    return jax.eval_shape(lambda images: module.init(jax.random.key(0), images), images)
 
 
 def entries(module: models.Classifier) -> dict[str, Entry]:
