@@ -6,8 +6,8 @@ to common corruptions and perturbations", ICLR 2019, and the scripts that made t
 All of them, JPEG included, are JAX functions: they can be jitted and run on any device.
 """
 
+from augmax_jax.corruptions.benchmark_writer import benchmark_key, generate
 from augmax_jax.corruptions.constants import BENCHMARK, BENCHMARKS, EXTRA, FAMILIES, SEVERITIES
-from augmax_jax.corruptions.generate import benchmark_key, generate
 from augmax_jax.corruptions.registry import corrupt
 from augmax_jax.corruptions.source import Source
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from augmax_jax.corruptions import constants
-from augmax_jax.corruptions.generate import FORMATS, generate
+from augmax_jax.corruptions.benchmark_writer import FORMATS, generate
 from augmax_jax.corruptions.source import Source
 
 

@@ -24,7 +24,7 @@ import tensorflow_datasets as tfds
 
 from augmax_jax import errors, keys
 from augmax_jax.corruptions import constants
-from augmax_jax.corruptions.generate import benchmark_key
+from augmax_jax.corruptions.benchmark_writer import benchmark_key
 from augmax_jax.corruptions.registry import corrupt
 from augmax_jax.corruptions.source import Source
 
