@@ -19,7 +19,7 @@ import numpy as np
 from augmax_jax import models, torch_import, torch_keys
 from augmax_jax.errors import check_name
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("augmax_jax.torch_export")  # __name__ is __main__ in the command
 
 
 def to_state_dict(

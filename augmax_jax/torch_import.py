@@ -23,7 +23,7 @@ import numpy as np
 from augmax_jax import models, torch_files, torch_keys
 from augmax_jax._version import __version__
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("augmax_jax.torch_import")  # __name__ is __main__ in the command
 
 Variables = dict[str, Any]
 ModelInfo = dict[str, Any]
