@@ -8,7 +8,7 @@ import csv
 import functools
 import logging
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,137 +19,20 @@ from tqdm import tqdm
 
 from augmax_jax import corruptions, metrics, workdir
 from augmax_jax.adversary import spatial
-from augmax_jax.data import Batch, Split
+from augmax_jax.data import Split
 from augmax_jax.data.arrays import ArraySplit
 from augmax_jax.data.benchmarks import Benchmark, open_benchmark
 from augmax_jax.gallery import Gallery
+from augmax_jax.generated import CORRUPTED, DerivedSplit, corrupted, example_keys_at
 from augmax_jax.predict import Score, function_score, predict, scores
 from augmax_jax.run import Run
 
 logger = logging.getLogger(__name__)
 
-CORRUPTED = "corrupted"  # the name of the test split corrupted as it is read
-SPATIAL = "spatial"  # and of the worst of 10 rotations and shifts of it
+SPATIAL = "spatial"  # the benchmark "worst of 10 rotations and shifts of the test split"
 
 # corruption (or "all" for a set without) -> severity -> scores
 Rows = dict[str, dict[str, dict[str, float]]]
-
-
-# (images uint8 [b, H, W, 3], places of the images in the split int [b]) -> images
-Transform = Callable[[np.ndarray, np.ndarray], jax.Array]
-
-
-class DerivedSplit(Split):
-    """A split whose evaluation images come out transformed.
-
-    The transform is told each image's place in the split, so that what it draws does not
-    depend on the batch size.
-
-    Args:
-        split: the original images.
-        transform: of a batch.
-    """
-
-    def __init__(self, split: Split, transform: Transform) -> None:
-        super().__init__(
-            seed=split.seed, process_index=split.process_index, process_count=split.process_count
-        )
-        self._split, self._transform = split, transform
-
-    def __len__(self) -> int:
-        return len(self._split)
-
-    def train_batches(self, batch_size: int, start_step: int = 0) -> Iterator[Batch]:
-        """Not to be had: a benchmark is not trained on."""
-        raise ValueError("a derived split is for evaluation only")
-
-    def eval_batches(self, batch_size: int) -> Iterator[Batch]:
-        """The split's own batches, transformed."""
-        share = batch_size // self.process_count
-        for n, batch in enumerate(self._split.eval_batches(batch_size)):
-            start = n * batch_size + self.process_index * share
-            places = start + np.arange(len(batch["image"]))
-            yield {**batch, "image": np.asarray(self._transform(batch["image"], places))}
-
-
-def _keys(key: jax.Array, places: np.ndarray) -> jax.Array:
-    return jax.vmap(lambda place: jax.random.fold_in(key, place))(places)
-
-
-def corrupted(
-    split: Split,
-    *,
-    constants: str = "cifar",
-    names: Sequence[str] = corruptions.BENCHMARK,
-    seed: int = 0,
-) -> Benchmark:
-    """A `-C` benchmark of anyone's images, corrupted as they are read.
-
-    Args:
-        split: the clean images.
-        constants: whose severities: "cifar" for images of about 32 pixels, "tiny_imagenet"
-            for 64, "imagenet" for 224.
-        names: the corruptions.
-        seed: of the draws.
-    """
-
-    def load(corruption: str | None, severity: int | None) -> Split:
-        every = corruptions.BENCHMARK + corruptions.EXTRA
-        key = jax.random.fold_in(jax.random.key(seed), every.index(corruption or ""))
-        key = jax.random.fold_in(key, severity or 0)
-        return DerivedSplit(
-            split,
-            lambda images, places: corruptions.corrupt(
-                _keys(key, places), images, corruption or "", severity or 0, benchmark=constants
-            ),
-        )
-
-    return Benchmark(
-        name=CORRUPTED,
-        kind="corruptions",
-        source="generated",
-        corruptions=tuple(names),
-        severities=corruptions.SEVERITIES,
-        classes=None,
-        loader=load,
-    )
-
-
-def evaluate_spatial(
-    score: Score, split: Split, *, batch_size: int, devices: int = 1, k: int = 10, seed: int = 0
-) -> dict[str, float]:
-    """Worst-of-k spatial robustness: the scores under each image's most harmful map (Table 11).
-
-    The k maps are random rotations within 30 degrees with shifts within 3 pixels
-    (`adversary.worst_of_k_spatial` is the same as one jittable function).
-
-    Args:
-        score: the network.
-        split: clean images.
-        batch_size: examples at a time.
-        devices: over which `score` splits a batch.
-        k: maps tried for each image.
-        seed: of the maps.
-
-    Returns:
-        {"accuracy", "loss", "ece", "count"} of the worst of k.
-    """
-    draw = jax.jit(functools.partial(spatial.draw_spatial, k=k), static_argnums=1)
-    warp = jax.jit(spatial.spatial_transform)
-    key = jax.random.key(seed)
-    tried = []
-    for i in range(k):
-
-        def transform(images, places, i=i):
-            degrees, shifts = draw(_keys(key, places), len(images))
-            return warp(images, degrees[i], shifts[i])
-
-        logits, labels = predict(score, DerivedSplit(split, transform), batch_size, devices=devices)
-        tried.append(logits)
-    every = np.stack(tried)
-    chosen = np.take_along_axis(log_softmax(every, axis=-1), labels[None, :, None], -1)
-    worst = chosen[..., 0].argmin(axis=0)
-    return scores(every[worst, np.arange(len(labels))], labels)
 
 
 def find(name: str, run: Run) -> Benchmark:
@@ -267,6 +150,43 @@ def evaluate_benchmark(
         store.add(row, column, scores(logits, labels))
     store.write_csv()
     return store.rows
+
+
+def evaluate_spatial(
+    score: Score, split: Split, *, batch_size: int, devices: int = 1, k: int = 10, seed: int = 0
+) -> dict[str, float]:
+    """Worst-of-k spatial robustness: the scores under each image's most harmful map (Table 11).
+
+    The k maps are random rotations within 30 degrees with shifts within 3 pixels
+    (`adversary.worst_of_k_spatial` is the same as one jittable function).
+
+    Args:
+        score: the network.
+        split: clean images.
+        batch_size: examples at a time.
+        devices: over which `score` splits a batch.
+        k: maps tried for each image.
+        seed: of the maps.
+
+    Returns:
+        {"accuracy", "loss", "ece", "count"} of the worst of k.
+    """
+    draw = jax.jit(functools.partial(spatial.draw_spatial, k=k), static_argnums=1)
+    warp = jax.jit(spatial.spatial_transform)
+    key = jax.random.key(seed)
+    tried = []
+    for i in range(k):
+
+        def transform(images, places, i=i):
+            degrees, shifts = draw(example_keys_at(key, places), len(images))
+            return warp(images, degrees[i], shifts[i])
+
+        logits, labels = predict(score, DerivedSplit(split, transform), batch_size, devices=devices)
+        tried.append(logits)
+    every = np.stack(tried)
+    chosen = np.take_along_axis(log_softmax(every, axis=-1), labels[None, :, None], -1)
+    worst = chosen[..., 0].argmin(axis=0)
+    return scores(every[worst, np.arange(len(labels))], labels)
 
 
 def summarize(

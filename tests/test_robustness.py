@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from augmax_jax import adversary, corruptions, metrics, predict, robustness, workdir
+from augmax_jax import adversary, corruptions, generated, metrics, predict, robustness, workdir
 from augmax_jax.data.arrays import ArraySplit
 from augmax_jax.gallery import Gallery
 
@@ -48,7 +48,7 @@ def test_every_example_counts_once(split, batch_size, devices):
 
 def test_corruption_of_a_split_does_not_depend_on_the_batch_size(split):
     def images(batch_size):
-        part = robustness.corrupted(split).load("gaussian_noise", 3)
+        part = generated.corrupted(split).load("gaussian_noise", 3)
         batches = list(part.eval_batches(batch_size))
         return np.concatenate([b["image"][b["mask"]] for b in batches])
 
@@ -68,7 +68,7 @@ def counting(score):
 
 def test_an_evaluation_resumes_where_it_was(split, tmp_path):
     names = ("brightness", "contrast")
-    benchmark = robustness.corrupted(split, names=names)
+    benchmark = generated.corrupted(split, names=names)
     path = tmp_path / "evaluation" / "corrupted.json"
     score, calls = counting(brightness_score)
 
@@ -99,7 +99,7 @@ def test_an_evaluation_resumes_where_it_was(split, tmp_path):
 def test_spatial_robustness_is_the_worst_of_k(split):
     images, labels = split.arrays()
     found = robustness.evaluate_spatial(brightness_score, split, batch_size=20, k=4)
-    key = robustness._keys(jax.random.key(0), np.arange(COUNT))
+    key = generated.example_keys_at(jax.random.key(0), np.arange(COUNT))
 
     def logits_fn(x):
         mean = 255 * x.mean((1, 2))
@@ -113,7 +113,7 @@ def test_spatial_robustness_is_the_worst_of_k(split):
 
 
 def test_summary_holds_what_the_metrics_find(split):
-    benchmark = robustness.corrupted(split)
+    benchmark = generated.corrupted(split)
     rng = np.random.default_rng(1)
     rows = {
         c: {
@@ -131,7 +131,7 @@ def test_summary_holds_what_the_metrics_find(split):
     np.testing.assert_allclose(
         out["mean_ece"], np.mean([[row["ece"] for row in by.values()] for by in rows.values()])
     )
-    part = robustness.corrupted(split, names=("fog",))
+    part = generated.corrupted(split, names=("fog",))
     assert "ra" not in robustness.summarize({"fog": rows["fog"]}, part)
 
 
@@ -160,7 +160,7 @@ def test_baseline_from_another_run(tmp_path):
 
 
 def test_gallery_keeps_samples_and_the_surest_mistakes(split, tmp_path):
-    benchmark = robustness.corrupted(split, names=("brightness", "contrast"))
+    benchmark = generated.corrupted(split, names=("brightness", "contrast"))
     gallery = Gallery([str(i) for i in range(CLASSES)], mistakes=5)
     robustness.evaluate_benchmark(brightness_score, benchmark, batch_size=20, gallery=gallery)
     gallery.write(tmp_path, benchmark)
