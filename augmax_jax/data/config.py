@@ -29,7 +29,8 @@ class DataConfig:
         resident: True keeps all images in memory, False decodes them on the fly, "auto"
             keeps them if they fit `max_resident_bytes`.
         max_resident_bytes: the bound of "auto", over all splits together.
-        bad_images: "refuse" unreadable images, or "skip" them and name them in the log.
+        bad_images: "refuse" unreadable files of a folder, or "skip" them and name them in
+            the log.
         shuffle_buffer: records that a tfds stream shuffles at a time.
         download: whether tfds may download and prepare a missing dataset.
     """

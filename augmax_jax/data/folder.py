@@ -27,7 +27,7 @@ _LOOKAHEAD = 3  # batches decoded ahead of the trainer
 log = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Listing:
     """The files of one split, sorted by class and name.
 
@@ -206,7 +206,7 @@ def read_images(
     return Decoded(images if good.all() else images[good], good, tuple(errors))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Decoded:
     """Images that could be read, which files those were, and what was wrong with the rest."""
 

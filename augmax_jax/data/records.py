@@ -1,6 +1,8 @@
 """The examples of a tfds dataset: slices of splits, read into memory or as tf.data."""
 
+import functools
 import io
+import operator
 import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -97,18 +99,11 @@ class Records:
         if encoded:
             kwargs["decoders"] = {"image": tfds.decode.SkipDecoding()}
         if self.builder.info.splits:
-            split = sum(
-                (
-                    tfds.core.ReadInstruction(s.split, from_=s.start, to=s.stop, unit="abs")
-                    for s in self.spans[1:]
-                ),
-                start=tfds.core.ReadInstruction(
-                    self.spans[0].split,
-                    from_=self.spans[0].start,
-                    to=self.spans[0].stop,
-                    unit="abs",
-                ),
-            )
+            parts = [
+                tfds.core.ReadInstruction(s.split, from_=s.start, to=s.stop, unit="abs")
+                for s in self.spans
+            ]
+            split = functools.reduce(operator.add, parts)
             out = self.builder.as_dataset(split=split, **kwargs)
         else:
             (span,) = self.spans

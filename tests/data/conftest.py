@@ -45,6 +45,7 @@ def prepare_tfds(tmp_path: Path) -> Callable[..., Path]:
         encoding: str = "png",
         config: str | None = None,
         version: str = "1.0.0",
+        shards: int | None = None,
     ) -> Path:
         import tensorflow_datasets as tfds
 
@@ -69,6 +70,7 @@ def prepare_tfds(tmp_path: Path) -> Callable[..., Path]:
                     for split, (images, labels) in splits.items()
                 },
                 data_dir=tmp_path / "tfds",
+                download_config=tfds.download.DownloadConfig(num_shards=shards),
             )
         return tmp_path / "tfds"
 

@@ -11,9 +11,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from augmax_jax import data
-from augmax_jax.corruptions import BENCHMARK, EXTRA, SEVERITIES
-from augmax_jax.corruptions.generate import generate
-from augmax_jax.corruptions.source import Source
+from augmax_jax.corruptions import BENCHMARK, EXTRA, SEVERITIES, Source, generate
 from augmax_jax.data.benchmarks import NAMES, open_benchmark, opening
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

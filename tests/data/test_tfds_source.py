@@ -28,7 +28,7 @@ def identify(images: np.ndarray, among: np.ndarray) -> list[int]:
 
 @pytest.fixture
 def small(prepare_tfds, rng):
-    """A set like CIFAR-10, with two splits; returns its folder and the images by split."""
+    """A set like CIFAR-10, in several files; returns its folder and the images by split."""
     images = {
         split: rng.integers(0, 256, (count, 16, 16, 3), dtype=np.uint8)
         for split, count in (("train", 53), ("test", 11))
@@ -38,7 +38,9 @@ def small(prepare_tfds, rng):
         {split: (list(x), [i % 4 for i in range(len(x))]) for split, x in images.items()},
         names=["plane", "car", "bird", "cat"],
         shape=(16, 16, 3),
+        shards=4,
     )
+    assert len(list(folder.glob("cifar10/*/*train.tfrecord*"))) == 4
     return folder, images
 
 

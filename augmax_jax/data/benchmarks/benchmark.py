@@ -13,7 +13,7 @@ from augmax_jax.errors import check_name
 _NAMED = 8
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Benchmark:
     """A set to measure robustness on.
 
