@@ -18,6 +18,7 @@ import numpy as np
 
 from augmax_jax import models, torch_import, torch_keys
 from augmax_jax.errors import check_name
+from augmax_jax.models.routes import SINGLE
 
 logger = logging.getLogger("augmax_jax.torch_export")  # __name__ is __main__ in the command
 
@@ -142,9 +143,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default="",
         help="put before every key; the official test script wants 'module.'",
     )
+    parser.add_argument(
+        "--route",
+        help="clean or augmented: write this route alone, with the keys of a single norm",
+    )
     flags = parser.parse_args(arguments)
     try:
         variables, info = torch_import.load_imported(flags.checkpoint)
+        if flags.route is not None:
+            variables = models.single_route(variables, flags.route)
+            info["norm"] = SINGLE[info["norm"]]
         state_dict = to_state_dict(
             variables,
             info["model"],

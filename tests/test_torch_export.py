@@ -85,6 +85,10 @@ def test_command(tmp_path, capsys):
     with np.load(out) as arrays:
         assert all(key.startswith("module.") for key in arrays)
         assert_same(torch_import.from_state_dict(arrays, "tiny", num_classes=10), variables)
+    torch_export.main([*arguments, str(out), "--route", "augmented"])
+    with np.load(out) as arrays:
+        single = torch_import.from_state_dict(arrays, "tiny", num_classes=10, norm="ibn")
+    assert_same(single, models.single_route(variables, "augmented"))
     for bad, message in (
         ([*arguments, str(tmp_path / "a.pt")], "unknown suffix of --out '.pt'.*npz"),
         (["--checkpoint", str(tmp_path), "--out", str(out)], "no imported model"),

@@ -1,12 +1,14 @@
 """The paper's networks by name, with any of its four norms.
 
-module = models.create("wrn40_2", 10, norm="dubin")
-variables = module.init(key, images)                                  # both routes
-logits = module.apply(variables, images, route="clean")               # evaluation
-logits, update = module.apply(                                        # training
-    variables, images, route="augmented", train=True,
-    mutable=[models.statistics_collection("dubin", "augmented")])
-features = module.apply(variables, images, method="features")
+Use:
+
+    module = models.create("wrn40_2", 10, norm="dubin")
+    variables = module.init(key, images)                                  # both routes
+    logits = module.apply(variables, images, route="clean")               # evaluation
+    logits, update = module.apply(                                        # training
+        variables, images, route="augmented", train=True,
+        mutable=[models.statistics_collection("dubin", "augmented")])
+    features = module.apply(variables, images, method="features")
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,6 +30,7 @@ from augmax_jax.models.norm import (
 )
 from augmax_jax.models.resnet import BasicBlock, Bottleneck, ResNet
 from augmax_jax.models.resnext import ResNeXt
+from augmax_jax.models.routes import both_routes, single_route
 from augmax_jax.models.wide_resnet import WideResNet
 
 __all__ = [
@@ -41,7 +44,9 @@ __all__ = [
     "Classifier",
     "DuBIN",
     "DuBN",
+    "both_routes",
     "create",
+    "single_route",
     "statistics_collection",
     "statistics_collections",
 ]

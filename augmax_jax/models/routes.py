@@ -1,0 +1,79 @@
+"""Variables of networks with two routes from those with one, and back."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from augmax_jax.errors import check_name
+from augmax_jax.models.norm import ROUTES, statistics_collection
+
+# norm with two routes -> the norm that one of its routes is
+SINGLE = {"dubn": "bn", "dubin": "ibn"}
+
+
+def single_route(variables: Mapping[str, Any], route: str = "clean") -> dict[str, Any]:
+    """Drops one of two routes: what is left needs no route, and less memory.
+
+    Args:
+        variables: of a network with norm "dubn" or "dubin".
+        route: the one to keep; "clean" is the one that is evaluated.
+
+    Returns:
+        Variables of the same network with norm "bn" or "ibn" (`SINGLE`), which gives the same
+        logits as the other did on `route`.
+
+    Raises:
+        ValueError: unknown route, or variables of one route.
+    """
+    check_name("route", route, ROUTES)
+    source = statistics_collection("dubn", route)
+    if source not in variables:
+        raise ValueError(f"variables must have two routes, got collections {sorted(variables)}")
+
+    def keep(tree: Mapping[str, Any]) -> dict[str, Any]:
+        result = {}
+        for name, value in tree.items():
+            if isinstance(value, Mapping):
+                result[name] = keep(value)
+            elif name.startswith(f"{route}_"):
+                result[name.removeprefix(f"{route}_")] = value
+            elif not name.startswith(tuple(f"{r}_" for r in ROUTES)):
+                result[name] = value
+        return result
+
+    collection = statistics_collection("bn", route)
+    return {"params": keep(variables["params"]), collection: variables[source]}
+
+
+def both_routes(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Gives both routes what a network of one route has, to fine-tune it with two.
+
+    Args:
+        variables: of a network with norm "bn" or "ibn".
+
+    Returns:
+        Variables of the same network with norm "dubn" or "dubin", whose routes are equal.
+
+    Raises:
+        ValueError: variables of two routes.
+    """
+    collection = statistics_collection("bn", ROUTES[0])
+    if collection not in variables:
+        raise ValueError(f"variables must have one route, got collections {sorted(variables)}")
+    norms = variables[collection]
+
+    def double(tree: Mapping[str, Any], statistics: Mapping[str, Any] | None) -> dict[str, Any]:
+        result = {}
+        for name, value in tree.items():
+            if isinstance(value, Mapping):
+                inner = None if statistics is None else statistics.get(name)
+                result[name] = double(value, inner)
+            elif name in ("scale", "bias") and statistics is not None:
+                result |= {f"{route}_{name}": value for route in ROUTES}
+            else:
+                result[name] = value
+        return result
+
+    return {
+        "params": double(variables["params"], norms),
+        **{statistics_collection("dubn", route): norms for route in ROUTES},
+    }
