@@ -2,11 +2,10 @@
 
 import itertools
 import logging
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
@@ -126,7 +125,7 @@ def test_a_resumed_stream_goes_on_where_it_was(small, transform):
     config = settings(folder, resident=False, train_transform=transform, shuffle_buffer=20)
     split = data.load(config, seed=3).train
     whole = take(split.train_batches(8), 16)
-    for start in (1, 6, 7, 13):  # 53 examples: step 6 straddles two epochs
+    for start in (6, 13):  # 53 examples: step 6 straddles two epochs
         for a, b in zip(whole[start:], take(split.train_batches(8, start), 3), strict=False):
             np.testing.assert_array_equal(a["image"], b["image"])
             np.testing.assert_array_equal(a["label"], b["label"])
@@ -349,10 +348,11 @@ def test_more_hosts_than_examples_are_refused(small):
         data.load(config, seed=0, process_count=3)
 
 
-def test_tensorflow_is_kept_off_the_accelerators():
-    code = (
-        "from augmax_jax.data.builders import tensorflow; tf = tensorflow(); "
-        "assert tf.config.get_visible_devices('GPU') == []; "
-        "assert tf.config.get_visible_devices('CPU')"
+def test_tensorflow_is_kept_off_the_accelerators(monkeypatch, small):
+    hidden = []
+    monkeypatch.setattr(
+        tf.config, "set_visible_devices", lambda devices, kind: hidden.append((devices, kind))
     )
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    data.load(settings(small[0]), seed=0)
+    assert ([], "GPU") in hidden
+    assert ([], "TPU") in hidden
