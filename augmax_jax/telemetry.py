@@ -265,8 +265,9 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int |
 
 
 def _tensorboard_writer(workdir: Path, start_step: int | None) -> Any:
-    # Without these TensorFlow prints its start-up notes over the progress bar.
+    # TensorFlow only writes files here; without these it prints notes over the progress bar.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     try:
         import tensorflow as tf
         from clu.metric_writers import SummaryWriter
