@@ -179,10 +179,19 @@ def test_gradients_equal_pytorch(networks, name, options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize(("name", "options"), [*NETWORKS, *SMALL])
+@pytest.mark.parametrize("norm", ["bn", "ibn", "dubn"])
+@pytest.mark.parametrize(("name", "options"), NETWORKS, ids=lambda v: v if v else "")
 def test_every_norm_equals_pytorch(networks, name, norm, options):
     check_float32(networks, name, norm, options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options", "norm"),
+    [(*network, "dubin") for network in NETWORKS]
+    + [(*network, norm) for network in SMALL for norm in ("bn", "ibn", "dubn")],
+)
+def test_every_gradient_equals_pytorch(networks, name, options, norm):
     check_float64_gradients(networks, name, norm, options)
 
 

@@ -111,15 +111,27 @@ def apply(module, *args, **kwargs):
     return jax.jit(lambda *args: module.apply(*args, **kwargs))(*args)
 
 
+def random_variables(module):
+    """Plausible values for all variables; initialising takes seconds to compile."""
+    rng = np.random.default_rng(2)
+
+    def draw(path, leaf):
+        name = path[-1].key
+        if name == "kernel":
+            value = rng.normal(0, (2 / np.prod(leaf.shape[:-1])) ** 0.5, leaf.shape)
+        else:
+            positive = name.endswith(("scale", "var"))
+            value = rng.uniform(0.8, 1.2, leaf.shape) - (0 if positive else 1)
+        return value.astype(np.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes(module)[1])
+
+
 @pytest.fixture(scope="module")
-def tiny(images):
+def tiny():
     """A tiny DuBIN network whose routes differ."""
     module = models.create("tiny", 10, stem_stride=2)
-    variables = jax.jit(module.init)(KEY, images)
-    rng = np.random.default_rng(2)
-    return module, jax.tree.map(
-        lambda a: np.asarray(a) * rng.uniform(0.9, 1.1, a.shape).astype(np.float32), variables
-    )
+    return module, random_variables(module)
 
 
 def test_routes(tiny, images):
@@ -204,7 +216,7 @@ def test_remat_changes_nothing(images):
         ResNet(10, stage_sizes=(1, 1), widths=(4, 8), stem_stride=2, remat=remat)
         for remat in (False, True)
     )
-    variables = jax.jit(plain.init)(KEY, images)
+    variables = random_variables(plain)
     structure = jax.tree.structure(jax.eval_shape(again.init, KEY, images))
     assert structure == jax.tree.structure(variables)
 
