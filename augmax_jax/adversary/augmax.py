@@ -122,7 +122,7 @@ def augmax(
             of the loss of the labels. Misclassified still means: not the label.
         compact: spend work on unfinished samples only (`active_set`), with the same
             results: True, or the number of samples that go through the network together.
-            No effect unless `early_stop` is "sample": otherwise none finishes alone.
+            No effect unless `early_stop` is "sample": otherwise no sample finishes alone.
 
     Returns:
         An `AugMaxResult`.
@@ -135,8 +135,11 @@ def augmax(
     p = jnp.asarray(p, jnp.float32)
     batch = images.shape[0]
 
-    def evaluate(rows, m, p):
-        """Gradients and misclassification of all samples (rows None) or of some."""
+    compacted = bool(compact) and early_stop == "sample"
+    chunk = active_set.default_chunk(batch) if compact is True else int(compact)
+
+    def evaluate(m, p, rows=None):
+        """Gradients and misclassification of all samples, or of some rows of the batch."""
 
         def own(values: jax.Array) -> jax.Array:
             return values if rows is None else values.at[rows].get(mode="clip")
@@ -150,7 +153,8 @@ def augmax(
             # The sum keeps each sample's gradient its own, whatever the batch.
             return loss.sum() if targets is None else -loss.sum(), logits
 
-        (grad_m, grad_p), logits = jax.grad(loss_and_logits, has_aux=True)((m, p))
+        gradient = jax.grad(loss_and_logits, has_aux=True)
+        (grad_m, grad_p), logits = gradient((own(m), own(p)))
         return grad_m, grad_p, jnp.argmax(logits, axis=-1) != own(labels)
 
     def unfinished(state):
@@ -161,30 +165,24 @@ def augmax(
 
     def step(state):
         t, m, p, mistakes, taken = state
-        grad_m, grad_p, wrong = evaluate(None, m, p)
+        if compacted:
+            grad_m, grad_p, wrong = active_set.evaluate_active(
+                lambda rows: evaluate(m, p, rows), mistakes < patience, chunk
+            )
+        else:
+            grad_m, grad_p, wrong = evaluate(m, p)
         mistakes = mistakes + (wrong & (count_initial | (t > 0)))
         active = mistakes < patience
         if early_stop == "batch":
             active = jnp.broadcast_to(jnp.any(active), active.shape)
         elif early_stop == "none":
             active = jnp.ones_like(active)
-        m, p = active_set.ascend(m, p, grad_m, grad_p, active, step_size)
+        m = jnp.where(active, jnp.clip(m + step_size * jnp.sign(grad_m), 0.0, 1.0), m)
+        p = jnp.where(active[:, None], p + step_size * jnp.sign(grad_p), p)
         return t + 1, m, p, mistakes, taken + active
 
-    if compact and early_stop == "sample":
-        m, p, taken = active_set.maximise(
-            evaluate,
-            m,
-            p,
-            steps=steps,
-            step_size=step_size,
-            patience=patience,
-            count_initial=count_initial,
-            chunk=active_set.default_chunk(batch) if compact is True else min(compact, batch),
-        )
-    else:
-        zeros = jnp.zeros(batch, jnp.int32)
-        _, m, p, _, taken = jax.lax.while_loop(unfinished, step, (0, m, p, zeros, zeros))
+    zeros = jnp.zeros(batch, jnp.int32)
+    _, m, p, _, taken = jax.lax.while_loop(unfinished, step, (0, m, p, zeros, zeros))
     x = jax.lax.stop_gradient(mix(images, chains, m, jax.nn.softmax(p)))
     return AugMaxResult(x, m, p, taken)
 

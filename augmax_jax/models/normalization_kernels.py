@@ -23,8 +23,9 @@ def _wide(x: jax.Array) -> jax.Array:
 def image_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Mean and biased variance of every channel of every image.
 
-    One pass over the data: E[d²] - E[d]² with d = x - (the channel's first pixel). The shift
-    keeps channels with a large mean from losing their variance to cancellation.
+    Two passes, the second over squared distances to the mean: no cancellation whatever the
+    mean. On the CPU it is also faster than sums of x and x² in one pass, and its sums of an
+    image do not depend on the number of images, as `adversary.active_set` needs.
 
     Args:
         x: `[B, H, W, C]`, any float dtype.
@@ -32,11 +33,9 @@ def image_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     Returns:
         `(mean, variance)`, `[B, 1, 1, C]`, float32 (float64 if `x` is).
     """
-    shift = _wide(x[:, :1, :1])
-    shifted = _wide(x) - shift
-    mean = shifted.mean((1, 2), keepdims=True)
-    variance = jnp.square(shifted).mean((1, 2), keepdims=True) - jnp.square(mean)
-    return shift + mean, jnp.maximum(variance, 0.0)
+    x = _wide(x)
+    mean = x.mean((1, 2), keepdims=True)
+    return mean, jnp.square(x - mean).mean((1, 2), keepdims=True)
 
 
 def _image_moments_forward(x):

@@ -1,0 +1,151 @@
+"""The compacted inner maximisation: the plain loop's results, for the work of active samples."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from augmax_jax import adversary, compiler, models
+from augmax_jax.adversary import active_set
+
+BATCH, WIDTH, SIDE, CLASSES = 21, 3, 16, 10
+OPTIONS = compiler.jit_options("cpu")
+
+
+def _problem(rng, batch=BATCH):
+    """Images, chains, labels and a start; labels are a network's own guess for most."""
+    images = rng.integers(0, 256, (batch, SIDE, SIDE, 3), dtype=np.uint8)
+    chains = rng.integers(0, 256, (batch, WIDTH, SIDE, SIDE, 3), dtype=np.uint8)
+    m, p = rng.random(batch, np.float32), rng.random((batch, WIDTH), np.float32)
+    return images, chains, m, p
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A small WRN with DuBIN: convolutions of stride 1 and 2, 1x1, instance and batch norms."""
+    model = models.create("wrn40_2", CLASSES, norm="dubin").clone(depth=10)
+    variables = jax.jit(model.init)(jax.random.key(1), jnp.zeros((1, SIDE, SIDE, 3)))
+
+    def logits(x):
+        # Sharper than at its start, so that small moves of the image change the class.
+        return 20 * model.apply(variables, x, route="augmented")
+
+    return logits
+
+
+@pytest.fixture(scope="module")
+def labels(network):
+    rng = np.random.default_rng(0)
+    images, chains, m, p = _problem(rng)
+    start = adversary.augmax(network, images, chains, np.zeros(BATCH, int), m, p, steps=0)
+    guess = np.asarray(network(start.images).argmax(-1))
+    return np.where(rng.random(BATCH) < 0.8, guess, (guess + 1) % CLASSES)
+
+
+@pytest.mark.parametrize("chunk", [True, 9, 100])
+def test_results_equal_those_of_the_plain_loop_bit_for_bit(rng, network, labels, chunk):
+    images, chains, m, p = _problem(np.random.default_rng(0))
+
+    def run(compact):
+        step = jax.jit(
+            lambda *a: adversary.augmax(network, *a, steps=4, compact=compact),
+            compiler_options=OPTIONS,
+        )
+        return step(images, chains, labels, m, p)
+
+    plain, compacted = run(False), run(chunk)
+    assert len(set(plain.steps.tolist())) > 1
+    for a, b in zip(plain, compacted, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def _evaluate(model, variables):
+    """A jitted function: gradient of the loss of images and labels, and their logits."""
+
+    def evaluate(x, labels):
+        def loss(x):
+            logits = model.apply(variables, x, route="augmented")
+            return jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], 1).sum(), logits
+
+        return jax.grad(loss, has_aux=True)(x)
+
+    return jax.jit(evaluate, compiler_options=OPTIONS)
+
+
+def _check_company(rng, model, side, classes):
+    """Samples get the same gradient and logits in a batch of 24 and in one of 8."""
+    variables = jax.jit(model.init)(jax.random.key(1), jnp.zeros((1, side, side, 3)))
+    x = jnp.asarray(rng.random((24, side, side, 3), np.float32))
+    labels = jnp.asarray(rng.integers(0, classes, 24))
+    evaluate = _evaluate(model, variables)
+    rows = jnp.asarray(rng.permutation(24)[:8])
+    whole = jax.tree.map(lambda a: a[rows], evaluate(x, labels))
+    for a, b in zip(whole, evaluate(x[rows], labels[rows]), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("norm", ["bn", "dubin"])
+def test_a_sample_does_not_depend_on_its_company(rng, norm):
+    """What bit-identity rests on."""
+    _check_company(rng, models.create("wrn40_2", 10, norm=norm).clone(depth=10), 16, 10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("classes", [10, 100])
+@pytest.mark.parametrize("name", ["wrn40_2", "resnet18", "resnext29"])
+def test_a_sample_of_the_papers_networks_does_not_depend_on_its_company(rng, name, classes):
+    _check_company(rng, models.create(name, classes), 32, classes)
+
+
+@settings(max_examples=50, deadline=None)
+@given(active=st.lists(st.booleans(), min_size=1, max_size=40), chunk=st.integers(1, 20))
+def test_active_samples_are_evaluated_once_each(active, chunk):
+    active, calls = np.array(active), []
+
+    def evaluate(rows):
+        jax.debug.callback(lambda rows: calls.append(rows.tolist()), rows)
+        return rows * 10 + 1, jnp.stack([rows, -rows], 1) + 0.5, rows >= 0
+
+    with jax.disable_jit():
+        values, pairs, flags = active_set.evaluate_active(evaluate, jnp.asarray(active), chunk)
+    rows = np.arange(len(active))
+    assert values.tolist() == np.where(active, rows * 10 + 1, 0).tolist()
+    expected = np.where(active[:, None], np.stack([rows, -rows], 1) + 0.5, 0)
+    assert pairs.tolist() == expected.tolist()
+    assert flags.tolist() == active.tolist()
+    evaluated = [row for call in calls for row in call if row < len(active)]
+    assert evaluated == rows[active].tolist()
+    chunk = min(max(chunk, 8), len(active))
+    assert len(calls) == -(-active.sum() // chunk)  # as many chunks as it takes
+
+
+def test_an_iteration_costs_a_forward_and_an_input_gradient(rng, network):
+    images, chains, m, p = _problem(rng)
+    labels = np.zeros(BATCH, int)
+
+    def flops(function, *arguments):
+        compiled = jax.jit(function, compiler_options=OPTIONS).lower(*arguments).compile()
+        return compiled.cost_analysis()["flops"]
+
+    x = jnp.zeros((BATCH, SIDE, SIDE, 3))
+    least = flops(lambda x: jax.grad(lambda x: network(x).sum())(x), x)
+    for compact in (False, BATCH):
+        # The loop's body counts once.
+        attack = flops(
+            lambda *a, compact=compact: adversary.augmax(network, *a, compact=compact),
+            images,
+            chains,
+            labels,
+            m,
+            p,
+        )
+        assert least < attack < 1.1 * least
+
+
+@pytest.mark.parametrize("compact", [-1, 2.5, "yes"])
+def test_bad_chunk_is_refused(rng, network, compact):
+    images, chains, m, p = _problem(rng, 2)
+    with pytest.raises(ValueError, match="compact must be True, False or a positive number"):
+        adversary.augmax(network, images, chains, np.zeros(2, int), m, p, compact=compact)
