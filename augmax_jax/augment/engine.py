@@ -132,7 +132,7 @@ def run_together(images: jax.Array, draws: Draws, operators: Sequence[Operator])
 
 
 # One operator: (packed image, argument, positions of its warp) -> packed image.
-Form = Callable[[jax.Array, jax.Array, geometry.Positions], jax.Array]
+Form = Callable[[jax.Array, jax.Array, geometry.Positions | None], jax.Array]
 
 _FORMS: dict[str, Form] = {
     "autocontrast": lambda words, argument, where: tables.autocontrast_words(words),
@@ -187,7 +187,7 @@ def _form(operator: Operator) -> Form:
     if REGISTRY.get(operator.name) == operator and operator.name in _FORMS:
         return _FORMS[operator.name]
 
-    def form(words: jax.Array, argument: jax.Array, where: geometry.Positions) -> jax.Array:
+    def form(words: jax.Array, argument: jax.Array, where: geometry.Positions | None) -> jax.Array:
         image = unpack(words)
         result = operator.apply(image, argument)
         shape, dtype = jnp.shape(result), getattr(result, "dtype", type(result).__name__)

@@ -6,12 +6,14 @@ repeat that arithmetic, operation by operation, inside `enabled()`. Only scalars
 columns and fused element-wise code are float64; what goes in and out is not.
 """
 
+from contextlib import AbstractContextManager
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 
-def enabled() -> jax.enable_x64:
+def enabled() -> AbstractContextManager[None]:
     """A context in which JAX keeps float64; dtypes must be spelled out inside."""
     return jax.enable_x64(True)
 
@@ -27,7 +29,9 @@ def product(a: jax.Array, b: jax.Array) -> jax.Array:
     """`a * b`, rounded before anything is added to it.
 
     Compilers contract `a * b + c` into one instruction that rounds once, which is more
-    accurate and therefore wrong here. They cannot see that the maximum changes nothing.
+    accurate and therefore wrong here. They cannot see that clipping changes nothing: they
+    may know a product's sign, but not its size. (A bound on one side is not enough.)
     """
-    lowest = -1e300 if a.dtype == jnp.float64 else -1e30
-    return jnp.maximum(a * b, jnp.asarray(lowest, a.dtype))
+    bound = 1e300 if a.dtype == jnp.float64 else 1e30
+    limit = jnp.asarray(bound, a.dtype)
+    return jnp.clip(a * b, -limit, limit)

@@ -127,7 +127,7 @@ def rotation_matrix(degrees: jax.typing.ArrayLike, height: int, width: int) -> j
         if isinstance(degrees, jax.Array):
             k, s = _cosine_and_sine(degrees.astype(jnp.float64))
         else:
-            angle = -math.radians(float(degrees) % 360.0)
+            angle = -math.radians(float(np.asarray(degrees)) % 360.0)
             k = float64.constant(round(math.cos(angle), 15))
             s = float64.constant(round(math.sin(angle), 15))
         x, y = float64.constant(width / 2), float64.constant(height / 2)
@@ -189,12 +189,12 @@ class Source(NamedTuple):
     """Where every output pixel reads along one axis, `[H, W]`.
 
     Attributes:
-        index: the pixel whose centre is next below, int32 in -1..size-1; -2 if the
+        pixel: the one whose centre is next below, int32 in -1..size-1; -2 if the
             position is outside the image.
         share: how much of the next pixel is mixed in, float64 in [0, 1).
     """
 
-    index: jax.Array
+    pixel: jax.Array
     share: jax.Array
 
 
@@ -222,9 +222,9 @@ def _source(position: jax.Array, size: int) -> Source:
 def warp(words: jax.Array, x: Source, y: Source) -> jax.Array:
     """Any affine warp of a packed image, uint32 `[H, W]`."""
     height, width = words.shape
-    left, right = _neighbours(x.index, width)
-    above, below = (row * width for row in _neighbours(y.index, height))
-    inside = (x.index > -2) & (y.index > -2)
+    left, right = _neighbours(x.pixel, width)
+    above, below = (row * width for row in _neighbours(y.pixel, height))
+    inside = (x.pixel > -2) & (y.pixel > -2)
     indices = (above + left, above + right, below + left, below + right)
     with float64.enabled():
         mixed = []
@@ -237,14 +237,14 @@ def warp(words: jax.Array, x: Source, y: Source) -> jax.Array:
 
 def warp_rows(words: jax.Array, x: Source) -> jax.Array:
     """A warp with Y = y: `warp` without the work that has no effect."""
-    left, right = _neighbours(x.index, words.shape[1])
+    left, right = _neighbours(x.pixel, words.shape[1])
     start = jax.lax.broadcasted_iota(jnp.int32, words.shape, 0) * words.shape[1]
     return _between(words, start + left, start + right, x)
 
 
 def warp_columns(words: jax.Array, y: Source) -> jax.Array:
     """A warp with X = x: `warp` without the work that has no effect."""
-    above, below = _neighbours(y.index, words.shape[0])
+    above, below = _neighbours(y.pixel, words.shape[0])
     column = jax.lax.broadcasted_iota(jnp.int32, words.shape, 1)
     return _between(words, above * words.shape[1] + column, below * words.shape[1] + column, y)
 
@@ -269,7 +269,7 @@ def _between(words: jax.Array, first: jax.Array, second: jax.Array, source: Sour
     with float64.enabled():
         pairs = zip(_pixels(words, first), _pixels(words, second), strict=True)
         mixed = [_interpolate(p, q, source.share) for p, q in pairs]
-        return jnp.where(source.index > -2, join(*mixed), jnp.uint32(0))
+        return jnp.where(source.pixel > -2, join(*mixed), jnp.uint32(0))
 
 
 def _interpolate(p: jax.Array, q: jax.Array, share: jax.Array) -> jax.Array:

@@ -145,7 +145,7 @@ def pillow_chains(images, draws, records):
 
 @pytest.mark.parametrize(
     ("size", "count", "severity", "names"),
-    [((32, 32), 40, 3, operators.ALL), ((17, 26), 20, 10, operators.AUGMIX)],
+    [((17, 26), 40, 10, operators.ALL)],
 )
 def test_every_form_gives_pillows_pixels(size, count, severity, names, rng):
     images = pillow.images(rng, count, *size)
@@ -163,19 +163,21 @@ def test_every_form_gives_pillows_pixels(size, count, severity, names, rng):
 def test_an_example_depends_on_its_own_key_only(rng):
     images = pillow.images(rng, 8, 16, 16)
     keys = example_keys(jax.random.key(4), 8)
-    sample = jax.jit(augment.sample_chains)
+    few = ("rotate", "equalize", "solarize")
+    sample = jax.jit(lambda k, i: augment.sample_chains(k, i, operators=few))
     whole = np.asarray(sample(jax.random.key(4), images))
     np.testing.assert_array_equal(sample(keys, images), whole)
     order = np.array([5, 2, 7, 0])
     np.testing.assert_array_equal(sample(keys[order], images[order]), whole[order])
-    split = jax.pmap(augment.sample_chains)(keys.reshape(4, 2), images.reshape(4, 2, 16, 16, 3))
+    split = jax.pmap(sample)(keys.reshape(4, 2), images.reshape(4, 2, 16, 16, 3))
     np.testing.assert_array_equal(np.asarray(split).reshape(whole.shape), whole)
 
 
 def test_runs_under_vmap_and_scan(rng):
     images = pillow.images(rng, 4, 12, 12)
     keys = jax.random.split(jax.random.key(5), 2)
-    sample = jax.jit(lambda k, i: augment.sample_chains(k, i, width=2, depth=1))
+    few = ("autocontrast", "rotate")
+    sample = jax.jit(lambda k, i: augment.sample_chains(k, i, width=2, depth=1, operators=few))
     expected = np.stack([sample(k, images) for k in keys])
     mapped = jax.vmap(sample, in_axes=(0, None))(keys, images)
     np.testing.assert_array_equal(mapped, expected)
@@ -186,7 +188,7 @@ def test_runs_under_vmap_and_scan(rng):
 def test_width_and_depth(rng):
     images = pillow.images(rng, 2, 8, 8)
     invert = augment.Operator("invert", lambda image, _: 255 - image)
-    for depth, expected in ((1, 255 - images), (2, images), (5, 255 - images)):
+    for depth, expected in ((1, 255 - images), (4, images)):
         result = augment.sample_chains(
             jax.random.key(0), images, width=4, depth=depth, operators=[invert]
         )
@@ -206,11 +208,12 @@ def test_memory_of_a_batch_at_imagenet_size():
 def test_augmix_is_a_mix_of_its_own_chains(rng):
     images = pillow.images(rng, 4, 12, 12)
     key = jax.random.key(6)
-    mixed = jax.jit(augment.augmix)(key, images)
+    few = ("shear_x", "posterize")
+    mixed = jax.jit(lambda k, i: augment.augmix(k, i, operators=few))(key, images)
     assert mixed.shape == images.shape
     assert mixed.dtype == jnp.float32
     keys = jax.vmap(jax.random.split)(example_keys(key, 4))
-    chains = augment.sample_chains(keys[:, 0], images)
+    chains = augment.sample_chains(keys[:, 0], images, operators=few)
     m, w = augment.sample_mixing_weights(keys[:, 1], 4, 3)
     np.testing.assert_allclose(mixed, augment.mix(images, chains, m, w), atol=1e-6)
     assert not np.allclose(mixed, images / 255)

@@ -21,7 +21,7 @@ pillow = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(pillow)
 
 WITHOUT_ARGUMENT = ("autocontrast", "equalize")
-SIZES = ((8, 8), (13, 9), (32, 32), (31, 45))
+SIZES = ((8, 8), (13, 9), (32, 32))
 
 
 @functools.cache
