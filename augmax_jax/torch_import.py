@@ -28,6 +28,8 @@ logger = logging.getLogger("augmax_jax.torch_import")  # __name__ is __main__ in
 Variables = dict[str, Any]
 ModelInfo = dict[str, Any]
 
+# The name that older Wide ResNets (AugMix's first, too) have for a module.
+_ALIASES = {".convShortcut.": ".conv_shortcut."}
 _PREFIXES = ("module.", "_orig_mod.")  # of data-parallel training and of torch.compile
 _FORMAT = 1
 _OPTIONS = ("stem_stride", "depth", "widen_factor", "cardinality", "base_width")
@@ -60,7 +62,7 @@ def from_state_dict(
     """
     module = models.create(model_name, num_classes, norm=norm, **options)
     entries = torch_keys.entries(module)
-    state_dict = _strip_prefixes(state_dict)
+    state_dict = _usual_names(state_dict)
     _check_keys(state_dict, entries, f"{model_name} (norm={norm}, {num_classes} classes)")
     variables: Variables = {}
     unusable = []
@@ -77,12 +79,18 @@ def from_state_dict(
     return variables
 
 
-def _strip_prefixes(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+def _usual_names(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """The state_dict without prefixes and aliases."""
     result = dict(state_dict)
     while prefix := next(
         (p for p in _PREFIXES if result and all(key.startswith(p) for key in result)), None
     ):
         result = {key.removeprefix(prefix): value for key, value in result.items()}
+    for alias, usual in _ALIASES.items():
+        names = {key: key.replace(alias, usual) for key in result if alias in key}
+        # Where both names are there, the alias stays and is reported as left over.
+        names = {key: name for key, name in names.items() if name not in result}
+        result = {names.get(key, key): value for key, value in result.items()}
     return result
 
 

@@ -287,6 +287,17 @@ def test_prefixes_dtypes_and_missing_counters(tiny):
     assert_same(imported, rounded)
 
 
+def test_older_name_of_the_wide_resnet_shortcut():
+    variables = random_variables("wrn40_2", 10, norm="bn", depth=10)
+    options = {"num_classes": 10, "norm": "bn", "depth": 10}
+    state_dict = to_state_dict(variables, "wrn40_2", **options)
+    older = {k.replace("conv_shortcut", "convShortcut"): v for k, v in state_dict.items()}
+    assert set(older) != set(state_dict)
+    assert_same(torch_import.from_state_dict(older, "wrn40_2", **options), variables)
+    with pytest.raises(ValueError, match=r"left over \(3\): block1\.layer\.0\.convShortcut"):
+        torch_import.from_state_dict({**older, **state_dict}, "wrn40_2", **options)
+
+
 def test_tensors_are_taken(networks, tiny):
     import torch
 
