@@ -57,8 +57,12 @@ class Progress:
 
     @property
     def mean_images_per_second(self) -> float | None:
-        """Mean speed between the first and the last update, or None before the second."""
-        return self._speed(self._first, self._last)
+        """Mean speed from the first update on, or None before the second.
+
+        Up to now and not up to the last update: steps are dispatched ahead of the device,
+        so the time is right only once their metrics were read.
+        """
+        return self._last and self._speed(self._first, (self.seconds, self._last[1]))
 
     def update(self, step: int, epoch: float, postfix: Mapping[str, Any]) -> None:
         """Moves to `step`; draws unless it was drawn a moment ago."""

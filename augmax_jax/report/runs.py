@@ -1,0 +1,169 @@
+"""Reading what a run left in its workdir; every part may be missing."""
+
+import dataclasses
+import json
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from augmax_jax.telemetry import read_history
+
+_METHODS = {
+    "normal": "Normal", "augmix": "AugMix", "augmax": "AugMax", "pgd_at": "PGDAT", "fat": "FAT",
+    "augmix_pgd": "AugMix+PGDAT", "advmix": "AdvMix", "advmax": "AdvMax", "ant": "ANT",
+}  # fmt: skip
+_NORMS = {"bn": "", "ibn": "IBN", "dubn": "DuBN", "dubin": "DuBIN"}
+_MODELS = {
+    "resnet18": "ResNet18", "wrn40_2": "WRN40-2", "resnext29": "ResNeXt29",
+    "resnet18_imagenet": "ResNet18", "resnet50_imagenet": "ResNet50",
+}  # fmt: skip
+
+
+@dataclasses.dataclass
+class Run:
+    """A run as its workdir shows it.
+
+    Attributes:
+        path: the workdir.
+        name: what tells the run from others.
+        config: nested settings, from `config.json`.
+        history: rows of `history.jsonl`.
+        results: `results.json`.
+        pictures: name without `.png` -> file, from `pictures/`.
+    """
+
+    path: Path
+    name: str
+    config: dict[str, Any]
+    history: list[dict[str, Any]]
+    results: dict[str, Any]
+    pictures: dict[str, Path]
+
+    @property
+    def method(self) -> str:
+        """The method as the paper writes it, such as AugMax-DuBIN."""
+        return method_label(self.results, self.config)
+
+    @property
+    def model(self) -> str:
+        """The network as the paper writes it."""
+        return model_label(self.results, self.config)
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set."""
+        name = self.results.get("dataset") or self.config.get("data", {}).get("name") or "?"
+        return Path(str(name)).name if os.sep in str(name) else str(name)
+
+    @property
+    def seed(self) -> Any:
+        """The run's seed, None where unknown."""
+        return self.results.get("seed", self.config.get("seed"))
+
+    def rows(self, kind: str) -> list[dict[str, Any]]:
+        """Rows of the history of one kind."""
+        return [row for row in self.history if row.get("kind") == kind]
+
+
+def load(workdir: str | os.PathLike[str]) -> Run:
+    """Reads a run.
+
+    A damaged JSON file counts as missing, with a warning.
+
+    Args:
+        workdir: the run's directory.
+
+    Raises:
+        ValueError: it is not a directory, or holds none of a run's files.
+    """
+    path = Path(workdir)
+    if not path.is_dir():
+        raise ValueError(f"run {os.fspath(workdir)!r} is not a directory")
+    run = Run(
+        path=path,
+        name=path.resolve().name,
+        config=_read(path / "config.json"),
+        history=read_history(path),
+        results=_read(path / "results.json"),
+        pictures={p.stem: p for p in sorted((path / "pictures").glob("*.png"))},
+    )
+    if not (run.config or run.history or run.results):
+        raise ValueError(
+            f"run {os.fspath(workdir)!r} holds none of config.json, history.jsonl and results.json"
+        )
+    return run
+
+
+def load_all(workdirs: Sequence[str | os.PathLike[str]]) -> list[Run]:
+    """Reads several runs and gives them names that differ.
+
+    Raises:
+        ValueError: as `load`.
+    """
+    runs = [load(workdir) for workdir in workdirs]
+    parts = [run.path.resolve().parts for run in runs]
+    length = 1
+    while length < 20 and len({p[-length:] for p in parts}) < len({*parts}):
+        length += 1
+    for run, part in zip(runs, parts, strict=True):
+        run.name = "/".join(part[-length:])
+    return runs
+
+
+def method_label(results: Mapping[str, Any], config: Mapping[str, Any] | None = None) -> str:
+    """The method as the paper writes it, such as AugMax-DuBIN."""
+    config = config or {}
+    method = results.get("method") or config.get("method")
+    norm = results.get("norm") or config.get("model", {}).get("norm") or "bn"
+    if method is None:
+        return "model"
+    return "-".join(filter(None, (_METHODS.get(method, method), _NORMS.get(norm, norm))))
+
+
+def model_label(results: Mapping[str, Any], config: Mapping[str, Any] | None = None) -> str:
+    """The network as the paper writes it, such as WRN40-2."""
+    name = results.get("model") or (config or {}).get("model", {}).get("name") or "?"
+    return _MODELS.get(name, name)
+
+
+def clean(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Clean scores of the checkpoint that counts."""
+    scores = results.get("clean") or {}
+    return scores.get(results.get("selected", "best")) or next(iter(scores.values()), {})
+
+
+def benchmark_scores(results: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Benchmark -> the figures that stand in tables: "RA" and "mCE" (fractions).
+
+    A set without corruptions (such as CIFAR-10.1) has "accuracy" alone.
+    """
+    scores: dict[str, dict[str, float]] = {}
+    for name, found in (results.get("benchmarks") or {}).items():
+        shown = {}
+        if isinstance(found.get("accuracy"), int | float):
+            shown["accuracy"] = found["accuracy"]
+        for key, title in (("ra", "RA"), ("mce", "mCE")):
+            if found.get(key) is not None:
+                shown[title] = found[key]
+        if shown:
+            scores[name] = shown
+    return scores
+
+
+def accuracy_table(found: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Corruption -> severity -> accuracy of a benchmark; empty for one without corruptions."""
+    table = found.get("accuracy")
+    return dict(table) if isinstance(table, Mapping) else {}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        warnings.warn(f"{path} is damaged ({error}) and was left out", stacklevel=3)
+        return {}
+    return value if isinstance(value, dict) else {}
