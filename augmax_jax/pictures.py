@@ -249,7 +249,7 @@ def mistakes_grid(
     for i, image in enumerate(np.asarray(images)):
         wrong = _class_name(int(predictions[i]), class_names)
         lines = [
-            f"✗ {wrong} {100 * float(confidences[i]):.0f}%",
+            f"✗ {wrong} ({100 * float(confidences[i]):.0f}%)",
             f"is {_class_name(int(labels[i]), class_names)}",
         ]
         tiles.append(image)

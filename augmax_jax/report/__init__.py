@@ -47,16 +47,21 @@ def comparison_table(workdirs: Sequence[str | os.PathLike[str]]) -> str:
     return _comparison_text(reading.load_all(workdirs))
 
 
-def render(workdir: str | os.PathLike[str]) -> str:
+def render(
+    workdir: str | os.PathLike[str], *, against: Sequence[str | os.PathLike[str]] | None = None
+) -> str:
     """A run's report as HTML, for a notebook or a file.
 
     Args:
         workdir: directory of the run.
+        against: runs whose accuracies stand beside this one's; None takes up to three
+            that lie in the same directory and share its data set and benchmark.
 
     Raises:
         ValueError: it is not a run's directory.
     """
     run = reading.load(workdir)
+    others = reading.siblings(run) if against is None else reading.load_all(against)
     return page.page(
         f"{run.method}, {run.model} on {run.dataset}",
         sections.lead(run),
@@ -64,19 +69,25 @@ def render(workdir: str | os.PathLike[str]) -> str:
             ("Summary", sections.summary(run)),
             ("Training", sections.curves(run)),
             ("Augmentations", sections.augmentations(run)),
-            ("Robustness", sections.robustness(run)),
+            ("Robustness", sections.robustness(run, others)),
             ("Settings", sections.settings([run])),
         ],
         top=sections.tiles(run),
     )
 
 
-def write(workdir: str | os.PathLike[str], *, out: str | os.PathLike[str] | None = None) -> Path:
+def write(
+    workdir: str | os.PathLike[str],
+    *,
+    out: str | os.PathLike[str] | None = None,
+    against: Sequence[str | os.PathLike[str]] | None = None,
+) -> Path:
     """Writes a run's report.
 
     Args:
         workdir: directory of the run.
         out: the file; `report.html` in the workdir if None.
+        against: as of `render`.
 
     Returns:
         The file.
@@ -85,7 +96,7 @@ def write(workdir: str | os.PathLike[str], *, out: str | os.PathLike[str] | None
         ValueError: the workdir is not a run's.
         OSError: the file cannot be written.
     """
-    return _write(Path(out) if out else Path(workdir) / REPORT, render(workdir))
+    return _write(Path(out) if out else Path(workdir) / REPORT, render(workdir, against=against))
 
 
 def compare(

@@ -54,7 +54,9 @@ def line_chart(
         return _LEFT + across * (_WIDTH - _LEFT - _RIGHT), _TOP + (1 - up) * height
 
     def shown(b: float) -> str:
-        return f"{100 * b:.4g}%" if percent else f"{b:.4g}"
+        if percent:
+            return f"{100 * b:.4g}%"
+        return f"{b:,.0f}" if abs(b) >= 1000 else f"{b:.4g}"
 
     parts = []
     for tick in y_ticks:
@@ -84,14 +86,14 @@ def line_chart(
 
 
 def bar_chart(
-    values: Mapping[str, Mapping[str, float]], *, title: str, highest: float = 1.0
+    values: Mapping[str, Mapping[str, float]], *, title: str, compact: bool = False
 ) -> str:
     """Horizontal bars of fractions, a group per name and a bar per series.
 
     Args:
         values: series -> name -> fraction; a name may be missing in some series.
         title: above the chart.
-        highest: the fraction that fills the width.
+        compact: half the page's width, for few names.
 
     Returns:
         A `figure` element, or "" without any bar.
@@ -101,7 +103,7 @@ def bar_chart(
         return ""
     thickness = 14 if len(values) == 1 else 9
     pitch = thickness * len(values) + 8
-    width, left, right = 760, 140, 54
+    width, left, right = (460, 70, 44) if compact else (760, 140, 54)
     height = pitch * len(names) + 8
     parts = []
     for fraction in (0, 0.25, 0.5, 0.75, 1):
@@ -117,7 +119,7 @@ def bar_chart(
                 continue
             value = bars[name]
             v = top + j * thickness
-            length = max(0.0, min(1.0, value / highest)) * (width - left - right)
+            length = max(0.0, min(1.0, value)) * (width - left - right)
             colour = f"var(--c{j % COLOURS + 1})"
             parts.append(
                 f'<rect x="{left}" y="{v}" width="{length:.1f}" height="{thickness - 1}" rx="2" '
@@ -129,7 +131,7 @@ def bar_chart(
                 f'<text x="{left + length + 5:.1f}" y="{baseline:.1f}" '
                 f'class="{"value" if len(values) == 1 else "small"}">{100 * value:.1f}</text>'
             )
-    return _figure(title, _svg(width, height, parts, title), list(values), wide=True)
+    return _figure(title, _svg(width, height, parts, title), list(values), wide=not compact)
 
 
 def heat_map(table: Mapping[str, Mapping[str, float]], *, title: str) -> str:
@@ -166,7 +168,7 @@ def ticks(low: float, high: float, count: int) -> list[float]:
         high = low + (abs(low) or 1.0)
     rough = (high - low) / max(1, count - 1)
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough * (1 - 1e-9))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(k * step, 12) for k in range(first, last + 1)]
 
@@ -184,7 +186,7 @@ def _heat_cell(accuracy: float | None, scale: float, label: str) -> str:
         return "<td>–</td>"
     share = round(100 * min(1.0, (1 - accuracy) / scale))
     return (
-        f'<td class="cell{" deep" if share > 55 else ""}" style="--e:{share}%" '
+        f'<td class="cell{" deep" if share > 66 else ""}" style="--e:{share}%" '
         f'title="{html.escape(label)}: {100 * accuracy:.2f}%">{100 * accuracy:.1f}</td>'
     )
 

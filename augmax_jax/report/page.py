@@ -44,6 +44,9 @@ svg text.end { text-anchor:end } svg text.mid { text-anchor:middle }
 svg text.small { font-size:8.5px } svg text.value { font-size:11px }
 svg .grid { stroke:var(--grid); fill:none } svg .line { fill:none; stroke-width:1.8;
   stroke-linejoin:round; stroke-linecap:round }
+.beside { display:grid; grid-template-columns:repeat(auto-fit,minmax(min(100%,430px),1fr));
+  gap:14px; align-items:start; margin:14px 0 } .beside figure.heat { margin:0 }
+.beside > div { display:grid; gap:14px }
 .wide svg { max-width:860px }
 .legend { list-style:none; margin:0 0 6px; padding:0; display:flex; flex-wrap:wrap; gap:2px 14px;
   font-size:12.5px; color:var(--faint) }

@@ -112,6 +112,22 @@ def load_all(workdirs: Sequence[str | os.PathLike[str]]) -> list[Run]:
     return runs
 
 
+def siblings(run: Run, *, most: int = 3) -> list[Run]:
+    """Runs in the same parent directory that share data set and a benchmark, newest first."""
+    files = [
+        path
+        for path in run.path.resolve().parent.glob("*/results.json")
+        if path.parent != run.path.resolve()
+    ]
+    found: list[Run] = []
+    for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
+        results = _read(path)
+        shared = benchmark_scores(results).keys() & benchmark_scores(run.results).keys()
+        if shared and results.get("dataset") == run.results.get("dataset") and len(found) < most:
+            found.append(load(path.parent))
+    return found
+
+
 def method_label(results: Mapping[str, Any], config: Mapping[str, Any] | None = None) -> str:
     """The method as the paper writes it, such as AugMax-DuBIN."""
     config = config or {}

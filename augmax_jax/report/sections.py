@@ -12,10 +12,14 @@ from augmax_jax.report.runs import Run
 from augmax_jax.telemetry import flatten
 
 _VIEWS = {"accuracy_clean": "clean", "accuracy_augmix": "AugMix", "accuracy_augmax": "AugMax"}
-_LOSSES = ("loss", "classification", "consistency")
-# Shown on charts of their own, or not worth one.
-_SPECIAL = {*_VIEWS, *_LOSSES, "learning_rate", "ascent_steps", "images_per_second", "skip_weight"}
-_OTHER = {"gradient_norm": "Gradient norm"}
+_LOSSES = ("loss", "classification")
+_SINGLE = {
+    "consistency": "Consistency: Jensen-Shannon divergence of the views",
+    "ascent_steps": "Ascent steps of a sample, mean",
+    "learning_rate": "Learning rate",
+    "gradient_norm": "Gradient norm",
+    "images_per_second": "Images per second, mean so far",
+}
 
 
 def lead(run: Run) -> str:
@@ -162,14 +166,7 @@ def curves(run: Run) -> str:
     drawn = [
         charts.line_chart(losses, title="Loss"),
         charts.line_chart(accuracies, title="Accuracy", percent=True),
-        charts.line_chart({"learning rate": of(train, "learning_rate")}, title="Learning rate"),
-        charts.line_chart(
-            {"steps": of(train, "ascent_steps")}, title="Ascent steps of a sample, mean"
-        ),
-        *(charts.line_chart({k: of(train, k)}, title=title) for k, title in _OTHER.items()),
-        charts.line_chart(
-            {"speed": of(train, "images_per_second")}, title="Images per second, mean so far"
-        ),
+        *(charts.line_chart({k: of(train, k)}, title=title) for k, title in _SINGLE.items()),
     ]
     body = "".join(drawn)
     return f"<div class=charts>{body}</div>" if body else ""
@@ -195,19 +192,28 @@ def augmentations(run: Run) -> str:
     return note + newest + page.details("Earlier in training", earlier)
 
 
-def robustness(run: Run) -> str:
-    """Heat map, bars and pictures of each benchmark."""
+def robustness(run: Run, others: Sequence[Run] = ()) -> str:
+    """Heat map, bars (beside those of other runs) and pictures of each benchmark."""
     body = ""
     for name, found in (run.results.get("benchmarks") or {}).items():
         table = reading.accuracy_table(found)
         if not table:
             continue
-        body += f"<h3>{html.escape(name)}</h3>"
-        body += charts.heat_map(table, title="Accuracy by corruption and severity")
-        body += charts.bar_chart({run.name: by_corruption(found)}, title="Accuracy by corruption")
-        for key, title in (("by_family", "by family"), ("by_severity", "by severity")):
-            if found.get(key):
-                body += charts.bar_chart({run.name: found[key]}, title=f"Accuracy {title}")
+        bars = {run.name: by_corruption(found)}
+        for other in others:
+            theirs = by_corruption((other.results.get("benchmarks") or {}).get(name, {}))
+            bars |= {other.name: theirs} if theirs else {}
+        sides = "".join(
+            charts.bar_chart({run.name: found[key]}, title=f"Accuracy by {title}", compact=True)
+            for key, title in (("by_family", "family"), ("by_severity", "severity"))
+            if found.get(key)
+        )
+        body += (
+            f"<h3>{html.escape(name)}</h3><div class=beside>"
+            + charts.heat_map(table, title="Accuracy by corruption and severity")
+            + f"<div>{sides}</div></div>"
+            + charts.bar_chart(bars, title="Accuracy by corruption")
+        )
     for kind, title, note in (
         ("corruptions", "What the corruptions look like", ""),
         ("mistakes", "The worst mistakes", "wrong with the most confidence"),
