@@ -83,13 +83,14 @@ def glass_blur(key: jax.Array, image: jax.Array, constants: dict[str, Any]) -> j
     """Blur, pixels copied from random neighbours one after the other, blur."""
     blurred = jnp.floor(filters.apply_sum(constants["blur"], image[None])[0] + 2.0**-10)
     pixels = blurred.reshape(-1, image.shape[2])
+    reach = constants["reach"]
 
     def sweep(i, pixels):
-        shape = image.shape[:2]
-        offsets = jax.random.randint(
-            jax.random.fold_in(key, i), (2, *shape), -constants["reach"], constants["reach"]
-        )
-        return pixels[copy_sources(offsets[1], offsets[0], constants["reach"])]
+        # Both displacements from one draw: 16 bits each, uniform to 1e-4 for any reach.
+        bits = jax.random.bits(jax.random.fold_in(key, i), image.shape[:2], jnp.uint32)
+        halves = [(part & 0xFFFF).astype(jnp.int32) for part in (bits, bits >> 16)]
+        right, down = ((2 * reach * half >> 16) - reach for half in halves)
+        return _take(pixels, copy_sources(down, right, reach))
 
     pixels = jax.lax.fori_loop(0, constants["sweeps"], sweep, pixels)
     return filters.apply_sum(constants["blur"], pixels.reshape(1, *image.shape))[0]
@@ -119,12 +120,17 @@ def copy_sources(down: jax.Array, right: jax.Array, reach: Any) -> jax.Array:
     own = rows * width + cols
     source = jnp.where(written, own + down * width + right, own).reshape(-1)
     # Behind the walk, and written by it: the value is that of the source's source.
-    behind = (source > own.reshape(-1)) & written.reshape(-1)[source]
+    behind = (source > own.reshape(-1)) & _take(written.reshape(-1), source)
     # Ends of chains point at themselves, so that doubling leaves them where they are.
     ahead = jnp.where(behind, source, own.reshape(-1))
 
     def unfinished(jump):
-        return jnp.any(jump[jump] != jump)
+        return jnp.any(_take(jump, jump) != jump)
 
-    end = jax.lax.while_loop(unfinished, lambda jump: jump[jump], ahead)
-    return source[end]
+    end = jax.lax.while_loop(unfinished, lambda jump: _take(jump, jump), ahead)
+    return _take(source, end)
+
+
+def _take(values: jax.Array, index: jax.Array) -> jax.Array:
+    """values[index] for indices that are inside, which need no check."""
+    return values.at[index].get(mode="promise_in_bounds")

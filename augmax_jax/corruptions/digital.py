@@ -96,14 +96,20 @@ def _reflect(index: jax.Array, size: int) -> jax.Array:
 
 def _bilinear(image: jax.Array, y: jax.Array, x: jax.Array, border: Any) -> jax.Array:
     """Samples `[H, W, C]` at real coordinates `[H, W]`."""
-    height, width = image.shape[:2]
+    height, width, channels = image.shape
+    pixels = image.reshape(-1, channels)
     top, left = jnp.floor(y), jnp.floor(x)
     down, across = (y - top)[..., None], (x - left)[..., None]
     top, left = top.astype(jnp.int32), left.astype(jnp.int32)
-    rows = [border(top, height), border(top + 1, height)]
-    cols = [border(left, width), border(left + 1, width)]
-    upper = image[rows[0], cols[0]] * (1 - across) + image[rows[0], cols[1]] * across
-    lower = image[rows[1], cols[0]] * (1 - across) + image[rows[1], cols[1]] * across
+    rows = [width * border(top + i, height) for i in (0, 1)]
+    cols = [border(left + i, width) for i in (0, 1)]
+
+    def corner(i: int, j: int) -> jax.Array:
+        # The border keeps indices inside; saying so halves the time on a CPU.
+        return pixels.at[rows[i] + cols[j]].get(mode="promise_in_bounds")
+
+    upper = corner(0, 0) * (1 - across) + corner(0, 1) * across
+    lower = corner(1, 0) * (1 - across) + corner(1, 1) * across
     return upper * (1 - down) + lower * down
 
 

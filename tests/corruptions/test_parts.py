@@ -124,7 +124,7 @@ def test_affine_warp_takes_three_points_where_they_should_go(rng):
 def test_bilinear_sampling(rng, border, mode):
     image = rng.random((9, 12, 2)).astype(np.float32)
     at = rng.uniform(-14, 26, (2, 30, 5)).astype(np.float32)
-    got = digital._bilinear(image, at[0], at[1], getattr(digital, border))
+    got = digital._bilinear(jnp.asarray(image), at[0], at[1], getattr(digital, border))
     wanted = [ndi.map_coordinates(image[..., c], at, order=1, mode=mode) for c in range(2)]
     np.testing.assert_allclose(got, np.stack(wanted, -1), atol=1e-5)
 
