@@ -5,6 +5,7 @@ Operators on images are at the top; below them, the same on packed words, for ch
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from augmax_jax.augment import float64
 from augmax_jax.augment.arguments import check_image
@@ -135,9 +136,13 @@ def solarize_words(words: jax.Array, threshold: jax.Array) -> jax.Array:
 def _stretch(channel: jax.Array) -> jax.Array:
     """Pillow's autocontrast of one channel (int32), in its float64 arithmetic."""
     low, high = jnp.min(channel), jnp.max(channel)
-    flat = high <= low
-    scale = 255.0 / jnp.where(flat, 1, high - low).astype(jnp.float64)
-    scale = jnp.where(flat, 1.0, scale)
-    offset = jnp.where(flat, 0.0, product((-low).astype(jnp.float64), scale))
+    # From a table: under `vmap` of a compiled loop, a division here gave other last bits.
+    scale = float64.constant(_SCALES)[high - low]
+    # A constant channel has scale 1 and stays as it is.
+    offset = product(jnp.where(high == low, 0, -low).astype(jnp.float64), scale)
     stretched = product(channel.astype(jnp.float64), scale) + offset
     return jnp.clip(stretched, 0.0, 255.0)
+
+
+# 255 / (high - low), and 1 for constant channels.
+_SCALES = np.array([1.0] + [255.0 / spread for spread in range(1, 256)])

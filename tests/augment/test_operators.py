@@ -88,7 +88,7 @@ def test_equals_pillow_on_5000_images(name, rng):
     assert different == 0
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(
     name=st.sampled_from(operators.ALL),
     size=st.sampled_from(SIZES[:2]),
