@@ -332,7 +332,8 @@ def tally(logits: Any, labels: Any, mask: Any = None, *, bins: int = 15) -> Tall
     correct = mask & (xp.argmax(logits, 1) == labels)
     nll = -xp.take_along_axis(log_p, labels[:, None], 1)[:, 0]
     confidence = xp.exp(log_p.max(1))
-    index = xp.clip(xp.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    # A network that gives NaN has no confidence: it falls in the first bin.
+    index = xp.clip(xp.ceil(xp.nan_to_num(confidence) * bins).astype(int) - 1, 0, bins - 1)
     member = (index[:, None] == xp.arange(bins)) & mask[:, None]
     return Tally(
         count=mask.sum(),

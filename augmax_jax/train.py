@@ -200,18 +200,21 @@ def _flush(pending: list[tuple[int, Any]], telemetry: Telemetry) -> dict[str, fl
     """Reads the pending steps' metrics, checks that they are finite, and logs their means.
 
     Raises:
-        TrainingDiverged: naming the first step whose loss is not finite.
+        TrainingDiverged: naming the first step whose loss or parameters are not finite.
     """
     if not pending:
         return {}
     rows = [(step, parallel.first(metrics)) for step, metrics in pending]
     pending.clear()
     for step, row in rows:
-        if not math.isfinite(row["loss"]):
-            raise TrainingDiverged(
-                f"the loss became {row['loss']} at step {step}. The last good checkpoint is kept. "
-                "Lower config.optimizer.learning_rate, or give it config.optimizer.warmup_epochs."
-            )
+        # The loss is that before the update; the norm tells whether the update was sound.
+        for name in ("loss", "parameter_norm"):
+            if not math.isfinite(row[name]):
+                raise TrainingDiverged(
+                    f"the {name.replace('_', ' ')} became {row[name]} at step {step}. The last "
+                    "good checkpoint is kept. Lower config.optimizer.learning_rate, or give it "
+                    "config.optimizer.warmup_epochs."
+                )
     means = {name: float(np.mean([row[name] for _, row in rows])) for name in rows[0][1]}
     means["learning_rate"] = float(rows[-1][1]["learning_rate"])
     if telemetry.images_per_second:

@@ -178,6 +178,7 @@ def make_train_step(
         params = optax.apply_updates(state.params, updates)
         metrics["learning_rate"] = run.schedule(state.step)
         metrics["gradient_norm"] = optax.tree.norm(gradient)
+        metrics["parameter_norm"] = optax.tree.norm(params)
         new_state = TrainState(state.step + 1, params, statistics, opt_state)
         return new_state, jax.tree.map(lambda x: x.astype(jnp.float32), metrics)
 

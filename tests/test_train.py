@@ -31,12 +31,13 @@ def small(**changes):
     c.data.name = "digits"
     c.data.train_transform = "crop"
     c.data.holdout = 0.1
+    c.data.image_size = 16
     c.model.name = "tiny"
     c.batch_size = 16
     c.epochs = 1
     c.max_steps = 4
     c.num_devices = 1
-    c.augment.width = 2
+    c.augment.width, c.augment.operators = 2, "solarize,translate_x"
     c.adversary.steps = 2
     c.log_every = 2
     c.checkpoint.every_epochs = 2 * 16 / 1295
@@ -85,7 +86,7 @@ def test_a_resumed_run_is_bit_identical(tmp_path):
 
 def test_devices_do_not_change_the_result_with_synchronised_batch_norm():
     states, metrics = [], []
-    for count in (1, 2, 4):
+    for count in (1, 4):
         config = small(num_devices=count, sync_batch_norm=True)
         run = build(config)
         step = parallel.pmap(make_train_step(run), run.devices)
@@ -108,7 +109,7 @@ def test_a_diverged_loss_stops_the_run_and_keeps_the_good_checkpoint(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     run = build(small(max_steps=2))
     train(run, tmp_path, checkpoints)
-    with pytest.raises(TrainingDiverged, match=r"loss became nan at step [3-8]\. .*last good"):
+    with pytest.raises(TrainingDiverged, match=r"became (nan|inf) at step [3-8]\. .*last good"):
         train(build(config), tmp_path, checkpoints)
     step, state, _ = checkpoints.restore("latest", run.initial_state())
     assert step <= 4
