@@ -5,6 +5,7 @@ A workdir keeps `checkpoints/latest/<step>` (the last `keep`) and `checkpoints/b
 accuracies measured at it.
 """
 
+import dataclasses
 import logging
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ class Checkpoints:
             manager.save(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record)
+                    state=ocp.args.StandardSave(_fields(state)), record=ocp.args.JsonSave(record)
                 ),
                 force=True,
             )
@@ -88,7 +89,7 @@ class Checkpoints:
                 restored = manager.restore(
                     step,
                     args=ocp.args.Composite(
-                        state=ocp.args.StandardRestore(_abstract(like)),
+                        state=ocp.args.StandardRestore(_abstract(_fields(like))),
                         record=ocp.args.JsonRestore(),
                     ),
                 )
@@ -102,6 +103,8 @@ class Checkpoints:
                     _first_line(error),
                 )
                 continue
+            if dataclasses.is_dataclass(like):
+                state = dataclasses.replace(like, **state)
             return step, state, dict(restored["record"])
         if failures:
             raise ValueError(
@@ -150,6 +153,17 @@ def _manager(directory: Path, keep: int) -> ocp.CheckpointManager:
         ),
         item_names=("state", "record"),
     )
+
+
+def _fields(state: Any) -> Any:
+    """A dataclass as a dict of the fields that hold arrays.
+
+    So a field that most runs leave empty may come or go without making files unreadable.
+    """
+    if not dataclasses.is_dataclass(state):
+        return state
+    named = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    return {name: value for name, value in named.items() if jax.tree.leaves(value)}
 
 
 def _abstract(tree: Any) -> Any:

@@ -27,7 +27,8 @@ FREE = (
     "progress",
     "tensorboard",
 )
-VIEWS = ("clean", "augmix", "augmax")
+# Kinds of views whose norm route can be chosen; `methods.VIEWS_OF` says which method has which.
+VIEWS = ("clean", "augmix", "augmax", "pgd", "fat", "advmix", "advmax", "ant", "maxup")
 
 
 def defaults() -> ConfigDict:
@@ -81,6 +82,43 @@ def defaults() -> ConfigDict:
     c.adversary.targeted = False
     c.adversary.compact = True  # work on unfinished samples only; the results are the same
     c.adversary.chunk = 0  # samples at a time when compact; 0: as fits the backend
+
+    c.pgd = ConfigDict()  # pgd_at and augmix_pgd; images are in [0, 1]
+    c.pgd.eps = 8 / 255
+    c.pgd.step_size = 2 / 255
+    c.pgd.steps = 10
+    c.pgd.random_start = True
+
+    c.fat = ConfigDict()
+    c.fat.eps = 0.031
+    c.fat.step_size = 0.007
+    c.fat.steps = 10
+    c.fat.random_start = True
+    c.fat.jitter = 0.001  # ω
+    c.fat.budgets = (0, 1, 2)  # τ: how many steps a misclassified sample still takes ...
+    c.fat.boundaries = (50.0, 90.0)  # ... before, between and after these epochs
+
+    c.worst_of_k = ConfigDict()  # advmix and advmax
+    c.worst_of_k.k = 5
+
+    c.stadv = ConfigDict()  # the last stage of advmax
+    c.stadv.steps = 10
+    c.stadv.step_size = 0.1  # pixels
+    c.stadv.max_flow = 1.0  # pixels
+    c.stadv.smoothness = 0.05  # τ
+
+    c.maxup = ConfigDict()
+    c.maxup.copies = 4  # m
+
+    c.ant = ConfigDict()
+    c.ant.kernel = 1  # 1 (ANT 1x1) or 3 (ANT 3x3)
+    c.ant.rms = 135 / (3 * 224 * 224) ** 0.5  # ε per value: 135 at 224x224, 19.3 at 32x32
+    c.ant.share = 0.3  # of the batch, with noise of the current generator
+    c.ant.replay_share = 0.1  # of the batch, with noise of each of two earlier generators
+    c.ant.learning_rate = 1e-4  # of the generator (Adam)
+    c.ant.retrain_steps = 1001  # from scratch, at the start of every epoch
+    c.ant.retrain_learning_rate = 5e-4
+    c.ant.history = 128  # earlier generators kept, one an epoch
 
     c.objective = ConfigDict()
     c.objective.variant = "paper"  # Eq. 5; "released": no cross-entropy on the AugMax view
@@ -166,6 +204,66 @@ def _check_range(config: ConfigDict, name: str, low: float, high: float = float(
         raise ValueError(f"config.{name} must be {allowed}, got {value!r}")
 
 
+def _check_routes(config: ConfigDict) -> None:
+    """A network with two batch norms must be trained on the one that evaluation uses."""
+    from augmax_jax import methods, models
+
+    used = {view: methods.routes(config)[view] for view in methods.VIEWS_OF[config.method]}
+    if len(models.statistics_collections(config.model.norm)) > 1 and "clean" not in used.values():
+        listed = ", ".join(f"{view} -> {route}" for view, route in used.items())
+        raise ValueError(
+            f"config.model.norm={config.model.norm!r} keeps a batch norm for each route and "
+            f"evaluation uses the clean one, which method {config.method!r} would never train "
+            f"({listed}): set config.objective.routes.{next(iter(used))}='clean', or a norm "
+            "with one batch norm (bn or ibn)"
+        )
+
+
+def _check_methods(config: ConfigDict) -> None:
+    """The settings of the baselines and ablations."""
+    for name, low, high in (
+        ("pgd.eps", 0, 1),
+        ("pgd.step_size", 0, 1),
+        ("fat.eps", 0, 1),
+        ("fat.step_size", 0, 1),
+        ("ant.rms", 1e-6, 1),
+        ("ant.share", 0, 1),
+        ("ant.replay_share", 0, 0.5),
+    ):
+        _check_range(config, name, low, high)
+    for name, low in {
+        "pgd.steps": 0,
+        "fat.steps": 0,
+        "fat.jitter": 0,
+        "worst_of_k.k": 1,
+        "stadv.steps": 0,
+        "stadv.step_size": 0,
+        "stadv.max_flow": 0,
+        "stadv.smoothness": 0,
+        "maxup.copies": 1,
+        "ant.learning_rate": 0,
+        "ant.retrain_steps": 0,
+        "ant.retrain_learning_rate": 0,
+        "ant.history": 1,
+    }.items():
+        _check_range(config, name, low)
+    if config.ant.kernel not in (1, 3):
+        raise ValueError(f"config.ant.kernel must be 1 or 3, got {config.ant.kernel!r}")
+    if config.ant.share + 2 * config.ant.replay_share > 1 + 1e-9:
+        raise ValueError(
+            "config.ant.share + 2 config.ant.replay_share must be at most 1, "
+            f"got {config.ant.share} + 2 * {config.ant.replay_share}"
+        )
+    budgets, boundaries = tuple(config.fat.budgets), tuple(config.fat.boundaries)
+    if not all(isinstance(budget, int) and budget >= 0 for budget in budgets):
+        raise ValueError(f"config.fat.budgets must be whole numbers of at least 0, got {budgets}")
+    if len(budgets) != len(boundaries) + 1 or list(boundaries) != sorted(boundaries):
+        raise ValueError(
+            "config.fat.boundaries must be epochs in rising order, one fewer than "
+            f"config.fat.budgets, got {boundaries} and {budgets}"
+        )
+
+
 def validate(config: ConfigDict) -> None:
     """Checks every setting that can be checked without data or devices.
 
@@ -186,6 +284,8 @@ def validate(config: ConfigDict) -> None:
     check_name("objective.forwards", config.objective.forwards, ("separate", "joint"))
     for view, route in methods.routes(config).items():
         check_name(f"route of the {view} view", route, models.ROUTES)
+    _check_routes(config)
+    _check_methods(config)
     check_name("select_on", config.select_on, ("holdout", "test"))
     check_name(
         "train_transform",
@@ -253,7 +353,9 @@ def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
         Lines `name: theirs -> mine`.
     """
     absent = "absent"
-    a, b = dict(_leaves(mine)), dict(_leaves(theirs))
+    # A setting that a config is too old to have is at its default.
+    usual = dict(_leaves(to_dict(defaults())))
+    a, b = usual | dict(_leaves(mine)), usual | dict(_leaves(theirs))
     return [
         f"{name}: {b.get(name, absent)!r} -> {a.get(name, absent)!r}"
         for name in sorted(a.keys() | b.keys())

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 # Folded into the seed's key for the initial parameters; steps count up from 0 and never
 # reach it.
 INITIALISATION = 2**32 - 1
+# Folded into a step's key for what all examples share; their indices never reach it.
+SHARED = 2**32 - 1
 
 
 def step_key(seed: int, step: int | jax.Array) -> jax.Array:

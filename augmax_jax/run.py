@@ -28,7 +28,7 @@ class Run:
         devices: this process's devices.
         data: the dataset's splits.
         model: the network.
-        method: batch to views.
+        method: batch to views, and the state it carries.
         schedule: learning rate by step.
         optimizer: the optimizer.
         total_steps: steps of the whole schedule, cut at `config.max_steps`.
@@ -49,6 +49,9 @@ class Run:
         side = config.data.image_size
         key = jax.random.fold_in(jax.random.key(config.seed), keys.INITIALISATION)
         state = train_step.create_state(self.model, self.optimizer, key, (side, side, 3))
+        state = dataclasses.replace(
+            state, method_state=self.method.init(jax.random.fold_in(key, keys.SHARED))
+        )
         if not config.init_from:
             return state
         return state.with_variables(self.load(config.init_from, state, new_head=True))
@@ -137,7 +140,7 @@ def build(config: ConfigDict) -> Run:
         devices=devices,
         data=dataset,
         model=create_model(config, dataset.num_classes),
-        method=methods.create(config, dataset.num_classes),
+        method=methods.create(config, dataset.num_classes, examples=len(dataset.train)),
         schedule=schedule,
         optimizer=optimizer.create(config.optimizer, schedule),
         total_steps=min(total, config.max_steps) if config.max_steps else total,

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from augmax_jax import keys, parallel
 from augmax_jax.augment import standard
-from augmax_jax.methods import View
+from augmax_jax.methods import StepInputs, View
 from augmax_jax.models import statistics_collection
 from augmax_jax.objectives import objective
 
@@ -32,12 +32,14 @@ class TrainState:
         params: the network's parameters.
         statistics: its collections of running statistics, by collection name.
         opt_state: the optimizer's state.
+        method_state: the training method's own, None for most.
     """
 
     step: jax.Array
     params: Any
     statistics: dict[str, Any]
     opt_state: optax.OptState
+    method_state: Any = None
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -143,18 +145,26 @@ def make_train_step(
     joint = settings.forwards == "joint"
 
     def train_step(state: TrainState, batch: Batch):
-        example_keys = keys.example_keys(
-            keys.step_key(config.seed, state.step),
-            share,
-            first_index=jax.lax.axis_index(parallel.AXIS) * share,
-        )
+        key = keys.step_key(config.seed, state.step)
+        first_index = jax.lax.axis_index(parallel.AXIS) * share
+        example_keys = keys.example_keys(key, share, first_index=first_index)
         split = jax.vmap(jax.random.split)(example_keys)
         images = standard_augmentation(split[:, 0], batch["image"], config)
 
         def logits_fn(x, route):
             return model.apply(state.variables, x, route=route, train=False)
 
-        views, diagnostics = run.method(logits_fn, split[:, 1], images, batch["label"])
+        inputs = StepInputs(
+            logits_fn=logits_fn,
+            keys=split[:, 1],
+            images=images,
+            labels=batch["label"],
+            place=first_index + jnp.arange(share),
+            key=jax.random.fold_in(key, keys.SHARED),
+            step=state.step,
+            mean=lambda tree: jax.lax.pmean(tree, parallel.AXIS),
+        )
+        views, diagnostics, method_state = run.method.views(inputs, state.method_state)
 
         def loss_fn(params):
             logits, statistics = forward(model, params, state.statistics, views, joint=joint)
@@ -179,7 +189,7 @@ def make_train_step(
         metrics["learning_rate"] = run.schedule(state.step)
         metrics["gradient_norm"] = optax.tree.norm(gradient)
         metrics["parameter_norm"] = optax.tree.norm(params)
-        new_state = TrainState(state.step + 1, params, statistics, opt_state)
+        new_state = TrainState(state.step + 1, params, statistics, opt_state, method_state)
         return new_state, jax.tree.map(lambda x: x.astype(jnp.float32), metrics)
 
     return train_step

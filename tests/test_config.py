@@ -3,6 +3,7 @@
 import pytest
 
 from augmax_jax import config as configs
+from augmax_jax import methods
 
 
 def change(config, name, value):
@@ -36,6 +37,17 @@ def test_defaults_are_valid():
         ("select_on", "train", "unknown select_on"),
         ("batch_size", 0, "config.batch_size must be at least 1"),
         ("checkpoint.keep", 0, "config.checkpoint.keep must be at least 1"),
+        ("pgd.eps", -0.1, r"config.pgd.eps must be in \[0, 1\], got -0.1"),
+        ("fat.eps", 8.0, r"config.fat.eps must be in \[0, 1\], got 8.0"),
+        ("fat.budgets", (0, -1, 2), "config.fat.budgets must be whole numbers of at least 0"),
+        ("fat.boundaries", (50.0,), "config.fat.boundaries must be .* one fewer"),
+        ("worst_of_k.k", 0, "config.worst_of_k.k must be at least 1, got 0"),
+        ("maxup.copies", 0, "config.maxup.copies must be at least 1"),
+        ("stadv.max_flow", -1.0, "config.stadv.max_flow must be at least 0"),
+        ("ant.kernel", 2, "config.ant.kernel must be 1 or 3, got 2"),
+        ("ant.share", 0.9, "must be at most 1, got 0.9"),
+        ("ant.history", 0, "config.ant.history must be at least 1"),
+        ("ant.rms", 135.0, "config.ant.rms must be in"),
     ],
 )
 def test_bad_settings_are_named(name, value, message):
@@ -63,6 +75,27 @@ def test_selection_needs_something_to_select_on():
         configs.validate(config)
     config.select_on = "test"
     configs.validate(config)
+
+
+def test_evaluation_uses_a_batch_norm_that_the_method_trains():
+    config = configs.defaults()
+    for method in methods.METHODS:
+        config.method = method
+        configs.validate(config)
+    config.method = "pgd_at"
+    config.objective.routes.pgd = "augmented"
+    with pytest.raises(ValueError, match=r"pgd_at.* never train \(pgd -> augmented\)"):
+        configs.validate(config)
+    config.model.norm = "ibn"  # one batch norm: routes make no difference
+    configs.validate(config)
+
+
+def test_a_setting_that_an_older_config_lacks_is_at_its_default():
+    ours, theirs = configs.to_dict(configs.defaults()), configs.to_dict(configs.defaults())
+    del theirs["pgd"]
+    assert configs.differences(ours, theirs) == []
+    ours["pgd"]["steps"] = 7
+    assert configs.differences(ours, theirs) == ["pgd.steps: 10 -> 7"]
 
 
 def test_operator_names():

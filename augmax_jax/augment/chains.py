@@ -25,6 +25,7 @@ def sample_chains(
     depth: int | None = None,
     severity: float = 3,
     operators: Sequence[str | Operator] = AUGMIX,
+    level_key: jax.Array | None = None,
 ) -> jax.Array:
     """Sends every image through `width` independent random chains of operators.
 
@@ -39,6 +40,8 @@ def sample_chains(
         depth: operators per chain; None draws 1, 2 or 3 for each chain.
         severity: upper end of the levels, in [0.1, 10].
         operators: names from `operators.ALL`, or `Operator` records of your own.
+        level_key: draws levels and signs from this key instead, so that several calls can
+            share depths and operators; given `key` itself it changes nothing.
 
     Returns:
         uint8 `[B, K, H, W, 3]`.
@@ -50,9 +53,9 @@ def sample_chains(
     records = resolve(operators)
     _check(width, depth, severity)
     batch, height, image_width, _ = images.shape
-    draws = jax.vmap(lambda k: _draw(k, width, depth, severity, records, height, image_width))(
-        example_keys(key, batch)
-    )
+    draws = jax.vmap(
+        lambda k, levels: _draw(k, levels, width, depth, severity, records, height, image_width)
+    )(example_keys(key, batch), example_keys(key if level_key is None else level_key, batch))
     flat = jax.tree.map(lambda x: x.reshape(batch * width, *x.shape[2:]), draws)
     chains = run(images, flat, records)
     return chains.reshape(batch, width, height, image_width, 3)
@@ -96,6 +99,7 @@ def augmix(
 
 def _draw(
     key: jax.Array,
+    level_key: jax.Array,
     width: int,
     depth: int | None,
     severity: float,
@@ -105,7 +109,8 @@ def _draw(
 ) -> Draws:
     """Draws the K chains of one example."""
     longest = MAX_DEPTH if depth is None else depth
-    depth_key, choice_key, level_key, sign_key = jax.random.split(key, 4)
+    depth_key, choice_key, _, _ = jax.random.split(key, 4)
+    _, _, level_key, sign_key = jax.random.split(level_key, 4)
     shape = (width, longest)
     if depth is None:
         lengths = jax.random.randint(depth_key, (width,), 1, longest + 1)

@@ -1,0 +1,138 @@
+"""Spatially transformed adversarial examples: small smooth displacements of pixels.
+
+Xiao et al., "Spatially transformed adversarial examples", ICLR 2018, in a first-order form fit
+for training: signed gradient ascent on the flow instead of L-BFGS.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from augmax_jax.adversary.augmax import LogitsFn
+from augmax_jax.adversary.inputs import as_float, as_labels, check_at_least, cross_entropies
+
+# Inside the root of the smoothness loss, which has no gradient at a difference of zero.
+_ROOT_OFFSET = 1e-8
+
+
+class StAdvResult(NamedTuple):
+    """What the attack found.
+
+    Attributes:
+        images: the warped images, float32 `[B, H, W, 3]` in [0, 1]; no gradient flows back
+            through them.
+        flow: pixels to the right and down at which each output pixel reads, float32
+            `[B, H, W, 2]`.
+        smoothness: smoothness loss of the flow, float32 `[B]`.
+    """
+
+    images: jax.Array
+    flow: jax.Array
+    smoothness: jax.Array
+
+
+def stadv(
+    logits_fn: LogitsFn,
+    images: jax.Array,
+    labels: jax.Array,
+    *,
+    steps: int = 10,
+    step_size: float = 0.1,
+    max_flow: float = 1.0,
+    smoothness: float = 0.05,
+) -> StAdvResult:
+    """Signed ascent on cross-entropy − smoothness / (H W) · L_flow, from a flow of zero.
+
+    Args:
+        logits_fn: the network in eval mode, float32 `[B, H, W, 3]` in [0, 1] to logits
+            `[B, C]`; examples must not influence each other.
+        images: `[B, H, W, 3]`, uint8, or float in [0, 1].
+        labels: int `[B]`.
+        steps: ascent steps.
+        step_size: pixels per step.
+        max_flow: largest displacement in x and in y, pixels.
+        smoothness: weight τ of the smoothness loss.
+
+    Returns:
+        The warped images with their flows; exactly determined by the inputs.
+
+    Raises:
+        ValueError: a shape, dtype or setting is not as described.
+    """
+    images = as_float(images)
+    batch, height, width, _ = images.shape
+    labels = as_labels(labels, batch)
+    check_at_least(0, steps=steps, step_size=step_size, max_flow=max_flow, smoothness=smoothness)
+
+    def objective(flow: jax.Array) -> jax.Array:
+        loss = cross_entropies(logits_fn(warp(images, flow)), labels)
+        return jnp.sum(loss - smoothness / (height * width) * flow_smoothness(flow))
+
+    def step(_, flow: jax.Array) -> jax.Array:
+        moved = flow + step_size * jnp.sign(jax.grad(objective)(flow))
+        return jnp.clip(moved, -max_flow, max_flow)
+
+    flow = jax.lax.fori_loop(0, steps, step, jnp.zeros((batch, height, width, 2)))
+    return jax.lax.stop_gradient(StAdvResult(warp(images, flow), flow, flow_smoothness(flow)))
+
+
+def warp(images: jax.Array, flow: jax.Array) -> jax.Array:
+    """Bilinear samples of images at displaced places, clamped to the image.
+
+    Differentiable in both; in the flow it has the one-sided slope towards larger
+    coordinates where a place falls on a pixel.
+
+    Args:
+        images: float `[B, H, W, C]`.
+        flow: pixels to the right and down, float `[B, H, W, 2]`.
+
+    Returns:
+        Output pixel (y, x) is image(y + flow[..., 1], x + flow[..., 0]), `[B, H, W, C]`.
+
+    Raises:
+        ValueError: the shapes do not fit together.
+    """
+    if images.ndim != 4 or flow.shape != (*images.shape[:3], 2):
+        raise ValueError(
+            f"flow must be [B, H, W, 2] of images [B, H, W, C], got {list(flow.shape)} "
+            f"and {list(images.shape)}"
+        )
+    _, height, width, channels = images.shape
+    x = jnp.clip(jnp.arange(width) + flow[..., 0], 0, width - 1)
+    y = jnp.clip(jnp.arange(height)[:, None] + flow[..., 1], 0, height - 1)
+    left, top = jax.lax.stop_gradient((jnp.floor(x), jnp.floor(y)))
+    right_share, bottom_share = (x - left)[..., None], (y - top)[..., None]
+
+    def pixels(row: jax.Array, column: jax.Array) -> jax.Array:
+        row = jnp.minimum(row, height - 1).astype(jnp.int32)
+        column = jnp.minimum(column, width - 1).astype(jnp.int32)
+        return jax.vmap(lambda image, index: image.reshape(-1, channels)[index])(
+            images, row * width + column
+        )
+
+    upper = pixels(top, left) * (1 - right_share) + pixels(top, left + 1) * right_share
+    lower = pixels(top + 1, left) * (1 - right_share) + pixels(top + 1, left + 1) * right_share
+    return upper * (1 - bottom_share) + lower * bottom_share
+
+
+def flow_smoothness(flow: jax.Array) -> jax.Array:
+    """Smoothness loss: distance of each pixel's flow to those of its four neighbours.
+
+    `Σ_p Σ_q √(‖flow_p − flow_q‖² + 1e-8)`, q the pixels above, below, left and right of p. Over
+    the border the picture is continued symmetrically.
+
+    Args:
+        flow: float `[B, H, W, 2]`.
+
+    Returns:
+        float32 `[B]`.
+    """
+    _, height, width, _ = flow.shape
+    padded = jnp.pad(flow, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="symmetric")
+    total = jnp.zeros(flow.shape[0], jnp.float32)
+    for y, x in ((0, 1), (2, 1), (1, 0), (1, 2)):
+        difference = flow - padded[:, y : y + height, x : x + width]
+        squares = jnp.sum(difference**2, axis=-1)
+        total += jnp.sqrt(squares + _ROOT_OFFSET).sum(axis=(1, 2))
+    return total

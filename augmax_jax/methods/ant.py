@@ -1,0 +1,126 @@
+"""Adversarial noise training (ANT): a noise generator learns beside the network.
+
+Rusak et al., ECCV 2020 (spec §7). At the start of every epoch a generator is trained from
+scratch against the network as it stands, and kept; then it goes on learning with the network,
+one Adam step a step. The network sees one mixed batch: part with noise of this generator, part
+with noise of two kept ones, the rest as it is.
+
+The published code draws new batches for the training from scratch. Here it happens within
+the epoch's first step, on that step's images with new noise at every iteration: so it is part
+of the compiled step, resumes exactly, and needs no second stream of data.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from augmax_jax.adversary import noise_generator as noise
+from augmax_jax.adversary.inputs import cross_entropies
+from augmax_jax.methods.base import (
+    Clock,
+    Diagnostics,
+    Method,
+    StepInputs,
+    View,
+    routes,
+    split_keys,
+    to_float,
+)
+
+# Multiples of it fall evenly into [0, 1): any run of neighbours holds every share of a batch.
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+def ant(config: ConfigDict, num_classes: int, clock: Clock) -> Method:
+    """ANT as `config.ant` sets it; its state is the generator, its optimizer and the kept ones."""
+    del num_classes
+    settings = config.ant
+    route = routes(config)["ant"]
+    adam = optax.scale_by_adam()
+
+    def init(key: jax.Array) -> dict[str, Any]:
+        generator = noise.init_generator(key, kernel=settings.kernel)
+        return {
+            "generator": generator,
+            "optimizer": adam.init(generator),
+            "history": noise.init_history(generator, settings.history),
+        }
+
+    def learn(inputs: StepInputs, keys: jax.Array, state: dict[str, Any], new: jax.Array):
+        """The generator's step, after its training from scratch if an epoch is new.
+
+        Both are iterations of one loop, so the network's gradient is compiled once.
+
+        Returns:
+            Generator and optimizer, the generator as trained from scratch, the mean loss
+            that its noise causes.
+        """
+        images = to_float(inputs.images)
+        norm = settings.rms * math.sqrt(math.prod(images.shape[1:]))
+        last = settings.retrain_steps  # the iteration that belongs to this step
+
+        def loss(generator: noise.Generator, i: jax.Array) -> jax.Array:
+            fresh = jax.vmap(lambda key: jax.random.fold_in(key, i))(keys)
+            drawn = noise.draw_noise(fresh, generator, images.shape)
+            logits = inputs.logits_fn(noise.add_noise(images, drawn, norm), route)
+            return -cross_entropies(logits, inputs.labels).mean()
+
+        def iterate(i, carry):
+            generator, optimizer, trained, _ = carry
+            turn = i == last
+            trained = _where(turn, generator, trained)
+            optimizer = _where(turn & new, adam.init(generator), optimizer)
+            value, gradient = inputs.mean(jax.value_and_grad(loss)(generator, i))
+            updates, optimizer = adam.update(gradient, optimizer)
+            rate = jnp.where(turn, settings.learning_rate, settings.retrain_learning_rate)
+            generator = jax.tree.map(lambda x, u: x - rate * u, generator, updates)
+            return generator, optimizer, trained, -value
+
+        scratch = noise.init_generator(inputs.key, kernel=settings.kernel)
+        generator, optimizer = _where(
+            new, (scratch, adam.init(scratch)), (state["generator"], state["optimizer"])
+        )
+        start = jnp.where(new, 0, last).astype(jnp.int32)
+        return jax.lax.fori_loop(
+            start, last + 1, iterate, (generator, optimizer, generator, jnp.zeros(()))
+        )
+
+    def mixed(inputs: StepInputs, keys: jax.Array, generators: list, epoch: jax.Array) -> jax.Array:
+        """The batch: current noise, that of two kept generators, and images as they are."""
+        images = to_float(inputs.images)
+        norm = settings.rms * math.sqrt(math.prod(images.shape[1:]))
+        fraction = (inputs.place * _GOLDEN) % 1.0
+        # In the first epoch there is nothing to replay.
+        current = jnp.where(epoch > 0, settings.share, settings.share + 2 * settings.replay_share)
+        ends = [current, current + settings.replay_share, current + 2 * settings.replay_share]
+        ends[1:] = [jnp.where(epoch > 0, end, current) for end in ends[1:]]
+        drawn = jnp.stack([noise.draw_noise(keys, g, images.shape) for g in generators])
+        whose = sum((fraction >= end).astype(jnp.int32) for end in ends)
+        own = jnp.minimum(whose, len(generators) - 1)
+        chosen = jnp.take_along_axis(drawn, own[None, :, None, None, None], axis=0)[0]
+        noisy = noise.add_noise(images, chosen, norm)
+        return jnp.where((whose < len(generators))[:, None, None, None], noisy, images)
+
+    def views(inputs: StepInputs, state: dict[str, Any]):
+        learn_keys, mix_keys = split_keys(inputs.keys, 2)
+        epoch, new = clock.epoch(inputs.step), clock.starts_epoch(inputs.step)
+        generator, optimizer, trained, loss = learn(inputs, learn_keys, state, new)
+        history = _where(new, noise.remember(state["history"], trained, epoch), state["history"])
+        earlier = [
+            noise.recall(jax.random.fold_in(inputs.key, i), history, epoch + 1) for i in range(2)
+        ]
+        images = jax.lax.stop_gradient(mixed(inputs, mix_keys, [generator, *earlier], epoch))
+        state = {"generator": generator, "optimizer": optimizer, "history": history}
+        diagnostics: Diagnostics = {"noise_loss": loss}
+        return [View("ant", images, route, 1.0, False)], diagnostics, state
+
+    return Method(views, init)
+
+
+def _where(condition: jax.Array, yes: Any, no: Any) -> Any:
+    """`jnp.where` on pytrees."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
