@@ -62,7 +62,7 @@ th:first-child { text-align:left; padding-left:2px } td.best { font-weight:700;
 section.card { padding:14px 16px; margin:12px 0 }
 table.heat { border-collapse:separate; border-spacing:2px }
 table.heat th, table.heat td { border:0; padding:3px 10px } table.heat td.gap { padding:3px }
-table.heat td.cell { text-align:center; border-radius:4px; min-width:62px;
+table.heat td.cell { text-align:center; border-radius:4px; min-width:46px; padding:3px 5px;
   background:color-mix(in oklab, var(--warm) var(--e), var(--card)) }
 table.heat td.deep { color:#fff } table.heat thead th { text-align:center }
 table.heat th:first-child { text-align:left }
