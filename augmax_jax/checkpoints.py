@@ -103,7 +103,7 @@ class Checkpoints:
                     _first_line(error),
                 )
                 continue
-            if dataclasses.is_dataclass(like):
+            if dataclasses.is_dataclass(like) and not isinstance(like, type):
                 state = dataclasses.replace(like, **state)
             return step, state, dict(restored["record"])
         if failures:
