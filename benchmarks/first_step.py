@@ -1,0 +1,98 @@
+"""Time from starting Python to the end of the first training step, cold and with a cache.
+
+    python -m benchmarks.first_step [--model wrn40_2] [--batch 64]
+
+Every run is a new process: import, initialisation, tracing and compiling the step, and its
+first execution; then the same once more with the compiled programs of the first run.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def child(model: str, batch: int, cache: str, started: float) -> None:
+    """Prints the seconds of every part as JSON."""
+    marks = {"start": started}
+
+    import jax
+    import numpy as np
+    import optax
+
+    from augmax_jax import compiler, config, methods, optimizer, parallel
+    from augmax_jax.run import Run, create_model
+    from augmax_jax.train_step import create_state, make_train_step
+
+    marks["import"] = time.time()
+    compiler.enable_compilation_cache(cache)
+    settings = config.defaults()
+    settings.batch_size, settings.model.name = batch, model
+    devices = parallel.local_devices(1)
+    rate = optax.constant_schedule(0.1)
+    run = Run(
+        config=settings,
+        devices=devices,
+        data=None,  # type: ignore[arg-type]  # one random batch
+        model=create_model(settings, 10),
+        method=methods.create(settings, 10),
+        schedule=rate,
+        optimizer=optimizer.create(settings.optimizer, rate),
+        total_steps=1,
+    )
+    state = create_state(run.model, run.optimizer, jax.random.key(0), (32, 32, 3))
+    state = parallel.replicate(jax.block_until_ready(state), devices)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (batch, 32, 32, 3), dtype=np.uint8)
+    data = parallel.shard({"image": images, "label": rng.integers(0, 10, batch)}, devices)
+    marks["initialise"] = time.time()
+    step = parallel.pmap(
+        make_train_step(run),
+        devices,
+        donate=(0,),
+        compiler_options=compiler.jit_options(devices[0].platform),
+    )
+    compiled = step.lower(state, data).compile()
+    marks["compile"] = time.time()
+    jax.block_until_ready(compiled(state, data))
+    marks["first step"] = time.time()
+    names = list(marks)
+    parts = {b: round(marks[b] - marks[a], 2) for a, b in zip(names, names[1:], strict=False)}
+    parts["total"] = round(marks["first step"] - started, 2)
+    parts["cpu seconds"] = round(time.process_time(), 2)
+    print(json.dumps(parts))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="wrn40_2")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)  # cache, start time
+    options = parser.parse_args()
+    if options.child:
+        cache, started = options.child
+        child(options.model, options.batch, cache, float(started))
+        return
+    from benchmarks.augment import machine
+
+    report: dict = {"machine": machine(), "model": options.model, "batch": options.batch}
+    with tempfile.TemporaryDirectory() as cache:
+        for name in ("cold", "with the cache"):
+            command = [sys.executable, "-m", "benchmarks.first_step", "--model", options.model]
+            command += ["--batch", str(options.batch), "--child", cache, str(time.time())]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            report[name] = json.loads(done.stdout.splitlines()[-1])
+            print(name, report[name], flush=True)
+    path = options.out or RESULTS / f"first_step_{options.model}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

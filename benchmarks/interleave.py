@@ -1,0 +1,84 @@
+"""Programs in processes of their own that take turns, so that other load hits all of them."""
+
+import contextlib
+import multiprocessing
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Tasks = Mapping[str, Callable[[], Any]]
+CLOSE = "close"  # a task of this name runs once, at the end
+WORKERS = "cpu_seconds_of_workers"  # what a task reports so is added to its CPU time
+
+
+def _serve(connection, cores: list[int], build: Callable[..., Tasks], options: dict) -> None:
+    os.sched_setaffinity(0, cores)
+    tasks = build(**options)
+    connection.send([name for name in tasks if name != CLOSE])
+    # The parent may also be gone for good.
+    with contextlib.suppress(EOFError):
+        while (name := connection.recv()) != CLOSE:
+            cpu, wall = time.process_time(), time.perf_counter()
+            report = tasks[name]()
+            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+            if isinstance(report, dict):
+                cpu += report.pop(WORKERS, 0.0)
+            connection.send((wall, cpu, report or None))
+    tasks.get(CLOSE, lambda: None)()
+
+
+class Program:
+    """A process that builds tasks and runs one whenever asked.
+
+    Args:
+        build: top-level function that returns the tasks by name; a task returns None or
+            something to report.
+        cores: it may use.
+        **options: of `build`.
+    """
+
+    def __init__(self, build: Callable[..., Tasks], cores: list[int], **options: Any):
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, cores, build, options))
+        self._process.start()
+        self.tasks: list[str] = self._connection.recv()
+
+    def __call__(self, task: str) -> tuple[float, float, Any]:
+        """Runs a task: wall seconds, CPU seconds of the process, and what it returned."""
+        self._connection.send(task)
+        return self._connection.recv()
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._connection.send(CLOSE)
+        self._process.join()
+
+
+def measure(programs: Mapping[str, Program], repeats: int) -> dict[str, dict[str, Any]]:
+    """Runs all tasks of all programs in turn, once to warm up and then `repeats` times.
+
+    Returns:
+        By "program/task": median and least wall seconds, median CPU seconds, and the last
+        thing the task reported.
+    """
+    runs: dict[str, list[tuple[float, float, Any]]] = {}
+    tasks = list(dict.fromkeys(task for program in programs.values() for task in program.tasks))
+    for repeat in range(repeats + 1):
+        for task in tasks:
+            for name, program in programs.items():
+                if task in program.tasks:
+                    result = program(task)
+                    if repeat:
+                        runs.setdefault(f"{name}/{task}", []).append(result)
+    return {
+        name: {
+            "seconds": round(statistics.median(wall for wall, _, _ in results), 4),
+            "least_seconds": round(min(wall for wall, _, _ in results), 4),
+            "cpu_seconds": round(statistics.median(cpu for _, cpu, _ in results), 4),
+            **({"report": results[-1][2]} if results[-1][2] is not None else {}),
+        }
+        for name, results in runs.items()
+    }

@@ -1,0 +1,86 @@
+"""Memory that the whole training step needs, by batch size, with and without rematerialisation.
+
+    python -m benchmarks.memory [--model wrn40_2] [--batches 32 64 128] [--norm dubin]
+
+The step is compiled, not run: XLA knows what it will allocate. "activations" is its temporary
+memory, "state" what it takes (parameters, statistics, momentum, batch).
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from benchmarks.augment import machine
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def step_memory(model: str, batch: int, side: int, remat: bool) -> dict[str, float]:
+    """Megabytes of one AugMax step."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    from augmax_jax import compiler, config, methods, optimizer, parallel
+    from augmax_jax.run import Run, create_model
+    from augmax_jax.train_step import create_state, make_train_step
+
+    settings = config.defaults()
+    settings.batch_size, settings.model.name, settings.model.remat = batch, model, remat
+    devices = parallel.local_devices(1)
+    rate = optax.constant_schedule(0.1)
+    run = Run(
+        config=settings,
+        devices=devices,
+        data=None,  # type: ignore[arg-type]  # nothing is run
+        model=create_model(settings, 10),
+        method=methods.create(settings, 10),
+        schedule=rate,
+        optimizer=optimizer.create(settings.optimizer, rate),
+        total_steps=1,
+    )
+    state = jax.eval_shape(
+        lambda key: create_state(run.model, run.optimizer, key, (side, side, 3)), jax.random.key(0)
+    )
+    images = {
+        "image": jax.ShapeDtypeStruct((batch, side, side, 3), jnp.uint8),
+        "label": jax.ShapeDtypeStruct((batch,), jnp.int32),
+    }
+    arguments = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype), (state, images)
+    )
+    step = parallel.pmap(
+        make_train_step(run),
+        devices,
+        donate=(0,),
+        compiler_options=compiler.jit_options(devices[0].platform),
+    )
+    memory = step.lower(*arguments).compile().memory_analysis()
+    if memory is None:
+        raise RuntimeError("this backend does not say how much memory a program needs")
+    return {
+        "activations_mb": round(memory.temp_size_in_bytes / 2**20, 1),
+        "state_mb": round(memory.argument_size_in_bytes / 2**20, 1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="wrn40_2")
+    parser.add_argument("--side", type=int, default=32, help="image size")
+    parser.add_argument("--batches", type=int, nargs="+", default=[32, 64, 128])
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    report = {"machine": machine(), "model": options.model, "side": options.side, "steps": []}
+    for batch in options.batches:
+        for remat in (False, True):
+            found = step_memory(options.model, batch, options.side, remat)
+            report["steps"].append({"batch": batch, "remat": remat, **found})
+            print(report["steps"][-1], flush=True)
+    path = options.out or RESULTS / f"memory_{options.model}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

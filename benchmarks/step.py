@@ -1,0 +1,287 @@
+"""The training step, phase by phase and whole, against PyTorch doing the same work.
+
+    python -m benchmarks.step [--model wrn40_2] [--batch 64] [--steps 5] [--repeats 5]
+
+Both run on the same cores in processes of their own, in turns; ratios are of median times,
+ours over PyTorch's, so below 1 is faster. Phases: "augment" (the six chains of each sample;
+PyTorch's in Pillow worker processes), "maximise" (`steps` full steps), "update" (three forwards,
+one backward, SGD). Then our whole step by method, with early stopping of single samples, with
+and without compaction, on a network trained for `--train` steps on scikit-learn's digits.
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.augment import PillowPool, machine
+from benchmarks.interleave import CLOSE, WORKERS, Program, Tasks, measure
+
+RESULTS = Path(__file__).parent / "results"
+CLASSES = 10
+
+
+def digits(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images, uint8 `[count, 32, 32, 3]`, and labels; a real problem that needs no download."""
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    images = np.repeat(np.repeat(data.images, 4, 1), 4, 2) * (255 / 16)
+    order = np.random.default_rng(0).permutation(len(images))[:count]
+    return np.stack([images[order].astype(np.uint8)] * 3, -1), data.target[order].astype(np.int32)
+
+
+def torch_program(model: str, batch: int, steps: int) -> Tasks:
+    """PyTorch's phases, and its normal step."""
+    from benchmarks.torch_peer import Peer
+
+    cores = sorted(os.sched_getaffinity(0))
+    images, labels = digits(batch)
+    chains = np.stack([images, images[:, ::-1], images[:, :, ::-1]], 1)
+    peer = Peer(model, CLASSES, images, chains, labels, steps=steps, threads=len(cores))
+    pool = PillowPool(images, cores)
+    return {
+        "augment": lambda: {WORKERS: pool.run()},
+        "maximise": peer.maximise,
+        "update": peer.update,
+        "normal": peer.normal,
+        CLOSE: pool.close,
+    }
+
+
+def jax_program(model: str, batch: int, steps: int, train: int, cache: str, whole: bool) -> Tasks:
+    """Our phases, and the whole step of several methods."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    from augmax_jax import adversary, augment, compiler, config, methods, optimizer, parallel
+    from augmax_jax.objectives import objective
+    from augmax_jax.run import Run, create_model
+    from augmax_jax.train_step import create_state, forward, make_train_step
+
+    compiler.enable_compilation_cache(cache or None)
+    devices = parallel.local_devices(1)
+    options = compiler.jit_options(devices[0].platform)
+
+    def make_run(method: str, **adversary_settings: Any) -> Run:
+        settings = config.defaults()
+        settings.method, settings.batch_size = method, batch
+        settings.model.name = model
+        settings.optimizer.learning_rate = 0.05
+        settings.data.train_transform = "crop"
+        settings.adversary.steps = steps
+        settings.adversary.update(adversary_settings)
+        rate = optax.constant_schedule(0.05)
+        return Run(
+            config=settings,
+            devices=devices,
+            data=None,  # type: ignore[arg-type]  # batches come from here
+            model=create_model(settings, CLASSES),
+            method=methods.create(settings, CLASSES),
+            schedule=rate,
+            optimizer=optimizer.create(settings.optimizer, rate),
+            total_steps=10**6,
+        )
+
+    images, labels = digits(1797)
+    rng = np.random.default_rng(1)
+
+    def batches():
+        rows = rng.permutation(len(images))[:batch]
+        return parallel.shard({"image": images[rows], "label": labels[rows]}, devices)
+
+    def step_of(run: Run):
+        step = make_train_step(run)
+        return parallel.pmap(step, devices, donate=(0,), compiler_options=options)
+
+    compacted = {"early_stop": "sample", "compact": True}
+    kinds = {
+        "augmax, sample, compact": make_run("augmax", **compacted),
+        "augmax, sample": make_run("augmax", early_stop="sample", compact=False),
+        "augmax, fixed": make_run("augmax", early_stop="none"),
+        "augmix": make_run("augmix"),
+        "normal": make_run("normal"),
+    }
+    run = kinds["augmax, sample, compact"]
+    state = create_state(run.model, run.optimizer, jax.random.key(0), (32, 32, 3))
+    holder = {"state": parallel.replicate(state, devices)}
+    taken: list[float] = []
+    train_step = step_of(run) if train or whole else None
+    for _ in range(train):
+        holder["state"], metrics = train_step(holder["state"], batches())
+        taken.append(float(np.asarray(metrics["ascent_steps"])[0]))
+
+    # The network as it is now, for the phases; uint8 views of one batch of real images.
+    state = jax.device_put(parallel.first(holder["state"]))
+    batch_images, batch_labels = jnp.asarray(images[:batch]), jnp.asarray(labels[:batch])
+
+    @jax.jit
+    def start(key):
+        keys = jax.random.split(key, 3)
+        chains = augment.sample_chains(keys[0], batch_images, width=3, severity=3)
+        return (
+            augment.augmix(keys[1], batch_images),
+            chains,
+            *adversary.random_start(keys[2], batch, 3),
+        )
+
+    def compiled(function, *arguments):
+        return jax.jit(function, compiler_options=options).lower(*arguments).compile()
+
+    mixed, chains, m, p = start(jax.random.key(0))
+
+    def attack(state, chains, m, p, **settings):
+        def logits(x):
+            return run.model.apply(state.variables, x, route="augmented")
+
+        return adversary.augmax(
+            logits, batch_images, chains, batch_labels, m, p, steps=steps, **settings
+        )
+
+    attacks = {
+        "maximise": {"early_stop": "none"},
+        "maximise, sample": {"early_stop": "sample"},
+        "maximise, sample, compact": {"early_stop": "sample", "compact": True},
+    }
+    arguments = (state, chains, m, p)
+    programs = {
+        name: compiled(lambda *a, s=settings: attack(*a, **s), *arguments)
+        for name, settings in attacks.items()
+    }
+
+    def update(state, adversarial, mixed):
+        views = [
+            methods.View("augmax", adversarial, "augmented", 0.0, True),
+            methods.View("augmix", mixed, "clean", 0.0, True),
+            methods.View("clean", methods.to_float(batch_images), "clean", 1.0, True),
+        ]
+
+        def loss(params):
+            logits, statistics = forward(run.model, params, state.statistics, views, joint=False)
+            value, _ = objective(
+                logits,
+                batch_labels,
+                weights=[0.0, 0.0, 1.0],
+                consistent=[True] * 3,
+                consistency_weight=10.0,
+            )
+            return value, statistics
+
+        gradient, statistics = jax.grad(loss, has_aux=True)(state.params)
+        updates, opt_state = run.optimizer.update(gradient, state.opt_state, state.params)
+        return optax.apply_updates(state.params, updates), statistics, opt_state
+
+    updating = compiled(update, state, mixed, mixed)
+
+    def attack_task(name):
+        def task():
+            result = jax.block_until_ready(programs[name](*arguments))
+            return np.bincount(np.asarray(result.steps), minlength=steps + 1).tolist()
+
+        return task
+
+    tasks = {
+        "augment": lambda: jax.block_until_ready(start(jax.random.key(1))) and None,
+        **{name: attack_task(name) for name in attacks},
+        "update": lambda: jax.block_until_ready(updating(state, mixed, mixed)) and None,
+    }
+    if whole:
+
+        def step_task(name):
+            step = train_step if kinds[name] is run else step_of(kinds[name])
+
+            def task():
+                # A copy, so that every method works on the same network.
+                own = parallel.replicate(state, devices)
+                batch_now = batches()
+                jax.block_until_ready((own, batch_now))
+                _, metrics = step(own, batch_now)
+                taken = jax.block_until_ready(metrics).get("ascent_steps")
+                return None if taken is None else float(np.asarray(taken)[0])
+
+            return task
+
+        tasks |= {f"step: {name}": step_task(name) for name in kinds}
+    if taken:
+        tasks["training"] = lambda: {"mean_steps_while_training": [round(t, 2) for t in taken]}
+    return tasks
+
+
+def summary(results: dict[str, Any], batch: int) -> dict[str, Any]:
+    """Ratios from medians, ours over PyTorch's, in wall and in CPU time."""
+    found: dict[str, Any] = {}
+    for kind in ("seconds", "least_seconds", "cpu_seconds"):
+
+        def value(name, kind=kind):
+            return results[name][kind]
+
+        phases = ("augment", "maximise", "update")
+        ratios = {p: round(value(f"jax/{p}") / value(f"torch/{p}"), 3) for p in phases}
+        total = sum(value(f"torch/{p}") for p in phases)
+        ratios["whole, fixed steps"] = round(sum(value(f"jax/{p}") for p in phases) / total, 3)
+        for name in ("augmax, sample", "augmax, sample, compact"):
+            if f"jax/step: {name}" in results:
+                ratios[f"whole, {name}"] = round(value(f"jax/step: {name}") / total, 3)
+        found[f"ratio of {kind}"] = ratios
+        if "jax/step: normal" in results:
+            found[f"multiples of normal, {kind}"] = {
+                name.removeprefix("jax/step: "): round(value(name) / value("jax/step: normal"), 2)
+                for name in results
+                if name.startswith("jax/step: ")
+            }
+    found["images per second"] = {
+        name: round(batch / row["seconds"], 1)
+        for name, row in results.items()
+        if row["seconds"] and "training" not in name
+    }
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="wrn40_2", choices=["wrn40_2", "resnet18", "resnext29"])
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=5, help="ascent steps, n")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--train", type=int, default=30, help="steps to train before measuring")
+    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--phases-only", action="store_true", help="leave the whole steps out")
+    parser.add_argument("--cache", default="", help="directory for compiled programs")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))[: options.cores]
+    common = {"model": options.model, "batch": options.batch, "steps": options.steps}
+    programs = {
+        "jax": Program(
+            jax_program,
+            cores,
+            **common,
+            train=options.train,
+            cache=options.cache,
+            whole=not options.phases_only,
+        ),
+        "torch": Program(torch_program, cores, **common),
+    }
+    try:
+        results = measure(programs, options.repeats)
+    finally:
+        for program in programs.values():
+            program.close()
+    report = {
+        "machine": machine(),
+        "settings": {k: v for k, v in vars(options).items() if k not in ("out", "cache")},
+        "summary": summary(results, options.batch),
+        "measurements": results,
+    }
+    print(json.dumps(report["summary"], indent=2))
+    path = options.out or RESULTS / f"step_{options.model}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
