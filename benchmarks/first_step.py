@@ -7,6 +7,7 @@ first execution; then the same once more with the compiled programs of the first
 """
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
@@ -23,28 +24,15 @@ def child(model: str, batch: int, cache: str, started: float) -> None:
 
     import jax
     import numpy as np
-    import optax
 
-    from augmax_jax import compiler, config, methods, optimizer, parallel
-    from augmax_jax.run import Run, create_model
+    from augmax_jax import compiler, parallel
     from augmax_jax.train_step import create_state, make_train_step
+    from benchmarks.runs import make_run
 
     marks["import"] = time.time()
     compiler.enable_compilation_cache(cache)
-    settings = config.defaults()
-    settings.batch_size, settings.model.name = batch, model
-    devices = parallel.local_devices(1)
-    rate = optax.constant_schedule(0.1)
-    run = Run(
-        config=settings,
-        devices=devices,
-        data=None,  # type: ignore[arg-type]  # one random batch
-        model=create_model(settings, 10),
-        method=methods.create(settings, 10),
-        schedule=rate,
-        optimizer=optimizer.create(settings.optimizer, rate),
-        total_steps=1,
-    )
+    run = make_run(model, batch)
+    devices = run.devices
     state = create_state(run.model, run.optimizer, jax.random.key(0), (32, 32, 3))
     state = parallel.replicate(jax.block_until_ready(state), devices)
     rng = np.random.default_rng(0)
@@ -53,16 +41,16 @@ def child(model: str, batch: int, cache: str, started: float) -> None:
     marks["initialise"] = time.time()
     step = parallel.pmap(
         make_train_step(run),
-        devices,
+        run.devices,
         donate=(0,),
-        compiler_options=compiler.jit_options(devices[0].platform),
+        compiler_options=compiler.jit_options(run.devices[0].platform),
     )
     compiled = step.lower(state, data).compile()
     marks["compile"] = time.time()
     jax.block_until_ready(compiled(state, data))
     marks["first step"] = time.time()
     names = list(marks)
-    parts = {b: round(marks[b] - marks[a], 2) for a, b in zip(names, names[1:], strict=False)}
+    parts = {b: round(marks[b] - marks[a], 2) for a, b in itertools.pairwise(names)}
     parts["total"] = round(marks["first step"] - started, 2)
     parts["cpu seconds"] = round(time.process_time(), 2)
     print(json.dumps(parts))

@@ -1,6 +1,6 @@
 """Memory that the whole training step needs, by batch size, with and without rematerialisation.
 
-    python -m benchmarks.memory [--model wrn40_2] [--batches 32 64 128] [--norm dubin]
+    python -m benchmarks.memory [--model wrn40_2] [--batches 32 64 128] [--side 32]
 
 The step is compiled, not run: XLA knows what it will allocate. "activations" is its temporary
 memory, "state" what it takes (parameters, statistics, momentum, batch).
@@ -19,26 +19,12 @@ def step_memory(model: str, batch: int, side: int, remat: bool) -> dict[str, flo
     """Megabytes of one AugMax step."""
     import jax
     import jax.numpy as jnp
-    import optax
 
-    from augmax_jax import compiler, config, methods, optimizer, parallel
-    from augmax_jax.run import Run, create_model
+    from augmax_jax import compiler, parallel
     from augmax_jax.train_step import create_state, make_train_step
+    from benchmarks.runs import make_run
 
-    settings = config.defaults()
-    settings.batch_size, settings.model.name, settings.model.remat = batch, model, remat
-    devices = parallel.local_devices(1)
-    rate = optax.constant_schedule(0.1)
-    run = Run(
-        config=settings,
-        devices=devices,
-        data=None,  # type: ignore[arg-type]  # nothing is run
-        model=create_model(settings, 10),
-        method=methods.create(settings, 10),
-        schedule=rate,
-        optimizer=optimizer.create(settings.optimizer, rate),
-        total_steps=1,
-    )
+    run = make_run(model, batch, remat=remat)
     state = jax.eval_shape(
         lambda key: create_state(run.model, run.optimizer, key, (side, side, 3)), jax.random.key(0)
     )
@@ -51,9 +37,9 @@ def step_memory(model: str, batch: int, side: int, remat: bool) -> dict[str, flo
     )
     step = parallel.pmap(
         make_train_step(run),
-        devices,
+        run.devices,
         donate=(0,),
-        compiler_options=compiler.jit_options(devices[0].platform),
+        compiler_options=compiler.jit_options(run.devices[0].platform),
     )
     memory = step.lower(*arguments).compile().memory_analysis()
     if memory is None:

@@ -58,34 +58,15 @@ def jax_program(model: str, batch: int, steps: int, train: int, cache: str, whol
     import jax.numpy as jnp
     import optax
 
-    from augmax_jax import adversary, augment, compiler, config, methods, optimizer, parallel
+    from augmax_jax import adversary, augment, compiler, methods, parallel
     from augmax_jax.objectives import objective
-    from augmax_jax.run import Run, create_model
+    from augmax_jax.run import Run
     from augmax_jax.train_step import create_state, forward, make_train_step
+    from benchmarks.runs import make_run
 
     compiler.enable_compilation_cache(cache or None)
     devices = parallel.local_devices(1)
     options = compiler.jit_options(devices[0].platform)
-
-    def make_run(method: str, **adversary_settings: Any) -> Run:
-        settings = config.defaults()
-        settings.method, settings.batch_size = method, batch
-        settings.model.name = model
-        settings.optimizer.learning_rate = 0.05
-        settings.data.train_transform = "crop"
-        settings.adversary.steps = steps
-        settings.adversary.update(adversary_settings)
-        rate = optax.constant_schedule(0.05)
-        return Run(
-            config=settings,
-            devices=devices,
-            data=None,  # type: ignore[arg-type]  # batches come from here
-            model=create_model(settings, CLASSES),
-            method=methods.create(settings, CLASSES),
-            schedule=rate,
-            optimizer=optimizer.create(settings.optimizer, rate),
-            total_steps=10**6,
-        )
 
     images, labels = digits(1797)
     rng = np.random.default_rng(1)
@@ -98,14 +79,14 @@ def jax_program(model: str, batch: int, steps: int, train: int, cache: str, whol
         step = make_train_step(run)
         return parallel.pmap(step, devices, donate=(0,), compiler_options=options)
 
-    compacted = {"early_stop": "sample", "compact": True}
-    kinds = {
-        "augmax, sample, compact": make_run("augmax", **compacted),
-        "augmax, sample": make_run("augmax", early_stop="sample", compact=False),
-        "augmax, fixed": make_run("augmax", early_stop="none"),
-        "augmix": make_run("augmix"),
-        "normal": make_run("normal"),
+    settings = {
+        "augmax, sample, compact": {"early_stop": "sample", "compact": True},
+        "augmax, sample": {"early_stop": "sample", "compact": False},
+        "augmax, fixed": {"early_stop": "none"},
+        "augmix": {"method": "augmix"},
+        "normal": {"method": "normal"},
     }
+    kinds = {name: make_run(model, batch, steps=steps, **s) for name, s in settings.items()}
     run = kinds["augmax, sample, compact"]
     state = create_state(run.model, run.optimizer, jax.random.key(0), (32, 32, 3))
     holder = {"state": parallel.replicate(state, devices)}
