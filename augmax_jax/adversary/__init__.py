@@ -1,5 +1,6 @@
 """Adversaries: each finds inputs that a network gets wrong, within its own set."""
 
+from augmax_jax.adversary import noise_generator
 from augmax_jax.adversary.augmax import (
     AugMaxResult,
     LogitsFn,
@@ -21,6 +22,7 @@ __all__ = [
     "WorstOfKResult",
     "augmax",
     "flow_smoothness",
+    "noise_generator",
     "pgd",
     "random_start",
     "random_targets",
