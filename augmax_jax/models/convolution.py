@@ -26,7 +26,7 @@ _implementation = contextvars.ContextVar("convolution_implementation", default="
 
 # The weight gradient contracts over batch and space; summed over chunks of the batch, its
 # operands stay in the cache. At least this many images, or this many output pixels, a chunk.
-CHUNK_IMAGES = 8
+CHUNK_IMAGES = 16
 CHUNK_PIXELS = 4096
 
 
