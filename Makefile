@@ -6,6 +6,8 @@ WORKDIR ?= runs/digits
 # Tests run in as many processes as there are cores, two at most: more only
 # compile the same functions again.
 TEST_PROCESSES ?= 2
+# Ships the pictures of frost. Only they are used, so its own dependencies stay out.
+FROST := "imagecorruptions-imaug>=1.1.5,<2"
 
 .PHONY: demo test test-slow lint format bench clean
 
@@ -33,6 +35,7 @@ $(VENV)/bin/python:
 
 $(VENV)/runtime: requirements.txt pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet -e .
+	$(BIN)/python -m pip install --quiet --no-deps $(FROST)
 	touch $@
 
 $(VENV)/dev: requirements.txt requirements-dev.txt pyproject.toml | $(VENV)/bin/python

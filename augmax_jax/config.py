@@ -5,7 +5,7 @@ command line overrides both.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -181,14 +181,19 @@ def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield prefix + name, value
 
 
-def check_keys(config: ConfigDict) -> None:
-    """Raises ValueError for a setting that does not exist, or one that is missing."""
+def check_settings(names: Iterable[str]) -> None:
+    """Raises ValueError for the first name, like "adversary.steps", that is no setting."""
     known = dict(_leaves(defaults()))
-    given = dict(_leaves(config))
-    for name in given:
+    for name in names:
         if name not in known and not name.startswith("model.options."):
             raise ValueError(f"unknown config key {name!r}.{nearest(name, known)}")
-    missing = sorted(set(known) - set(given))
+
+
+def check_keys(config: ConfigDict) -> None:
+    """Raises ValueError for a setting that does not exist, or one that is missing."""
+    given = dict(_leaves(config))
+    check_settings(given)
+    missing = sorted(set(dict(_leaves(defaults()))) - set(given))
     if missing:
         raise ValueError(
             f"config lacks {', '.join(missing)}: start from augmax_jax.config.defaults()"

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from augmax_jax import corruptions
+from augmax_jax.corruptions import textures
 from augmax_jax.data import Batch, Split
 from augmax_jax.data.benchmarks import Benchmark
 
@@ -68,7 +69,12 @@ def corrupted(
             for 64, "imagenet" for 224.
         names: the corruptions.
         seed: of the draws.
+
+    Raises:
+        ValueError: "frost" is among them and its pictures are not installed.
     """
+    if "frost" in names:
+        textures.folder()
 
     def load(corruption: str | None, severity: int | None) -> Split:
         name, level = corruption or "", severity or 0

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from augmax_jax import torch_import
 from augmax_jax.checkpoints import read_variables
@@ -18,15 +19,14 @@ def is_imported(directory: Path) -> bool:
 
 
 def load(
-    directory: str | Path, fresh: dict[str, Any], *, mean: Any, std: Any, new_head: bool
+    directory: str | Path, fresh: dict[str, Any], *, model: ConfigDict, new_head: bool
 ) -> dict[str, Any]:
     """Reads an imported model, or the best checkpoint of a run.
 
     Args:
         directory: an import's `--out` or a run's `--workdir`.
         fresh: variables of the network to fill, freshly initialised.
-        mean: the network's input normalisation, which an imported model must share.
-        std: likewise.
+        model: `config.model`, whose options and input normalisation an import must share.
         new_head: whether a head of another class count may stay fresh (fine-tuning).
 
     Returns:
@@ -38,12 +38,22 @@ def load(
     """
     directory = Path(directory).expanduser()
     if is_imported(directory):
+        options = model.options.to_dict()
         variables, info = torch_import.load_imported(directory)
-        for name, ours, none in (("mean", mean, 0.0), ("std", std, 1.0)):
+        # Neither the input normalisation nor a stem's stride shows in the shapes of arrays.
+        if info["options"] != options:
+            raise ValueError(
+                f"config.model.options is {options}, but {directory} was trained with "
+                f"{info['options']}"
+            )
+        for name, ours, none in (
+            ("mean", tuple(model.mean), 0.0),
+            ("std", tuple(model.std), 1.0),
+        ):
             theirs = info[name] or (none,) * 3
             if not np.allclose(ours, theirs):
                 raise ValueError(
-                    f"config.model.{name} is {tuple(ours)}, but {directory} was trained with "
+                    f"config.model.{name} is {ours}, but {directory} was trained with "
                     f"{tuple(theirs)}: set --config.model.{name}='{tuple(theirs)}'"
                 )
     elif (directory / "checkpoints").is_dir():

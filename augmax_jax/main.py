@@ -9,6 +9,7 @@ import sys
 from absl import app, flags
 from ml_collections import config_flags
 
+from augmax_jax import config as configs
 from augmax_jax import evaluate, train
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Settings of the run.", lock_config=True)
@@ -41,6 +42,21 @@ def main(arguments: list[str]) -> None:
         sys.exit(130)
 
 
+def parse_flags(arguments: list[str]) -> list[str]:
+    """Parses the command line; a setting that does not exist ends it with one line."""
+    try:
+        return app.parse_flags_with_usage(arguments)
+    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        # What ml_collections raises for a setting or a file that is not there.
+        wanted = (a.removeprefix("--config.") for a in arguments if a.startswith("--config."))
+        message = str(error)
+        try:
+            configs.check_settings(name.partition("=")[0] for name in wanted)
+        except ValueError as unknown:
+            message = str(unknown)
+        sys.exit(f"error: {message}")
+
+
 if __name__ == "__main__":
     flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

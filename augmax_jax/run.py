@@ -60,10 +60,7 @@ class Run:
         self, directory: str | Path, state: train_step.TrainState, *, new_head: bool
     ) -> dict[str, Any]:
         """Variables from elsewhere for this run's network; see `initial.load`."""
-        model = self.config.model
-        return initial.load(
-            directory, state.variables, mean=model.mean, std=model.std, new_head=new_head
-        )
+        return initial.load(directory, state.variables, model=self.config.model, new_head=new_head)
 
     def epoch(self, step: int) -> float:
         """Passes over the training set after `step` steps."""

@@ -79,6 +79,9 @@ def test_what_does_not_fit_is_named(tmp_path):
     imported(tmp_path / "import", mean=[0.5, 0.5, 0.5], std=[0.25, 0.25, 0.25])
     with pytest.raises(ValueError, match=r"config\.model\.mean is .*was trained with"):
         build(config(init_from=str(tmp_path / "import"))).initial_state()
+    imported(tmp_path / "strided", options={"stem_stride": 2})
+    with pytest.raises(ValueError, match=r"config\.model\.options is \{\}, but .*stem_stride"):
+        build(config(init_from=str(tmp_path / "strided"))).initial_state()
     c = config(init_from=str(tmp_path / "import"))
     c.model.mean, c.model.std, c.model.norm = (0.5,) * 3, (0.25,) * 3, "bn"
     with pytest.raises(ValueError, match="another network"):
