@@ -136,6 +136,8 @@ def evaluate_candidates(
         results["best_step"] = candidates["best"].step
         results["holdout"] = candidates["best"].record
     results["steps"] = candidates["last"].step if "last" in candidates else None
+    if results["steps"] and results["seconds"]:
+        results["images_per_second"] = results["steps"] * config.batch_size / results["seconds"]
     workdir.write_json(directory / workdir.RESULTS, results)
     weights = robustness.fingerprint(candidates[chosen].variables)
     results["benchmarks"], results["not_measured"] = evaluate_benchmarks(
