@@ -128,20 +128,13 @@ def test_every_view_has_a_route_and_every_method_its_views():
 
 def test_routes_can_be_chosen(inputs):
     c = config("augmax")
-    c.objective.routes.augmix = "clean"
-    views, _ = views_of(c, inputs)
-    assert [v.route for v in views] == ["augmented", "clean", "clean"]
-    c = config("maxup")
-    c.objective.routes.maxup = "augmented"
-    assert views_of(c, inputs)[0][0].route == "augmented"
-
-
-def test_augmax_and_augmix_views_are_drawn_independently(inputs):
-    c = config("augmax")
     c.adversary.steps = 0
+    c.objective.routes.augmix = "clean"
     views, diagnostics = views_of(c, inputs)
-    assert not np.allclose(views[0].images, views[1].images)
+    assert [v.route for v in views] == ["augmented", "clean", "clean"]
     assert diagnostics["ascent_steps"] == 0
+    # The two augmented views are drawn independently.
+    assert not np.allclose(views[0].images, views[1].images)
 
 
 def loss(view, inputs):
@@ -314,3 +307,51 @@ class TestANT:
             c.ant.retrain_steps, c.ant.retrain_learning_rate = steps, 0.02
             losses.append(float(views_of(c, inputs)[1]["noise_loss"]))
         assert losses[1] > losses[0] + 0.05
+
+
+def test_an_unknown_method_is_named():
+    c = config("normal")
+    c.method = "advmx"
+    with pytest.raises(ValueError, match=r"unknown method 'advmx'. Did you mean 'adv"):
+        methods.create(c, CLASSES)
+
+
+def small_run(devices):
+    from augmax_jax.run import build
+
+    c = config("ant")
+    c.data.name, c.data.train_transform, c.data.holdout = "digits", "crop", 0.1
+    c.model.name, c.sync_batch_norm = "tiny", True
+    c.batch_size, c.num_devices, c.epochs = 8, devices, 1
+    return build(c)
+
+
+@pytest.mark.slow
+def test_a_method_with_a_state_resumes_and_spreads_over_devices(tmp_path):
+    from augmax_jax import parallel
+    from augmax_jax.checkpoints import Checkpoints
+    from augmax_jax.train import device_batches
+    from augmax_jax.train_step import make_train_step
+
+    ends = []
+    for devices in (1, 2):
+        run = small_run(devices)
+        step = parallel.pmap(make_train_step(run), run.devices)
+        state = parallel.replicate(run.initial_state(), run.devices)
+        batches = device_batches(run, 0)
+        for _ in range(2):
+            state, _ = step(state, next(batches))
+        if devices == 1:
+            checkpoints = Checkpoints(tmp_path)
+            checkpoints.save("latest", 2, parallel.first(state), {})
+            _, restored, _ = checkpoints.restore("latest", run.initial_state())
+            checkpoints.close()
+            assert equal(restored.method_state, parallel.first(state).method_state)
+            again, _ = step(parallel.replicate(restored, run.devices), next(batches))
+            batches = device_batches(run, 2)
+        state, _ = step(state, next(batches))
+        ends.append(parallel.first(state))
+        if devices == 1:
+            assert equal(parallel.first(again), ends[0])
+    for a, b in zip(*map(jax.tree.leaves, ends), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)

@@ -72,9 +72,10 @@ def _convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Valid convolution as sums of matrix products, fast in loops on every backend."""
     side = kernel.shape[0]
     height, width = x.shape[1] - side + 1, x.shape[2] - side + 1
-    return sum(
+    terms = (
         x[:, i : i + height, j : j + width] @ kernel[i, j] for i in range(side) for j in range(side)
     )
+    return sum(terms, start=jnp.zeros((), x.dtype))
 
 
 def draw_noise(
