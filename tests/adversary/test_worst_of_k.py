@@ -45,7 +45,7 @@ def test_more_draws_never_do_less(network, rng, key):
     labels = rng.integers(0, CLASSES, BATCH)
     before = worst_of_k(key, network, draw, labels, k=1)
     np.testing.assert_array_equal(before.loss, before.first_loss)
-    for k in (2, 3, 8):
+    for k in (2, 8):
         result = worst_of_k(key, network, draw, labels, k=k)
         assert (result.loss >= before.loss).all()
         np.testing.assert_allclose(result.first_loss, before.first_loss, rtol=1e-6)
