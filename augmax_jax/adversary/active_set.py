@@ -5,9 +5,11 @@ same result: the unfinished ones are gathered into chunks of a fixed size, and a
 as many chunks as it takes. There is one compiled body whatever the number of samples.
 
 On CPU the results equal those of the whole batch bit for bit: XLA's kernels sum the values of
-a sample in an order that does not depend on the number of samples. Very small batches are an
-exception, as they get other kernels, so a chunk has 8 samples at least. XLA does not promise
-any of this; tests/adversary/test_active_set.py checks it for the networks of the paper.
+a sample in an order that does not depend on the number of samples. XLA does not promise that;
+tests/adversary/test_active_set.py checks it for the networks of the paper with 10 classes. Very
+small batches get other kernels, so a chunk has 8 samples at least. With 100 classes the last
+matrix product differs in its last bits, which matters only where a gradient is zero to within
+rounding: m and p see nothing but signs.
 """
 
 from collections.abc import Callable

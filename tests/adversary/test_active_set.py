@@ -83,7 +83,10 @@ def _check_company(rng, model, side, classes):
     rows = jnp.asarray(rng.permutation(24)[:8])
     whole = jax.tree.map(lambda a: a[rows], evaluate(x, labels))
     for a, b in zip(whole, evaluate(x[rows], labels[rows]), strict=True):
-        np.testing.assert_array_equal(a, b)
+        if classes == 10:
+            np.testing.assert_array_equal(a, b)
+        else:  # the last matrix product and the softmax are summed in another order
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(a).max())
 
 
 @pytest.mark.parametrize("norm", ["bn", "dubin"])
