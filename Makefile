@@ -25,6 +25,16 @@ lint: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Ratios against PyTorch and the published Python implementations; best on a quiet machine.
+bench: $(VENV)/dev
+	$(BIN)/python -m pip install --quiet -r requirements-torch.txt
+	$(BIN)/python -m benchmarks.augment
+	$(BIN)/python -m benchmarks.corruptions
+	$(BIN)/python -m benchmarks.methods
+	$(BIN)/python -m benchmarks.step
+	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.first_step
+
 format: $(VENV)/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
