@@ -15,7 +15,7 @@ demo: $(VENV)/runtime
 	$(BIN)/python -m augmax_jax.main --config=configs/digits.py --workdir=$(WORKDIR)
 
 test: $(VENV)/dev
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal -m "not slow" $(ARGS)
 
 test-slow: $(VENV)/dev
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -150,7 +150,7 @@ def pillow_chains(images, draws, records):
 def test_every_form_gives_pillows_pixels(size, count, severity, names, rng):
     images = pillow.images(rng, count, *size)
     records = operators.resolve(names)
-    draws = jax.vmap(lambda key: chains_module._draw(key, 3, None, severity, records, *size))(
+    draws = jax.vmap(lambda key: chains_module._draw(key, key, 3, None, severity, records, *size))(
         example_keys(jax.random.key(3), count)
     )
     draws = jax.tree.map(lambda x: x.reshape(count * 3, *x.shape[2:]), draws)
