@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Without setuptools' page of warnings about editable installs.
+INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet
 WORKDIR ?= runs/digits
 # Tests run in as many processes as there are cores, two at most: more only
 # compile the same functions again.
@@ -27,7 +29,7 @@ lint: $(VENV)/dev
 
 # Ratios against PyTorch and the published Python implementations; best on a quiet machine.
 bench: $(VENV)/dev
-	$(BIN)/python -m pip install --quiet -r requirements-torch.txt
+	$(INSTALL) -r requirements-torch.txt
 	$(BIN)/python -m benchmarks.augment
 	$(BIN)/python -m benchmarks.corruptions
 	$(BIN)/python -m benchmarks.methods
@@ -41,15 +43,15 @@ format: $(VENV)/dev
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(INSTALL) --upgrade pip
 
 $(VENV)/runtime: requirements.txt pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet -e .
-	$(BIN)/python -m pip install --quiet --no-deps $(FROST)
+	$(INSTALL) -e .
+	$(INSTALL) --no-deps $(FROST)
 	touch $@
 
 $(VENV)/dev: requirements.txt requirements-dev.txt pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet -e . -r requirements-dev.txt
+	$(INSTALL) -e . -r requirements-dev.txt
 	touch $@
 
 clean:

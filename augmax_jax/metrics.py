@@ -226,7 +226,8 @@ def summarize(
             one of them is missing; others (the 4 extra ones, say) only count in
             `by_corruption`.
         clean_error: error on clean images.
-        baseline: adds CE and mCE, and relative mCE if both clean errors are known.
+        baseline: adds CE and mCE, and relative mCE if both clean errors are known and every
+            corruption adds to the baseline's.
 
     Returns:
         JSON-able dict with `by_corruption`, and where they apply `sa`, `ra`,
@@ -247,7 +248,11 @@ def summarize(
             out["ce"] = corruption_errors(errors, baseline)
             out["mce"] = mean_corruption_error(errors, baseline)
             out["mce_noise_free"] = mean_corruption_error(errors, baseline, NOISE_FREE)
-            if clean_error is not None and baseline.clean_error is not None:
+            # Undefined where a corruption does the baseline no harm, as on easy data.
+            harmed = baseline.clean_error is not None and all(
+                baseline.mean_error(name) > baseline.clean_error for name in BENCHMARK
+            )
+            if clean_error is not None and harmed:
                 out["relative_mce"] = relative_mean_corruption_error(errors, clean_error, baseline)
     return out
 

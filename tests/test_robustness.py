@@ -131,6 +131,11 @@ def test_summary_holds_what_the_metrics_find(split):
     np.testing.assert_allclose(
         out["mean_ece"], np.mean([[row["ece"] for row in by.values()] for by in rows.values()])
     )
+    assert "relative_mce" in out
+    unharmed = metrics.Baseline("easy", dict.fromkeys(corruptions.BENCHMARK, 0.1), 0.1)
+    easy = robustness.summarize(rows, benchmark, clean_accuracy=0.9, baseline=unharmed)
+    assert easy["mce"] > 0
+    assert "relative_mce" not in easy
     part = generated.corrupted(split, names=("fog",))
     assert "ra" not in robustness.summarize({"fog": rows["fog"]}, part)
 
