@@ -104,6 +104,19 @@ def test_devices_do_not_change_the_result_with_synchronised_batch_norm():
         )
 
 
+def test_mixed_precision_keeps_parameters_statistics_and_losses_in_float32():
+    run = build(small(dtype="bfloat16"))
+    step = parallel.pmap(make_train_step(run), run.devices)
+    state, metrics = step(
+        parallel.replicate(run.initial_state(), run.devices), next(device_batches(run, 0))
+    )
+    after = parallel.first(state)
+    for leaf in jax.tree.leaves((after.params, after.statistics, after.opt_state)):
+        assert leaf.dtype in (np.float32, np.int32)
+    values = parallel.first(metrics)
+    assert all(value.dtype == np.float32 and np.isfinite(value) for value in values.values())
+
+
 def test_a_diverged_loss_stops_the_run_and_keeps_the_good_checkpoint(tmp_path):
     config = small(optimizer__learning_rate=1e30, optimizer__warmup_epochs=0.0, max_steps=8)
     checkpoints = Checkpoints(tmp_path)
