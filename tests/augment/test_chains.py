@@ -114,7 +114,7 @@ def test_arguments_have_the_specified_distributions():
     # Spec §1.1, at severity 3: posterize, rotate, translate at 32 pixels.
     draw = jax.vmap(
         lambda key: chains_module._draw(
-            key, 3, 3, 3.0, operators.resolve(["posterize", "rotate", "translate_x"]), 32, 32
+            key, key, 3, 3, 3.0, operators.resolve(["posterize", "rotate", "translate_x"]), 32, 32
         )
     )(example_keys(jax.random.key(2), 2000))
     expected = {
