@@ -65,6 +65,7 @@ def defaults() -> ConfigDict:
     c.data.max_resident_bytes = 4 * 2**30
     c.data.bad_images = "refuse"  # or "skip"
     c.data.shuffle_buffer = 10_000
+    c.data.extra_train = ()  # folders <dir>/<train_split>/<class>/* of copies, trained on too
 
     c.augment = ConfigDict()
     c.augment.padding = 4  # zeros around the image before the random crop
@@ -278,6 +279,7 @@ def validate(config: ConfigDict) -> None:
     # Imported here: a config file needs neither networks nor methods.
     from augmax_jax import methods, models
     from augmax_jax.adversary.augmax import EARLY_STOP
+    from augmax_jax.data.config import check_folders
 
     check_keys(config)
     check_name("method", config.method, methods.METHODS)
@@ -297,6 +299,7 @@ def validate(config: ConfigDict) -> None:
         config.data.train_transform,
         ("flip_crop", "crop", "none", "random_resized_crop"),
     )
+    check_folders("config.data.extra_train", config.data.extra_train)
     check_name("evaluate.checkpoint", config.evaluate.checkpoint, ("best", "last"))
     for name in operator_names(config):
         check_name("operator", name, operators.ALL)

@@ -10,6 +10,16 @@ TRAIN_TRANSFORMS = ("flip_crop", "crop", "none", "random_resized_crop")
 MIN_IMAGE_SIZE = 8
 
 
+def check_folders(name: str, value: Any) -> None:
+    """Raises ValueError unless `value` is a sequence of different folder names."""
+    if (
+        not isinstance(value, tuple | list)
+        or not all(isinstance(folder, str) and folder for folder in value)
+        or len(set(value)) < len(value)
+    ):
+        raise ValueError(f"{name} must be a tuple of different folders, got {value!r}")
+
+
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
     """What to read and how; the fields of `config.data`.
@@ -33,6 +43,8 @@ class DataConfig:
             the log.
         shuffle_buffer: records that a tfds stream shuffles at a time.
         download: whether tfds may download and prepare a missing dataset.
+        extra_train: folders `<dir>/<train_split>/<class>/*` with copies of the training images,
+            which are trained on beside them; copies of held-out images are not.
     """
 
     name: str = "cifar10"
@@ -47,6 +59,7 @@ class DataConfig:
     bad_images: str = "refuse"
     shuffle_buffer: int = 10_000
     download: bool = False
+    extra_train: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_name("data.train_transform", self.train_transform, TRAIN_TRANSFORMS)
@@ -65,6 +78,7 @@ class DataConfig:
             )
         if self.shuffle_buffer < 1:
             raise ValueError(f"data.shuffle_buffer must be at least 1, got {self.shuffle_buffer}")
+        check_folders("data.extra_train", self.extra_train)
         if self.resident is True and self.random_resized_crop:
             raise ValueError(
                 "data.resident=True keeps one decoded copy of each image, but "

@@ -35,11 +35,13 @@ class Listing:
         class_names: sorted; a label is an index into them.
         paths: one per image.
         labels: int32 `[N]`.
+        folder: what the paths start with, before the class folder if there is one.
     """
 
     class_names: tuple[str, ...]
     paths: np.ndarray
     labels: np.ndarray
+    folder: str = ""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -47,6 +49,26 @@ class Listing:
     def take(self, rows: np.ndarray) -> "Listing":
         """The listing of some of the images."""
         return dataclasses.replace(self, paths=self.paths[rows], labels=self.labels[rows])
+
+    @property
+    def names(self) -> list[str]:
+        """`<class>/<path below the class folder, without its extension>` of every image."""
+        names = []
+        for path, label in zip(self.paths, self.labels, strict=True):
+            class_name = self.class_names[label]
+            below = os.path.relpath(path, self.folder).removeprefix(class_name + os.sep)
+            names.append(f"{class_name}/{os.path.splitext(below)[0]}")
+        return names
+
+
+def concatenate(listings: Sequence[Listing]) -> Listing:
+    """The images of several listings that have the same classes, one after the other."""
+    return dataclasses.replace(
+        listings[0],
+        paths=np.concatenate([listing.paths for listing in listings]),
+        labels=np.concatenate([listing.labels for listing in listings]),
+        folder="",
+    )
 
 
 def list_split(root: str | os.PathLike[str], split: str) -> Listing:
@@ -125,7 +147,7 @@ def _list_annotated(folder: Path) -> Listing:
     files: dict[str, list[str]] = {name: [] for name in classes}
     for row in rows:
         files[row[1].strip()].append(str(folder / "images" / row[0]))
-    return _listing(folder, classes, [sorted(files[name]) for name in classes])
+    return _listing(folder / "images", classes, [sorted(files[name]) for name in classes])
 
 
 def _listing(folder: Path, classes: Sequence[str], files: Sequence[Sequence[str]]) -> Listing:
@@ -135,7 +157,7 @@ def _listing(folder: Path, classes: Sequence[str], files: Sequence[Sequence[str]
         )
     paths = np.array([path for group in files for path in group], dtype=object)
     labels = np.repeat(np.arange(len(classes), dtype=np.int32), [len(group) for group in files])
-    return Listing(tuple(classes), paths, labels)
+    return Listing(tuple(classes), paths, labels, str(folder))
 
 
 def _subfolders(folder: Path) -> list[str]:
@@ -216,7 +238,12 @@ class Decoded:
 
 
 def read_split(listing: Listing, config: DataConfig, place: Place) -> ArraySplit:
-    """Reads a whole listing into memory.
+    """Reads a whole listing into memory; errors as in `read_files`."""
+    return ArraySplit(*read_files(listing, config), **place)
+
+
+def read_files(listing: Listing, config: DataConfig) -> tuple[np.ndarray, np.ndarray]:
+    """The images of a whole listing, uint8 `[N, S, S, 3]`, and their labels.
 
     Raises:
         BadImageError: files are unreadable and `config.bad_images` is "refuse".
@@ -229,7 +256,7 @@ def read_split(listing: Listing, config: DataConfig, place: Place) -> ArraySplit
     if len(gone):
         names = [listing.class_names[i] for i in gone]
         raise ValueError(f"no readable image is left of {_shorten(names)}")
-    return ArraySplit(decoded.images, labels, **place)
+    return decoded.images, labels
 
 
 def report_bad(errors: Sequence[str], total: int, config: DataConfig) -> None:

@@ -5,12 +5,14 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from augmax_jax.data.arrays import ArraySplit, hold_out, load_digits
+from augmax_jax.data.arrays import ArraySplit, load_digits
 from augmax_jax.data.config import DataConfig
+from augmax_jax.data.extra import hold_out, list_copies
 from augmax_jax.data.folder import (
     FolderSplit,
     Listing,
     check_same_classes,
+    concatenate,
     is_labelled,
     list_split,
     read_split,
@@ -87,13 +89,14 @@ def _load_digits(config: DataConfig, place: Place) -> Data:
             "data.train_transform 'random_resized_crop'"
         )
     parts = dict(zip(("train", "test"), load_digits(config.image_size), strict=True))
-    train, holdout = hold_out(*parts[config.train_split], config.holdout, place)
+    class_names = tuple("0123456789")
+    train, holdout = hold_out(config, class_names, *parts[config.train_split], place)
     test = ArraySplit(*parts[config.test_split], **place)
-    return make_data(config, tuple("0123456789"), train, holdout, test)
+    return make_data(config, class_names, train, holdout, test)
 
 
 def _load_folder(config: DataConfig, path: str, place: Place) -> Data:
-    train = list_split(path, config.train_split)
+    everything = train = list_split(path, config.train_split)
     test_split, test = _list_test(config, path)
     check_same_classes(train, test, path, test_split)
     holdout: Listing | None = None
@@ -101,6 +104,10 @@ def _load_folder(config: DataConfig, path: str, place: Place) -> Data:
         rows, held = stratified_split(train.labels, config.holdout, place["seed"])
         holdout = train.take(held) if len(held) else None
         train = train.take(rows)
+    if config.extra_train:
+        held_names = set(holdout.names) if holdout else set()
+        copies = list_copies(config, train.class_names, set(everything.names), held_names)
+        train = concatenate([train, copies]) if copies else train
     resident = config.keeps(len(train) + len(test) + (len(holdout) if holdout else 0))
 
     def make(listing: Listing, augments: bool) -> Split:

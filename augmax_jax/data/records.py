@@ -87,11 +87,25 @@ class Records:
             start, stop = start - size, stop - size
         return Records(self.builder, spans)
 
-    def dataset(self, *, encoded: bool, shuffle_seed: int | None = None) -> Any:
-        """A tf.data dataset of `(image, label)`; images as file contents if `encoded`."""
+    def dataset(
+        self, *, encoded: bool, shuffle_seed: int | None = None, ordered: bool = False
+    ) -> Any:
+        """A tf.data dataset of `(image, label)`.
+
+        Args:
+            encoded: whether images come as the contents of their files.
+            shuffle_seed: decides in which order files are read; None: always the same.
+            ordered: read file by file, in the order of the examples' indices; otherwise several
+                files at a time.
+        """
         import tensorflow_datasets as tfds
 
-        config = tfds.ReadConfig(shuffle_seed=shuffle_seed, try_autocache=False, skip_prefetch=True)
+        config = tfds.ReadConfig(
+            shuffle_seed=shuffle_seed,
+            try_autocache=False,
+            skip_prefetch=True,
+            **{"interleave_cycle_length": 1} if ordered else {},
+        )
         kwargs: dict[str, Any] = {
             "read_config": config,
             "shuffle_files": shuffle_seed is not None,
@@ -111,8 +125,12 @@ class Records:
             out = out.skip(span.start).take(span.stop - span.start)
         return out.map(lambda example: (example["image"], example["label"]))
 
-    def read(self, config: DataConfig) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, config: DataConfig, *, ordered: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Everything at once, resized and centre-cropped.
+
+        Args:
+            config: has the size.
+            ordered: in the order of the examples' indices; see `dataset`.
 
         Returns:
             uint8 `[N, S, S, 3]` and int32 `[N]`.
@@ -136,7 +154,7 @@ class Records:
 
         start = 0
         with ThreadPoolExecutor() as pool:
-            batches = self.dataset(encoded=encoded).batch(_READ_BATCH).prefetch(2)
+            batches = self.dataset(encoded=encoded, ordered=ordered).batch(_READ_BATCH).prefetch(2)
             for batch, batch_labels in batches.as_numpy_iterator():
                 stop = start + len(batch)
                 if batch.shape[1:] == images.shape[1:]:

@@ -149,8 +149,9 @@ def make_data(
     """Puts the parts together and says in the log what was found."""
     held = f", {len(holdout):,} held out" if holdout is not None else ""
     where = "in memory" if train.resident else "streamed"
+    copies = f" with those of {', '.join(config.extra_train)}" if config.extra_train else ""
     line = (
-        f"{config.name}: {len(train):,} training images{held}, {len(test):,} test images, "
+        f"{config.name}: {len(train):,} training images{copies}{held}, {len(test):,} test images, "
         f"{len(class_names)} classes, {config.image_size}x{config.image_size}, {where}"
     )
     log.info(line)

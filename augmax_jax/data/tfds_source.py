@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from augmax_jax.data import decode
-from augmax_jax.data.arrays import ArraySplit, hold_out
+from augmax_jax.data.arrays import ArraySplit
 from augmax_jax.data.builders import check_features, open_builder, tensorflow
 from augmax_jax.data.config import DataConfig
+from augmax_jax.data.extra import hold_out
 from augmax_jax.data.order import EPOCH, generator
 from augmax_jax.data.records import Records
 from augmax_jax.data.split import Batch, Data, Place, Split, make_data
@@ -25,9 +26,16 @@ def load(config: DataConfig, place: Place) -> Data:
     train = Records.open(builder, config.train_split)
     test = Records.open(builder, _test_split(builder, config))
     if config.keeps(len(train) + len(test)):
-        images, labels = train.read(config)
-        kept, held = hold_out(images, labels, config.holdout, place)
+        # In the order of their indices, which name the copies.
+        images, labels = train.read(config, ordered=bool(config.extra_train))
+        kept, held = hold_out(config, class_names, images, labels, place)
         return make_data(config, class_names, kept, held, ArraySplit(*test.read(config), **place))
+    if config.extra_train:
+        raise ValueError(
+            f"config.data.extra_train: {config.name!r} is streamed by tfds, which cannot be mixed "
+            "with folders. Keep it in memory (config.data.resident=True and a larger "
+            "config.data.max_resident_bytes) or let config.data.name be a folder of the originals"
+        )
     # tfds shuffles records when it prepares them, so the last of them are a fair sample.
     held_count = max(1, round(config.holdout * len(train))) if config.holdout else 0
     boundary = len(train) - held_count

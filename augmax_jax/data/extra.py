@@ -1,0 +1,191 @@
+"""Training on distorted copies beside the original images (`config.data.extra_train`).
+
+A copy carries the name of its original, so that copies of held-out images can be left out: a
+checkpoint must not be selected on images whose copies it was trained on. In a set without file
+names (digits, tfds) an image is named by its place in the split.
+"""
+
+import dataclasses
+import json
+import logging
+import os
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from augmax_jax.data import arrays
+from augmax_jax.data.arrays import ArraySplit
+from augmax_jax.data.config import DataConfig
+from augmax_jax.data.folder import Listing, concatenate, list_split, read_files
+from augmax_jax.data.order import stratified_split
+from augmax_jax.data.split import Place
+
+MANIFEST = "deepaugment.json"  # beside the class folders of a set of copies
+
+log = logging.getLogger(__name__)
+
+
+def class_folder(name: str) -> str:
+    """The folder of a class: its name, where that can be a folder's."""
+    return name.replace(os.sep, "_")
+
+
+def index_name(index: int) -> str:
+    """The name of an image that has none: its place in the split."""
+    return f"{index:08}"
+
+
+def list_copies(
+    config: DataConfig,
+    class_names: Sequence[str],
+    names: Collection[str],
+    held: Collection[str],
+) -> Listing | None:
+    """The images of all folders of `config.extra_train`, less the copies of held-out ones.
+
+    Args:
+        config: the settings.
+        class_names: of the training set, in label order.
+        names: of all images of the training split, as `Listing.names` gives them.
+        held: those of them that are held out.
+
+    Returns:
+        The listing, its labels those of the training set; None if there are no folders.
+
+    Raises:
+        FileNotFoundError: a folder or its training split is missing; the message has the
+            command that would make it.
+        ValueError: the classes are others, a set of copies is not complete, or no copy has
+            the name of an original although images are held out.
+    """
+    listings = [_list_one(config, d, class_names, names, held) for d in config.extra_train]
+    return concatenate(listings) if listings else None
+
+
+def hold_out(
+    config: DataConfig,
+    class_names: Sequence[str],
+    images: np.ndarray,
+    labels: np.ndarray,
+    place: Place,
+) -> tuple[ArraySplit, ArraySplit | None]:
+    """`arrays.hold_out` of a set in memory, with the copies added to what is trained on.
+
+    Args:
+        config: the settings.
+        class_names: in label order.
+        images: the training split, in the order of its indices.
+        labels: of the images.
+        place: seed and host.
+
+    Raises:
+        FileNotFoundError: as `list_copies`.
+        ValueError: as `list_copies`; or a folder does not say that it was made from this set.
+    """
+    if not config.extra_train:
+        return arrays.hold_out(images, labels, config.holdout, place)
+    for directory in config.extra_train:
+        _check_origin(config, directory, len(labels))
+    names = [f"{class_folder(class_names[k])}/{index_name(i)}" for i, k in enumerate(labels)]
+    rows, held = stratified_split(labels, config.holdout, place["seed"])
+    copies = list_copies(config, class_names, set(names), {names[i] for i in held})
+    assert copies is not None
+    more_images, more_labels = read_files(copies, config)
+    train = ArraySplit(
+        np.concatenate([images[rows], more_images]),
+        np.concatenate([labels[rows], more_labels]),
+        **place,
+    )
+    return train, ArraySplit(images[held], labels[held], **place) if len(held) else None
+
+
+def _list_one(
+    config: DataConfig,
+    directory: str,
+    class_names: Sequence[str],
+    names: Collection[str],
+    held: Collection[str],
+) -> Listing:
+    root = Path(directory).expanduser()
+    where = f"config.data.extra_train folder {directory!r}"
+    try:
+        listing = list_split(root, config.train_split)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"config.data.extra_train: {error}. {_command(config, root)}"
+        ) from None
+    manifest = _manifest(root, config)
+    folders = {class_folder(name): label for label, name in enumerate(class_names)}
+    other = sorted(set(listing.class_names) - set(folders))
+    # A set of a few images need not have all classes.
+    absent = [] if manifest.get("limit") else sorted(set(folders) - set(listing.class_names))
+    if other or absent:
+        raise ValueError(
+            f"{where} has other classes than {config.name!r}. Only there: "
+            f"{_shorten(other) or 'none'}. Only in {config.name!r}: {_shorten(absent) or 'none'}"
+        )
+    if manifest and manifest["images"] != len(listing):
+        raise ValueError(
+            f"{where} is not complete: {len(listing):,} of {manifest['images']:,} images. "
+            "Run the command that makes it again, it goes on where it stopped"
+        )
+    found = listing.names
+    known = np.array([name in names for name in found])
+    if held and not known.any():
+        raise ValueError(
+            f"{where}: no image there has the name of an original ({found[0]!r} is not in "
+            f"{config.name!r}), so copies of held-out images cannot be left out. Name the copies "
+            "as their originals, or hold nothing out: config.data.holdout=0 and "
+            "config.select_on='test'"
+        )
+    if not known.all():
+        log.warning("%s: %d images have no original", where, np.count_nonzero(~known))
+    kept = np.flatnonzero([name not in held for name in found])
+    if len(kept) < len(found):
+        log.info("%s: left out %d copies of held-out images", where, len(found) - len(kept))
+    table = np.array([folders[name] for name in listing.class_names], np.int32)
+    return dataclasses.replace(
+        listing.take(kept),
+        class_names=tuple(class_names),
+        labels=table[listing.labels[kept]],
+    )
+
+
+def _manifest(root: Path, config: DataConfig) -> dict[str, Any]:
+    path = root / config.train_split / MANIFEST
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _check_origin(config: DataConfig, directory: str, images: int) -> None:
+    """In a set without file names, places mean something only in the set they come from."""
+    root = Path(directory).expanduser()
+    if not (root / config.train_split).is_dir():
+        return  # list_copies says so
+    manifest = _manifest(root, config)
+    if not manifest:
+        raise ValueError(
+            f"config.data.extra_train folder {directory!r} has no {config.train_split}/{MANIFEST}, "
+            f"so what its images are copies of is not known. {_command(config, root)}"
+        )
+    wanted = {"dataset": config.name, "split": config.train_split, "originals": images}
+    for name, value in wanted.items():
+        if manifest[name] != value:
+            raise ValueError(
+                f"config.data.extra_train folder {directory!r} holds copies of another set: its "
+                f"{name} is {manifest[name]!r}, that of the training set is {value!r}"
+            )
+
+
+def _command(config: DataConfig, root: Path) -> str:
+    return (
+        "To make a set of copies: python -m augmax_jax.deepaugment distort --network <edsr or cae> "
+        f"--weights <file> --dataset {config.name} --split {config.train_split} --out {root} "
+        "(docs/deepaugment.md)"
+    )
+
+
+def _shorten(names: Sequence[str], count: int = 20) -> str:
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
