@@ -1,0 +1,14 @@
+"""The paper's tables and its Figure 1, one script each.
+
+    python -m experiments.table2 --workdir runs/paper
+
+docs/experiments.md lists the scripts, what each needs and costs. A script names its runs
+(`recipes.Experiment`) and what of them stands where; the rest is shared:
+
+    recipes    from a run of the paper to a config
+    options    the command line
+    study      running, resuming, reading what is there
+    grid       tables, with the paper's figures in columns of their own
+    paper      those figures, as data
+    smoke      the same at toy size
+"""

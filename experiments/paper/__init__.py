@@ -1,0 +1,48 @@
+"""The figures that the paper prints, as data: `table<N>.csv`, each with its source on top."""
+
+import csv
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+
+
+def source(table: str) -> str:
+    """Where the figures come from and what they are.
+
+    Args:
+        table: "table1" to "table11".
+    """
+    return _lines(table)[0].removeprefix("#").strip()
+
+
+def rows(table: str) -> list[dict[str, str]]:
+    """The rows of a table, as printed.
+
+    Args:
+        table: "table1" to "table11".
+
+    Raises:
+        FileNotFoundError: there is no such table.
+    """
+    return list(csv.DictReader(_lines(table)[1:]))
+
+
+def figure(table: str, column: str, **where: str) -> float:
+    """One figure.
+
+    Args:
+        table: "table1" to "table11".
+        column: title of its column.
+        **where: contents of other columns that select its row.
+
+    Raises:
+        KeyError: no such column, or not one such row.
+    """
+    found = [row for row in rows(table) if where.items() <= row.items()]
+    if len(found) != 1:
+        raise KeyError(f"{table} has {len(found)} rows with {where}")
+    return float(found[0][column])
+
+
+def _lines(table: str) -> list[str]:
+    return (FOLDER / f"{table}.csv").read_text(encoding="utf-8").splitlines()

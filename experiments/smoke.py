@@ -1,0 +1,120 @@
+"""The scripts at toy size: a tiny network and a few steps on the embedded digits.
+
+Everything that a script does happens, with the same code, in minutes; what comes out says
+nothing about any method. Runs that differ in data set or network only become one, and so all
+scripts with the same `--workdir` share them.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from augmax_jax.config import defaults
+
+if TYPE_CHECKING:
+    from experiments.recipes import Experiment
+
+WARNING = (
+    "SMOKE RUN, NOT A RESULT: a tiny network, {steps} steps on scikit-learn's digits. The figures "
+    "under 'smoke' only show that the script runs; they compare with nothing."
+)
+STEPS = 24
+IMAGE_SIZE = 16
+COPIES = 48  # distorted images of each DeepAugment network
+BENCHMARK = "digits-C"  # folders below the root of smoke runs
+CIFAR10_1 = "CIFAR-10.1"
+DEEPAUGMENT = "deepaugment"
+
+
+def name(experiment: "Experiment") -> str:
+    """Of a run's directory."""
+    return f"digits-tiny-{experiment.traits}"
+
+
+def shrink(experiment: "Experiment", full: ConfigDict, root: Path) -> ConfigDict:
+    """The run's config at toy size.
+
+    Args:
+        experiment: the run.
+        full: its config at the paper's setting, of which only the sets to measure remain.
+        root: where `prepare` puts the sets.
+    """
+    config = defaults()
+    config.method = experiment.method
+    config.model.norm = experiment.norm
+    config.seed = experiment.seed
+    config.model.name = "tiny"
+    config.data.name = "digits"
+    config.data.train_transform = "crop"
+    config.data.holdout = 0.1
+    config.data.image_size = IMAGE_SIZE
+    config.batch_size = 32
+    config.num_devices = 1
+    config.epochs = 1
+    config.max_steps = STEPS
+    config.optimizer.learning_rate = 0.05
+    config.optimizer.per = "step"
+    config.augment.padding = 2
+    config.fat.boundaries = (0.25, 0.45)  # of the one epoch
+    config.ant.retrain_steps = 4
+    config.ant.history = 2
+    config.pgd.steps = config.fat.steps = config.stadv.steps = 4
+    config.log_every = STEPS // 2
+    config.progress = config.tensorboard = False
+    config.evaluate.benchmarks = (str(root / BENCHMARK), "cifar10_1_v4", "spatial")
+    config.evaluate.data_dir = str(root)
+    config.evaluate.baseline = "tiny_imagenet_resnet18"  # any, so that there is an mCE
+    if full.data.extra_train:
+        config.data.extra_train = tuple(
+            str(root / DEEPAUGMENT / Path(folder).name) for folder in full.data.extra_train
+        )
+    for setting, value in experiment.changes:
+        *path, last = setting.split(".")
+        group = config
+        for part in path:
+            group = group[part]
+        group[last] = value
+    return config
+
+
+def prepare(root: Path) -> None:
+    """Makes the sets that smoke runs are measured on, where they are not there yet.
+
+    Corrupted digits, and a stand-in for CIFAR-10.1: test digits, as many of each class as it has.
+    """
+    from augmax_jax.corruptions import benchmark_writer
+    from augmax_jax.corruptions.source import Source
+    from augmax_jax.data.arrays import load_digits
+    from augmax_jax.data.benchmarks.arrays import CIFAR10_1_COUNTS
+
+    source = Source("digits", image_size=IMAGE_SIZE)
+    benchmark_writer.generate(source, root / BENCHMARK, progress=False)
+    folder = root / CIFAR10_1
+    if (folder / "cifar10.1_v4_labels.npy").is_file():
+        return
+    folder.mkdir(exist_ok=True)
+    images, labels = load_digits(IMAGE_SIZE)[1]
+    rows = [np.resize(np.flatnonzero(labels == k), n) for k, n in enumerate(CIFAR10_1_COUNTS["v4"])]
+    chosen = np.concatenate(rows)
+    np.save(folder / "cifar10.1_v4_data.npy", images[chosen])
+    np.save(folder / "cifar10.1_v4_labels.npy", labels[chosen])
+
+
+def prepare_copies(root: Path) -> None:
+    """Makes DeepAugment copies of a few training digits, by networks trained for a few steps."""
+    from augmax_jax import deepaugment
+
+    folder = root / DEEPAUGMENT
+    folder.mkdir(parents=True, exist_ok=True)
+    for network in deepaugment.NETWORKS:
+        weights = folder / f"{network}.npz"
+        if not weights.is_file():
+            deepaugment.train(
+                network, "digits", weights, steps=3, batch_size=4, limit=64, progress=False
+            )
+        deepaugment.distort(
+            network, weights, "digits", folder / network,
+            size=IMAGE_SIZE, limit=COPIES, progress=False,
+        )  # fmt: skip

@@ -1,0 +1,213 @@
+"""Runs that a table needs: which are there, running the rest, reading what they left."""
+
+import contextlib
+import dataclasses
+import gc
+import io
+import logging
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from augmax_jax import config as configs
+from augmax_jax import workdir
+from augmax_jax.train import train_and_evaluate
+from experiments import smoke
+from experiments.options import Options
+from experiments.recipes import Experiment
+
+logger = logging.getLogger(__name__)
+
+FINISHED = "finished.json"  # left in the directory of a run that is trained and evaluated
+# States of a run.
+DONE, UNMEASURED, PARTLY, WAITING = "done", "sets missing", "interrupted", "not run"
+NO_DATA, FAILED, LEFT_OUT = "data missing", "failed", "left out by --only"
+
+# The work of one run: config and directory to anything.
+Execute = Callable[[ConfigDict, Path], Any]
+
+
+@dataclasses.dataclass
+class Outcome:
+    """How a run stands.
+
+    Attributes:
+        state: one of the constants above.
+        note: what is missing, or the error.
+        results: its `results.json`, empty without one.
+    """
+
+    state: str
+    note: str = ""
+    results: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+# How a run stands, from its config and directory.
+Look = Callable[[ConfigDict, Path], Outcome]
+
+
+class Study:
+    """The runs of one script under one set of options.
+
+    Args:
+        experiments: the runs; those of one name count once.
+        options: from the command line.
+        look: how a run stands, from its config and directory; None: `standing`.
+
+    Raises:
+        ValueError: a run's config is not valid.
+    """
+
+    def __init__(
+        self, experiments: Sequence[Experiment], options: Options, look: Look | None = None
+    ):
+        self.options = options
+        self._look = look or standing
+        self.interrupted = False
+        self.configs: dict[str, ConfigDict] = {}
+        self.experiments: dict[str, Experiment] = {}
+        for experiment in experiments:
+            name = options.name(experiment)
+            if name not in self.configs:
+                self.configs[name] = options.config(experiment)
+                self.experiments[name] = experiment
+        self._outcomes: dict[str, Outcome] = {}
+
+    def directory(self, experiment: Experiment) -> Path:
+        """Where a run's files are."""
+        return self.options.root / self.options.name(experiment)
+
+    def config(self, experiment: Experiment) -> ConfigDict:
+        """A run's config."""
+        return self.configs[self.options.name(experiment)]
+
+    def outcome(self, experiment: Experiment) -> Outcome:
+        """How a run stands."""
+        name = self.options.name(experiment)
+        if name not in self._outcomes:
+            self._outcomes[name] = self._look(self.configs[name], self.options.root / name)
+        return self._outcomes[name]
+
+    def note(self, name: str, outcome: Outcome) -> None:
+        """Says how a run stands now."""
+        self._outcomes[name] = outcome
+
+    def outcomes(self) -> dict[str, Outcome]:
+        """How all runs stand, by name."""
+        return {name: self.outcome(e) for name, e in self.experiments.items()}
+
+    @property
+    def failed(self) -> bool:
+        """Whether a run of this session failed."""
+        return any(outcome.state == FAILED for outcome in self._outcomes.values())
+
+    def wanted(self) -> list[str]:
+        """Names of the runs that `--only` leaves; the others count only if they are done."""
+        wanted = [n for n, e in self.experiments.items() if self.options.wanted(e)]
+        for name in self.experiments.keys() - set(wanted):
+            found = self._look(self.configs[name], self.options.root / name)
+            self._outcomes[name] = found if found.results else Outcome(LEFT_OUT)
+        return wanted
+
+    def run(self, execute: Execute = train_and_evaluate) -> None:
+        """Runs what is not there yet; what was interrupted goes on.
+
+        A run whose data is missing, or that fails, is noted, and the others go on. Ctrl-C ends
+        the loop; all that is done stays.
+
+        Args:
+            execute: does the work of one run, config and directory to anything.
+        """
+        wanted = self.wanted()
+        for number, name in enumerate(wanted, start=1):
+            config, directory = self.configs[name], self.options.root / name
+            before = self._look(config, directory)
+            self._outcomes[name] = before
+            if before.state == DONE:
+                continue
+            print(f"[{number}/{len(wanted)}] {name} ({before.state})", flush=True)
+            try:
+                self._execute(execute, config, directory, self.experiments[name])
+            except KeyboardInterrupt:
+                self.interrupted = True
+                self._outcomes[name] = self._look(config, directory)
+                return
+            except FileNotFoundError as error:
+                self._outcomes[name] = Outcome(NO_DATA, str(error), before.results)
+            except Exception as error:  # whatever it is, the other runs go on
+                self._outcomes[name] = failure(name, error, before.results)
+            else:
+                self._outcomes[name] = self._look(config, directory)
+
+    def _execute(
+        self, execute: Execute, config: ConfigDict, directory: Path, experiment: Experiment
+    ) -> None:
+        silence: contextlib.AbstractContextManager = contextlib.nullcontext()
+        if self.options.smoke:
+            self.options.root.mkdir(parents=True, exist_ok=True)
+            smoke.prepare(self.options.root)
+            if experiment.deepaugment:
+                smoke.prepare_copies(self.options.root)
+            # The summary of a run does not say that it is none.
+            silence = contextlib.redirect_stdout(io.StringIO())
+        try:
+            with silence:
+                execute(config, directory)
+        finally:
+            # A network of one run is of no use to the next.
+            jax.clear_caches()
+            gc.collect()
+        mark = {"max_steps": config.max_steps, "evaluate": _measured(configs.to_dict(config))}
+        workdir.write_json(directory / FINISHED, mark)
+
+
+def failure(name: str, error: Exception, results: dict[str, Any] | None = None) -> Outcome:
+    """The outcome of a run that failed; where it did goes to the log."""
+    logger.error("%s failed:\n%s", name, "".join(traceback.format_exception(error)))
+    return Outcome(FAILED, _one_line(error), results or {})
+
+
+def standing(config: ConfigDict, directory: Path) -> Outcome:
+    """How a run stands, from its files.
+
+    It is done once training and evaluation finished under this config and every robustness
+    set was measured; one that was missing then is looked for again.
+
+    Args:
+        config: the run's.
+        directory: where it is or would be.
+    """
+    kept = workdir.read_json(directory / workdir.CONFIG)
+    if kept is None:
+        return Outcome(WAITING)
+    mine = configs.to_dict(config)
+    if changed := configs.differences(mine, kept):
+        return Outcome(WAITING, f"{directory} holds a run of another config: {'; '.join(changed)}")
+    mark = workdir.read_json(directory / FINISHED)
+    if mark is None or mark["max_steps"] != config.max_steps:
+        return Outcome(PARTLY)
+    results = workdir.read_json(directory / workdir.RESULTS) or {}
+    missing = {
+        name: reason
+        for name, reason in (results.get("not_measured") or {}).items()
+        if name in config.evaluate.benchmarks
+    }
+    if not missing and mark["evaluate"] == _measured(mine):
+        return Outcome(DONE, results=results)
+    if missing:
+        return Outcome(UNMEASURED, "\n".join(missing.values()), results)
+    return Outcome(PARTLY, results=results)
+
+
+def _measured(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings of evaluation that change what is measured."""
+    return {name: value for name, value in config["evaluate"].items() if name != "data_dir"}
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}"[:600]
