@@ -27,6 +27,9 @@ PUBLISHED = {
     "tiny_imagenet_resnet18": (10, 10, 200, 200),
     "imagenet_r18": (12, 5, 90, 1000),
     "imagenet_r50": (12, 5, 90, 1000),
+    # On the originals and two copies of each: a third of the epochs.
+    "tiny_imagenet_resnet18_deepaugment": (10, 10, 67, 200),
+    "imagenet_r18_deepaugment": (12, 5, 30, 1000),
 }
 
 
@@ -69,8 +72,10 @@ def tiny_imagenet(tmp_path):
 @pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
 def run(request, tiny_imagenet):
     config = reduced(load(request.param))
-    if config.data.name == "tiny-imagenet-200":
+    if config.data.name in ("tiny-imagenet-200", "imagenet"):
         config.data.name = str(tiny_imagenet)
+    if config.data.extra_train:  # the folder serves as its own copy
+        config.data.extra_train = (str(tiny_imagenet),)
     with tfds.testing.mock_data(num_examples=24):
         yield build(config)
 
@@ -97,8 +102,10 @@ def test_settings_are_the_papers(path):
     imagenet = "imagenet" in path.stem
     assert config.optimizer.weight_decay == (1e-4 if imagenet else 5e-4)
     assert config.optimizer.schedule == ("step" if imagenet else "cosine")
+    assert len(config.data.extra_train) == (2 if "deepaugment" in path.stem else 0)
     if path.stem.startswith("imagenet"):
-        assert tuple(config.optimizer.boundaries) == (30, 60)
+        boundaries = (10, 20) if config.data.extra_train else (30, 60)
+        assert tuple(config.optimizer.boundaries) == boundaries
         assert tuple(config.model.mean) == models.IMAGENET_MEAN
     config.batch_size = 1024  # the rate follows the batch on ImageNet only
     assert config.optimizer.learning_rate == pytest.approx(0.4 if imagenet else 0.1)

@@ -53,12 +53,10 @@ class Listing:
     @property
     def names(self) -> list[str]:
         """`<class>/<path below the class folder, without its extension>` of every image."""
-        names = []
-        for path, label in zip(self.paths, self.labels, strict=True):
-            class_name = self.class_names[label]
-            below = os.path.relpath(path, self.folder).removeprefix(class_name + os.sep)
-            names.append(f"{class_name}/{os.path.splitext(below)[0]}")
-        return names
+        classes = [self.class_names[label] for label in self.labels]
+        below = [path.removeprefix(self.folder + os.sep) for path in self.paths]
+        pairs = zip(classes, below, strict=True)
+        return [f"{c}/{os.path.splitext(path.removeprefix(c + os.sep))[0]}" for c, path in pairs]
 
 
 def concatenate(listings: Sequence[Listing]) -> Listing:

@@ -168,9 +168,13 @@ class Records:
             raise ValueError(f"{self.description} should have {len(self)} examples, found {start}")
         return images, labels
 
-    def labels(self) -> np.ndarray:
-        """The labels alone, int32 `[N]`; no image is decoded."""
-        batches = self.dataset(encoded=True).map(lambda _, label: label).batch(_READ_BATCH)
+    def labels(self, *, ordered: bool = False) -> np.ndarray:
+        """The labels alone, int32 `[N]`; no image is decoded. `ordered` as in `dataset`."""
+        batches = (
+            self.dataset(encoded=True, ordered=ordered)
+            .map(lambda _, label: label)
+            .batch(_READ_BATCH)
+        )
         labels = np.concatenate(list(batches.as_numpy_iterator()))
         self.check_labels(labels)
         return labels.astype(np.int32)

@@ -1,0 +1,12 @@
+"""DeepAugment: copies of a dataset, distorted by networks with damaged weights and activations.
+
+Hendrycks et al. 2021, "The Many Faces of Robustness", as combined with AugMax in the paper's Tables
+4 and 5. The commands are `python -m augmax_jax.deepaugment distort` and `... train`; here are the
+functions behind them. Training on the copies: `config.data.extra_train`.
+"""
+
+from augmax_jax.deepaugment.distortion import distort
+from augmax_jax.deepaugment.networks import NETWORKS
+from augmax_jax.deepaugment.training import train
+
+__all__ = ["NETWORKS", "distort", "train"]

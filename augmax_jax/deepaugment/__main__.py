@@ -1,0 +1,112 @@
+"""`python -m augmax_jax.deepaugment distort|train`: DeepAugment copies of a dataset."""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+
+from augmax_jax.deepaugment.distortion import FORMATS, QUALITY, distort
+from augmax_jax.deepaugment.networks import NETWORKS
+from augmax_jax.deepaugment.training import LEARNING_RATE, train
+
+
+def _shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"must be i/n, such as 0/4, got {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m augmax_jax.deepaugment",
+        description="Distort a dataset with DeepAugment's networks, or train these networks.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--network", required=True, help=" or ".join(NETWORKS))
+    common.add_argument(
+        "--dataset", required=True, help="digits, a tfds name, or a folder <dir>/<split>/<class>/*"
+    )
+    common.add_argument("--split", default="train", help="split of the dataset (default: train)")
+    common.add_argument("--data_dir", default="", help="where tfds data was prepared")
+    common.add_argument("--seed", type=int, default=0)
+
+    make = commands.add_parser(
+        "distort",
+        parents=[common],
+        help="write a distorted copy of a dataset",
+        description="Write a distorted copy of a dataset as OUT/<split>/<class>/<name>. Run it "
+        "again to go on after an interruption.",
+    )
+    make.add_argument("--weights", required=True, help="the published PyTorch file, or our npz")
+    make.add_argument("--out", required=True, help="folder to write")
+    make.add_argument(
+        "--size",
+        type=int,
+        default=None,
+        help="shorter side of the files; 0: as the network gives them, as published; default: "
+        "the originals' if those have at most 128 pixels, else 0",
+    )
+    make.add_argument(
+        "--working_size",
+        type=int,
+        default=0,
+        help="shorter side of what goes into the network; default: 128 for edsr and 512 for cae, "
+        "as published; where --size is smaller, that and twice that",
+    )
+    make.add_argument(
+        "--grid",
+        type=int,
+        default=0,
+        help="longer sides are multiples of it, to save compilation; 1: as published; default: a "
+        "sixteenth of the working size",
+    )
+    make.add_argument("--limit", type=int, default=0, help="only so many images; 0: all")
+    make.add_argument("--format", default="jpeg", help=" or ".join(FORMATS))
+    make.add_argument("--quality", type=int, default=QUALITY, help="of JPEG files (default: 75)")
+    make.add_argument("--batch_size", type=int, default=0, help="default: up to 8")
+    make.add_argument(
+        "--shard",
+        type=_shard,
+        default=(0, 1),
+        metavar="i/n",
+        help="do the i-th of n parts, i from 0; all parts may write to the same folder",
+    )
+
+    learn = commands.add_parser(
+        "train", parents=[common], help="train a network on the images of a dataset"
+    )
+    learn.add_argument("--out", required=True, help="npz file to write")
+    learn.add_argument("--steps", type=int, default=5000)
+    learn.add_argument("--batch_size", type=int, default=16)
+    learn.add_argument(
+        "--patch",
+        type=int,
+        default=0,
+        help="side of the squares to learn from; default: the images', at most 64",
+    )
+    learn.add_argument("--learning_rate", type=float, default=LEARNING_RATE)
+    learn.add_argument("--limit", type=int, default=10_000, help="images kept in memory")
+    learn.add_argument("--weights", default="", help="file to start from; default: random")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit status."""
+    options = vars(_parser().parse_args(arguments))
+    command = options.pop("command")
+    try:
+        if command == "distort":
+            distort(image_format=options.pop("format"), **options)
+        else:
+            train(**options)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,297 @@
+"""Writes a DeepAugment copy of a dataset (Hendrycks et al. 2021; spec §7).
+
+Images of one run share damaged weights (see `plan`) and go through one compiled program in batches
+of a fixed size, the last one filled up; what is done to activations is drawn for each image within
+the program. Images that are not square would need a program for every shape, so the longer side is
+rounded to a multiple of `grid`: a few dozen shapes cover ImageNet.
+"""
+
+import functools
+import io
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from PIL import Image
+
+from augmax_jax import compiler, files
+from augmax_jax.data.extra import MANIFEST
+from augmax_jax.data.order import check_seed
+from augmax_jax.deepaugment import layers, networks, plan
+from augmax_jax.deepaugment.source import Images, open_images
+from augmax_jax.errors import check_name
+from augmax_jax.progress import Progress
+
+FORMATS = {"jpeg": (".jpg", ".jpeg"), "png": (".png",)}
+QUALITY = 75  # of the published copies: Pillow's default
+SMALL = 128  # a set of images up to this side keeps their size
+MIN_WORKING_SIZE = 16
+MAX_ASPECT = 4  # of longer images the middle is taken
+_MAX_BATCH = 8  # runs have 20 images on average, and the last batch is filled up
+_LARGEST_ACTIVATION = 2**29  # bytes
+_REVISION = 1  # raise when the same settings give other pixels
+
+Source = str | os.PathLike[str] | Mapping[str, Any]
+
+
+class Sizes(NamedTuple):
+    """Lengths of shorter sides: of what goes in, of what is written (0: as it comes out)."""
+
+    working: int
+    written: int
+    grid: int
+
+
+def distort(
+    network: str,
+    weights: Source,
+    dataset: str,
+    out: str | os.PathLike[str],
+    *,
+    split: str = "train",
+    size: int | None = None,
+    working_size: int = 0,
+    grid: int = 0,
+    limit: int = 0,
+    image_format: str = "jpeg",
+    quality: int = QUALITY,
+    seed: int = 0,
+    batch_size: int = 0,
+    data_dir: str = "",
+    shard: tuple[int, int] = (0, 1),
+    progress: bool = True,
+) -> Path:
+    """Distorts every image of a split and writes `out/<split>/<class>/<name of the original>`.
+
+    Run it again to go on after an interruption: files appear complete or not at all, and what
+    is written does not depend on where it stopped. The settings are kept beside the classes in
+    `deepaugment.json`; other settings are refused.
+
+    Args:
+        network: "edsr" or "cae".
+        weights: a file of PyTorch (the published one), safetensors or npz (ours); or its tensors
+            by name.
+        dataset: "digits", a tfds name, or a folder `<dir>/<split>/<class>/*`.
+        out: folder to write; made if it is missing.
+        split: of the dataset.
+        size: shorter side of the written images; 0: as the network gives them, as published;
+            None: the originals' where those have at most 128 pixels, else 0.
+        working_size: shorter side of what goes into the network; 0: as published (128 for EDSR,
+            512 for the CAE), and for smaller written images their side, twice that for the CAE.
+        grid: the longer side of what goes in is a multiple of it; 0: a sixteenth of the shorter.
+        limit: distort so many images only; 0: all.
+        image_format: "jpeg" or "png".
+        quality: of JPEG files, 1 to 100.
+        seed: everything random is a function of it.
+        batch_size: images at a time; 0: up to 8, as fits the memory.
+        data_dir: where tfds data was prepared; empty: tfds's default.
+        shard: (i, n) does the i-th of n parts of the work. Parts may run at the same time, on
+            several machines, into the same folder.
+        progress: whether to show it.
+
+    Returns:
+        The folder `out/<split>`.
+
+    Raises:
+        FileNotFoundError: the dataset or the file of weights is not there.
+        ValueError: an argument is not as described, the weights do not fit the network, an
+            image cannot be read, two originals have the same name, or `out` holds a copy made
+            with other settings.
+    """
+    entry = networks.get(network)
+    _check(limit, quality, image_format, shard, batch_size)
+    check_seed(seed)
+    tensors = weights if isinstance(weights, Mapping) else layers.read_file(weights)
+    pristine = entry.check(tensors)
+    images = open_images(dataset, split, data_dir=data_dir, size=size or 0)
+    sizes = _sizes(entry, images, size, working_size, grid)
+    paths = _paths(images, image_format)
+    folder = Path(out).expanduser() / split
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = {
+        "network": network,
+        "weights": layers.digest(pristine),
+        "dataset": files.identity(dataset),
+        "split": split,
+        "originals": len(images),
+        "images": min(limit or len(images), len(images)),
+        "limit": limit,
+        **{f"{name}_size": value for name, value in sizes._asdict().items() if name != "grid"},
+        "grid": sizes.grid,
+        "format": image_format,
+        "quality": quality if image_format == "jpeg" else None,
+        "seed": seed,
+        "revision": _REVISION,
+    }
+    _check_folder(folder, settings)
+
+    key = jax.random.fold_in(jax.random.key(seed), sorted(networks.NETWORKS).index(network))
+    work = plan.make(key, len(images), limit=limit, shuffle=images.shuffled)
+    runs = work.runs[shard[0] :: shard[1]]
+    there = _existing(folder)
+    open_runs = [run for run in runs if any(paths[i] not in there for i in run.indices)]
+    total = sum(len(run.indices) for run in runs)
+    done = total - sum(len(run.indices) for run in open_runs)
+    bar = Progress(total_steps=max(total, 1), batch_size=1, start_step=done, show=progress)
+    forward = _program(network)
+    rows = batch_size or _batch_size(entry, sizes)
+    with ThreadPoolExecutor() as pool:
+        saved: list[Any] = []
+        for run, originals in _ahead(pool, images, open_runs):
+            params = layers.to_params(entry.layers, entry.damage(work.run_key(run), pristine))
+            scaled = list(pool.map(functools.partial(scale, sizes=sizes), originals))
+            keys = work.image_keys(run.indices)
+            for batch in _batches(scaled, rows):
+                # Filled up, so that there is one program per shape.
+                filled = np.resize(batch, rows)
+                stack = np.stack([scaled[i] for i in filled])
+                result = np.asarray(forward(params, keys[filled], stack))
+                for i, pixels in zip(batch, result, strict=False):
+                    path = folder / paths[run.indices[i]]
+                    saved.append(
+                        pool.submit(_save, path, pixels, sizes.written, image_format, quality)
+                    )
+                done += len(batch)
+                bar.update(done, done / max(total, 1), {})
+            for future in saved:
+                future.result()
+            saved.clear()
+    bar.close()
+    return folder
+
+
+@functools.cache
+def _program(network: str) -> Any:
+    """The compiled forward pass, kept for the next call."""
+    options = compiler.jit_options(jax.default_backend())
+    return jax.jit(networks.get(network).forward, compiler_options=options or None)
+
+
+def scale(image: Image.Image, sizes: Sizes) -> np.ndarray:
+    """The image as it goes into the network, uint8 `[H, W, 3]`."""
+    width, height = image.size
+    short, long = sorted((width, height))
+    if long > MAX_ASPECT * short:
+        margin = (long - MAX_ASPECT * short) // 2
+        box = (margin, 0, width - margin, height) if width == long else None
+        image = image.crop(box or (0, margin, width, height - margin))
+        width, height = image.size
+        short, long = sorted((width, height))
+    side = sizes.working
+    # As torchvision, which cuts off the fraction, if the grid is 1.
+    longer = int(side * long / short / sizes.grid + (0.5 if sizes.grid > 1 else 0)) * sizes.grid
+    longer = side if long == short else max(longer, side)
+    target = (side, longer) if width == short else (longer, side)
+    if image.size != target:
+        image = image.resize(target, Image.Resampling.BILINEAR)
+    return np.asarray(image)
+
+
+def _save(path: Path, pixels: np.ndarray, size: int, image_format: str, quality: int) -> None:
+    image = Image.fromarray(pixels)
+    if size and min(image.size) != size:
+        target = [round(side * size / min(image.size)) for side in image.size]
+        image = image.resize((target[0], target[1]), Image.Resampling.BILINEAR)
+    contents = io.BytesIO()
+    options = {"quality": quality} if image_format == "jpeg" else {}
+    image.save(contents, format=image_format.upper(), **options)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_atomically(path, lambda partial: partial.write_bytes(contents.getvalue()))
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, images: Images, runs: Sequence[plan.Run]
+) -> Iterator[tuple[plan.Run, list[Image.Image]]]:
+    """Reads a run's images while the one before is worked on."""
+    waiting = None
+    for run in runs:
+        reading = pool.submit(images.read, run.indices.tolist())
+        if waiting is not None:
+            yield waiting[0], waiting[1].result()
+        waiting = (run, reading)
+    if waiting is not None:
+        yield waiting[0], waiting[1].result()
+
+
+def _batches(images: Sequence[np.ndarray], rows: int) -> Iterator[np.ndarray]:
+    """Places of images of one shape, at most `rows` at a time."""
+    shapes: dict[tuple[int, ...], list[int]] = {}
+    for i, image in enumerate(images):
+        shapes.setdefault(image.shape, []).append(i)
+    for places in shapes.values():
+        for start in range(0, len(places), rows):
+            yield np.array(places[start : start + rows])
+
+
+def _sizes(
+    entry: networks.Entry, images: Images, size: int | None, working_size: int, grid: int
+) -> Sizes:
+    for name, value in (("size", size or 0), ("working_size", working_size), ("grid", grid)):
+        if value < 0:
+            raise ValueError(f"{name} must not be negative, got {value}")
+    if working_size and working_size < MIN_WORKING_SIZE:
+        raise ValueError(f"working_size must be at least {MIN_WORKING_SIZE}, got {working_size}")
+    if size is None:
+        first = min(images.read([0])[0].size)
+        size = first if first <= SMALL else 0
+    if not working_size:
+        wanted = size * entry.enlargement if size else entry.working_size
+        working_size = max(MIN_WORKING_SIZE, min(entry.working_size, wanted))
+    return Sizes(working_size, size, grid or max(1, working_size // 16))
+
+
+def _batch_size(entry: networks.Entry, sizes: Sizes) -> int:
+    largest = 4 * entry.floats_per_pixel * sizes.working**2
+    return int(np.clip(_LARGEST_ACTIVATION // largest, 1, _MAX_BATCH))
+
+
+def _paths(images: Images, image_format: str) -> list[str]:
+    """The file of every copy: the original's name, with the extension of what it holds."""
+    names, endings = images.names, FORMATS[image_format]
+    paths = []
+    for i, name in enumerate(names):
+        suffix = images.suffixes[i] if images.suffixes else ""
+        paths.append(name + (suffix if suffix.lower() in endings else endings[0]))
+    if len(set(names)) < len(names):
+        seen: set[str] = set()
+        twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise ValueError(f"two images are called {twice!r} but for their extension; rename one")
+    return paths
+
+
+def _existing(folder: Path) -> set[str]:
+    """The files below a folder, as paths relative to it."""
+    return {
+        os.path.relpath(os.path.join(where, name), folder)
+        for where, _, names in os.walk(folder)
+        for name in names
+    }
+
+
+def _check_folder(folder: Path, settings: Mapping[str, Any]) -> None:
+    manifest = folder / MANIFEST
+    foreign = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    if foreign and not manifest.exists():
+        raise ValueError(
+            f"{str(folder)!r} holds {foreign[0]!r} but no {MANIFEST}, so it was not made here; "
+            "write to an empty folder"
+        )
+    files.check_settings(manifest, settings, "a copy made")
+
+
+def _check(
+    limit: int, quality: int, image_format: str, shard: tuple[int, int], batch_size: int
+) -> None:
+    check_name("image_format", image_format, FORMATS)
+    if limit < 0:
+        raise ValueError(f"limit must not be negative, got {limit}")
+    if batch_size < 0:
+        raise ValueError(f"batch_size must not be negative, got {batch_size}")
+    if not 1 <= quality <= 100:
+        raise ValueError(f"quality must be in 1..100, got {quality}")
+    if len(shard) != 2 or not 0 <= shard[0] < shard[1]:
+        raise ValueError(f"shard must be (i, n) with 0 <= i < n, got {shard}")

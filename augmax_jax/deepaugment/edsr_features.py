@@ -1,0 +1,139 @@
+"""What DeepAugment does to the activations of EDSR, image by image (spec §7).
+
+Head damage, one id an image, on the output of the head:
+
+    1  five times, one channel is overwritten by another
+    2  values are set to 0 with probability 0.05
+    3  values are negated with probability 0.025
+    4  nothing
+
+Body damage, one id an image, after the first five of the 17 modules of the body:
+
+    1  negation
+    2  ReLU (probability 1/3) or GELU
+    3  reversal over channels and height (probability 1/3), or over channels and width
+    4  (elsewhere) up to three modules are skipped, and the others run side by side
+    5  nothing
+"""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from augmax_jax.keys import example_keys
+
+HEAD_IDS = (1, 2, 3, 4)
+BODY_IDS = (1, 2, 3, 4, 5)
+_MIDDLE = 4  # the module after which ids 1 to 3 act
+_MODULES = 17
+_SKIPS = 3
+_COPIES = 5
+
+
+@flax.struct.dataclass
+class FeatureDamage:
+    """The damage of a batch; every field has one entry per image.
+
+    Attributes:
+        keys: of the random masks and channels, `[B]`.
+        head_id: int32 `[B]`.
+        body_id: int32 `[B]`.
+        first: bool `[B]`, whether ids 2 and 3 of the body do the first of their two things.
+        last: int32 `[B]`, the module that alone counts under id 4 of the body.
+    """
+
+    keys: jax.Array
+    head_id: jax.Array
+    body_id: jax.Array
+    first: jax.Array
+    last: jax.Array
+
+    def head(self, features: jax.Array) -> jax.Array:
+        """Damages the output of the head, float `[B, H, W, C]`."""
+        return jax.vmap(_head)(self.keys, self.head_id, features)
+
+    def enter(self, place: int, x: jax.Array, head: jax.Array) -> jax.Array:
+        """What module `place` gets, instead of the output `x` of the module before it.
+
+        The published loop feeds the head's output to every module that it does not skip, and
+        each overwrites the result of the one before: only the last one counts. So that one
+        starts from the head, and what ran before it is forgotten.
+        """
+        if place < _MODULES - 1 - _SKIPS:  # at most three of the last modules are skipped
+            return x
+        return _where((self.body_id == 4) & (self.last == place), head, x)
+
+    def leave(self, place: int, outputs: jax.Array, x: jax.Array) -> jax.Array:
+        """What goes on after module `place`, given its outputs and the ones before them."""
+        if place == _MIDDLE:
+            return self._middle(outputs)
+        if place <= _MODULES - 1 - _SKIPS:
+            return outputs
+        return _where((self.body_id == 4) & (self.last < place), x, outputs)
+
+    def _middle(self, x: jax.Array) -> jax.Array:
+        x = _where(self.body_id == 1, -x, x)
+        bent = _where(self.first, jax.nn.relu(x), jax.nn.gelu(x, approximate=False))
+        turned = _where(self.first, x[:, ::-1, :, ::-1], x[:, :, ::-1, ::-1])
+        x = _where(self.body_id == 2, bent, x)
+        return _where(self.body_id == 3, turned, x)
+
+
+def draw(
+    key: jax.Array,
+    batch: int,
+    *,
+    head_id: jax.Array | int | None = None,
+    body_id: jax.Array | int | None = None,
+) -> FeatureDamage:
+    """Draws the damage of each image of a batch.
+
+    Args:
+        key: one key, or one per image `[B]`.
+        batch: B.
+        head_id: of all images, or of each; None: drawn.
+        body_id: likewise.
+    """
+    keys = jax.vmap(lambda k: jax.random.split(k, 5))(example_keys(key, batch))
+    heads = jax.vmap(lambda k: jax.random.randint(k, (), 1, len(HEAD_IDS) + 1))(keys[:, 0])
+    bodies = jax.vmap(lambda k: jax.random.randint(k, (), 1, len(BODY_IDS) + 1))(keys[:, 1])
+    if head_id is not None:
+        heads = jnp.broadcast_to(head_id, (batch,))
+    if body_id is not None:
+        bodies = jnp.broadcast_to(body_id, (batch,))
+    return FeatureDamage(
+        keys=keys[:, 4],
+        head_id=heads,
+        body_id=bodies,
+        first=jax.vmap(lambda k: jax.random.uniform(k) < 1 / 3)(keys[:, 2]),
+        last=jax.vmap(_last_module)(keys[:, 3]),
+    )
+
+
+def _last_module(key: jax.Array) -> jax.Array:
+    """The last module that is not skipped, when three of 2..16 are drawn with replacement."""
+    skipped = jax.random.randint(key, (_SKIPS,), 2, _MODULES)
+    places = jnp.arange(_MODULES)
+    return jnp.max(jnp.where((places[:, None] == skipped).any(axis=1), 0, places))
+
+
+def _head(key: jax.Array, head_id: jax.Array, features: jax.Array) -> jax.Array:
+    channels = features.shape[-1]
+    pairs_key, mask_key = jax.random.split(key)
+    pairs = jax.random.randint(pairs_key, (_COPIES, 2), 0, channels)
+    # Written as a swap of two views, which copies: the first channel is overwritten before it
+    # is read. So the second one stays as it is.
+    source = jnp.arange(channels)
+    for i in range(_COPIES):
+        source = source.at[pairs[i, 0]].set(source[pairs[i, 1]])
+    uniform = jax.random.uniform(mask_key, features.shape)
+    factors = jnp.where(
+        head_id == 2,
+        (uniform >= 0.05).astype(features.dtype),
+        jnp.where((head_id == 3) & (uniform < 0.025), -1, 1),
+    )
+    return jnp.where(head_id == 1, features[..., source], features * factors)
+
+
+def _where(condition: jax.Array, yes: jax.Array, no: jax.Array) -> jax.Array:
+    return jnp.where(condition[:, None, None, None], yes, no)

@@ -1,0 +1,83 @@
+"""The two networks of DeepAugment behind one interface."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from augmax_jax.deepaugment import (
+    cae,
+    cae_bottleneck,
+    cae_weights,
+    edsr,
+    edsr_features,
+    edsr_weights,
+)
+from augmax_jax.deepaugment.layers import Layer, Network, Weights
+from augmax_jax.errors import check_name
+
+
+class Entry(NamedTuple):
+    """What the commands need of a network.
+
+    Attributes:
+        module: the Flax network.
+        layers: its table.
+        check: tensors of a file to weights.
+        damage: (key, weights) to damaged weights.
+        forward: (params, keys `[B]`, uint8 images `[B, H, W, 3]`) to distorted uint8 images, the
+            damage to each image's activations drawn from its key.
+        working_size: length of the shorter side of what the published script feeds in.
+        enlargement: the same of what goes in, per pixel of the set's images where those are small.
+        floats_per_pixel: of the largest activation, per pixel that goes in.
+    """
+
+    module: Network
+    layers: Mapping[str, Layer]
+    check: Callable[[Mapping[str, np.ndarray]], Weights]
+    damage: Callable[[jax.Array, Weights], Weights]
+    forward: Callable[[Any, jax.Array, jax.Array], jax.Array]
+    working_size: int
+    enlargement: int
+    floats_per_pixel: int
+
+
+def _edsr(params: Any, keys: jax.Array, images: jax.Array) -> jax.Array:
+    return edsr.enlarge(params, images, edsr_features.draw(keys, len(images)))
+
+
+def _cae(params: Any, keys: jax.Array, images: jax.Array) -> jax.Array:
+    split = jax.vmap(jax.random.split)(keys)
+    ids = cae_bottleneck.draw(split[:, 0], len(images))
+    return cae.reconstruct(params, split[:, 1], images, ids)
+
+
+NETWORKS: dict[str, Entry] = {
+    "edsr": Entry(
+        edsr.EDSR(),
+        edsr.LAYERS,
+        edsr.check,
+        edsr_weights.damage,
+        _edsr,
+        working_size=128,
+        enlargement=1,
+        floats_per_pixel=edsr.FEATURES * edsr.SCALE**2,
+    ),
+    "cae": Entry(
+        cae.CAE(),
+        cae.LAYERS,
+        cae.check,
+        cae_weights.damage,
+        _cae,
+        working_size=512,
+        enlargement=2,
+        floats_per_pixel=256,
+    ),
+}
+
+
+def get(name: str) -> Entry:
+    """The network of that name; ValueError with the list if there is none."""
+    check_name("network", name, NETWORKS)
+    return NETWORKS[name]

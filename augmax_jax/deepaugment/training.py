@@ -1,0 +1,178 @@
+"""Trains the networks of DeepAugment on any images, so that nothing need be downloaded.
+
+EDSR learns to undo a four times reduction (bicubic, antialiased; mean absolute error), the CAE to
+reproduce its input through the random bits (mean squared error, gradients straight through the
+bits). Adam, with a cosine schedule. Weights are saved under the names of the published files.
+"""
+
+import functools
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from PIL import Image
+
+from augmax_jax import compiler
+from augmax_jax.data.order import check_seed
+from augmax_jax.deepaugment import cae, edsr, layers, networks
+from augmax_jax.deepaugment.source import Images, open_images
+from augmax_jax.progress import Progress
+
+LEARNING_RATE = 1e-3
+_SAVE_EVERY = 1000
+_KEPT_SIDE = 4  # images are kept with a shorter side of at most so many patches
+_SHOW_EVERY = 20
+
+
+def train(
+    network: str,
+    dataset: str,
+    out: str | os.PathLike[str],
+    *,
+    split: str = "train",
+    steps: int = 5000,
+    batch_size: int = 16,
+    patch: int = 0,
+    learning_rate: float = LEARNING_RATE,
+    limit: int = 10_000,
+    seed: int = 0,
+    data_dir: str = "",
+    weights: str | os.PathLike[str] = "",
+    progress: bool = True,
+) -> np.ndarray:
+    """Trains a network and writes its weights; they are also saved every 1000 steps.
+
+    Args:
+        network: "edsr" or "cae".
+        dataset: "digits", a tfds name, or a folder `<dir>/<split>/<class>/*`.
+        out: the npz file to write.
+        split: of the dataset.
+        steps: updates.
+        batch_size: patches per update.
+        patch: side of the squares cut out of images, a multiple of 4; 0: the side of the first
+            image, at most 64. Smaller images are enlarged to it.
+        learning_rate: of Adam, at the start.
+        limit: images to learn from, kept in memory.
+        seed: everything random is a function of it.
+        data_dir: where tfds data was prepared; empty: tfds's default.
+        weights: a file to start from; empty: random weights.
+        progress: whether to show it.
+
+    Returns:
+        The loss of every step, float32 `[steps]`, on images in [0, 1].
+
+    Raises:
+        FileNotFoundError: the dataset or the file of weights is not there.
+        ValueError: an argument is not as described.
+    """
+    entry = networks.get(network)
+    check_seed(seed)
+    layers.check_save_path(out)
+    for name, value in {"steps": steps, "batch_size": batch_size, "limit": limit}.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    if not learning_rate > 0:
+        raise ValueError(f"learning_rate must be positive, got {learning_rate}")
+    key = jax.random.key(seed)
+    opened = open_images(dataset, split, data_dir=data_dir)
+    patch = patch or max(16, min(64, min(opened.read([0])[0].size)) // 4 * 4)
+    if patch < 16 or patch % 4:
+        raise ValueError(f"patch must be a multiple of 4 and at least 16, got {patch}")
+    if weights:
+        params = layers.to_params(entry.layers, entry.check(layers.read_file(weights)))
+    else:
+        params = initial(network, key)
+    images = _keep(opened, limit, patch, key)
+    schedule = optax.cosine_decay_schedule(learning_rate, steps)
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
+    state = optimizer.init(params)
+
+    @functools.partial(
+        jax.jit,
+        donate_argnums=(0, 1),
+        compiler_options=compiler.jit_options(jax.default_backend()) or None,
+    )
+    def update(params: Any, state: Any, key: jax.Array, batch: jax.Array) -> Any:
+        value, gradient = jax.value_and_grad(LOSSES[network])(params, key, batch)
+        changes, state = optimizer.update(gradient, state, params)
+        return optax.apply_updates(params, changes), state, value
+
+    losses: list[Any] = []
+    bar = Progress(total_steps=steps, batch_size=batch_size, start_step=0, show=progress)
+    for step in range(steps):
+        batch = _cut(images, batch_size, patch, np.random.default_rng((seed, step)))
+        params, state, value = update(params, state, jax.random.fold_in(key, step), batch)
+        losses.append(value)
+        last = step + 1 == steps
+        if step % _SHOW_EVERY == 0 or last:
+            shown = {"loss": float(np.mean([float(x) for x in losses[-_SHOW_EVERY:]]))}
+            bar.update(step + 1, (step + 1) * batch_size / len(images), shown)
+        if (step + 1) % _SAVE_EVERY == 0 or last:
+            layers.save_file(out, layers.to_weights(entry.layers, params))
+    bar.close()
+    return np.array(jax.device_get(losses), np.float32)
+
+
+def initial(network: str, key: jax.Array) -> layers.Params:
+    """Random parameters, of PyTorch's default distribution; biases are 0."""
+    module = networks.get(network).module
+    image = jnp.zeros((1, 16, 16, 3))
+    args = (image, key) if network == "cae" else (image,)
+    return jax.jit(module.init)(key, *args)["params"]
+
+
+def edsr_loss(params: Mapping, key: jax.Array, images: jax.Array) -> jax.Array:
+    """Mean absolute error of enlarging reduced images, uint8 `[B, S, S, 3]`, S a multiple of 4."""
+    del key
+    batch, side, _, channels = images.shape
+    wanted = images.astype(jnp.float32)
+    small = jax.image.resize(
+        wanted, (batch, side // edsr.SCALE, side // edsr.SCALE, channels), "cubic", antialias=True
+    )
+    enlarged = edsr.EDSR().apply({"params": params}, jnp.clip(small, 0, 255))
+    return jnp.abs(enlarged - wanted).mean() / 255
+
+
+def cae_loss(params: Mapping, key: jax.Array, images: jax.Array) -> jax.Array:
+    """Mean squared error of reconstruction, uint8 `[B, S, S, 3]`, S a multiple of 4."""
+    wanted = images.astype(jnp.float32) / 255
+    return jnp.square(cae.CAE().apply({"params": params}, wanted, key) - wanted).mean()
+
+
+LOSSES = {"edsr": edsr_loss, "cae": cae_loss}
+
+
+def _keep(opened: Images, limit: int, patch: int, key: jax.Array) -> list[np.ndarray]:
+    """Some images of the set, with a shorter side from one to four patches."""
+    count = min(limit, len(opened))
+    if opened.shuffled:
+        indices = np.asarray(jax.random.permutation(key, len(opened)))[:count]
+    else:
+        indices = np.arange(count)
+    kept = []
+    for start in range(0, count, 256):
+        for image in opened.read(indices[start : start + 256].tolist()):
+            short = min(image.size)
+            side = min(max(short, patch), _KEPT_SIDE * patch)
+            if side != short:
+                width, height = (max(side, round(n * side / short)) for n in image.size)
+                image = image.resize((width, height), Image.Resampling.BICUBIC)
+            kept.append(np.asarray(image))
+    return kept
+
+
+def _cut(
+    images: list[np.ndarray], batch_size: int, patch: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Random squares of random images, mirrored half of the time; uint8."""
+    batch = np.empty((batch_size, patch, patch, 3), np.uint8)
+    for i, row in enumerate(rng.integers(len(images), size=batch_size)):
+        image = images[row]
+        top, left = (rng.integers(side - patch + 1) for side in image.shape[:2])
+        square = image[top : top + patch, left : left + patch]
+        batch[i] = square[:, ::-1] if rng.random() < 0.5 else square
+    return batch

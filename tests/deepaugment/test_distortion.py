@@ -1,0 +1,224 @@
+"""The command that writes copies, on a few tiny images."""
+
+import json
+import os
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from augmax_jax.deepaugment import distort, distortion, layers, plan
+from augmax_jax.deepaugment.__main__ import main
+
+COUNTS = {"cat": 6, "dog": 5, "owl": 3}
+
+
+@pytest.fixture
+def folder(tmp_path, rng):
+    """A folder of three classes: PNG, JPEG and a nested one."""
+    root = tmp_path / "set"
+    for name, count in COUNTS.items():
+        below = root / "train" / name / ("images" if name == "owl" else "")
+        below.mkdir(parents=True)
+        for i in range(count):
+            pixels = rng.integers(0, 256, (16, 16, 3), np.uint8)
+            Image.fromarray(pixels).save(below / (f"{i}.png" if name == "dog" else f"{i}.JPEG"))
+    return root
+
+
+@pytest.fixture(scope="session")
+def weight_files(all_weights, tmp_path_factory):
+    root = tmp_path_factory.mktemp("weights")
+    for name, weights in all_weights.items():
+        layers.save_file(root / f"{name}.npz", weights)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def many_runs(monkeypatch):
+    """New weights every third image or so."""
+    monkeypatch.setattr(plan, "REDRAW", 0.3)
+
+
+@pytest.fixture
+def run(folder, weight_files):
+    def run(out, *arguments, network="edsr", **options):
+        return distort(
+            network,
+            options.pop("weights", weight_files / f"{network}.npz"),
+            options.pop("dataset", str(folder)),
+            out,
+            progress=False,
+            **{"batch_size": 3, **options},
+        )
+
+    return run
+
+
+def contents(folder):
+    return {
+        os.path.relpath(os.path.join(where, name), folder): open(
+            os.path.join(where, name), "rb"
+        ).read()
+        for where, _, names in os.walk(folder)
+        for name in names
+    }
+
+
+@pytest.mark.parametrize("network", ["edsr", "cae"])
+def test_layout(network, run, folder, tmp_path):
+    out = run(tmp_path / "out", network=network, working_size=16)
+    names = set(contents(out)) - {"deepaugment.json"}
+    assert names == {
+        *(f"cat/{i}.JPEG" for i in range(6)),
+        *(f"dog/{i}.jpg" for i in range(5)),  # what was PNG has the extension of what it is
+        *(f"owl/images/{i}.JPEG" for i in range(3)),
+    }
+    for name in names:
+        with Image.open(out / name) as image:
+            assert image.format == "JPEG"
+            assert image.size == (16, 16)  # small images keep their size
+    settings = json.loads((out / "deepaugment.json").read_text())
+    assert settings["working_size"] == 16
+    assert (settings["network"], settings["images"]) == (network, 14)
+    assert settings["quality"] == 75
+
+
+def test_an_interrupted_job_goes_on(run, tmp_path, monkeypatch):
+    whole = contents(run(tmp_path / "whole"))
+    save, calls = distortion._save, []
+
+    def failing(*args):
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        save(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(distortion, "_save", failing)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "parts")
+    there = contents(tmp_path / "parts" / "train")
+    assert 1 < len(there) < len(whole)
+    assert contents(run(tmp_path / "parts")) == whole
+    # Finished: nothing is done again.
+    with monkeypatch.context() as patch:
+        patch.setattr(distortion, "_save", None)
+        run(tmp_path / "parts")
+
+
+def test_shards_make_the_whole(run, tmp_path):
+    whole = contents(run(tmp_path / "whole"))
+    run(tmp_path / "parts", shard=(1, 2))
+    assert 1 < len(contents(tmp_path / "parts" / "train")) < len(whole)
+    assert contents(run(tmp_path / "parts", shard=(0, 2))) == whole
+
+
+def test_the_seed_decides(run, tmp_path):
+    first, other = (contents(run(tmp_path / str(seed), seed=seed)) for seed in (0, 1))
+    assert first.keys() == other.keys()
+    assert first["cat/0.JPEG"] != other["cat/0.JPEG"]
+
+
+def test_size_and_format(run, tmp_path):
+    out = run(tmp_path / "a", size=0, image_format="png", limit=2)
+    images = [name for name in contents(out) if name.endswith("png")]
+    assert len(images) == 2
+    with Image.open(out / images[0]) as image:
+        # Published: 128 in, 512 out.
+        assert image.size == (512, 512)
+    run(tmp_path / "b", size=24, working_size=16, limit=1)
+    (name,) = set(contents(tmp_path / "b" / "train")) - {"deepaugment.json"}
+    with Image.open(tmp_path / "b" / "train" / name) as image:
+        assert image.size == (24, 24)
+
+
+def test_digits(run, tmp_path):
+    out = run(tmp_path / "out", dataset="digits", limit=4, network="cae")
+    names = sorted(set(contents(out)) - {"deepaugment.json"})
+    assert len(names) == 4
+    label, index = names[0].split("/")
+    assert label in "0123456789"
+    assert len(index) == len("00000000.jpg")
+
+
+@pytest.mark.parametrize(
+    ("size", "grid", "wanted"),
+    [
+        ((16, 16), 8, (128, 128)),
+        ((500, 375), 1, (170, 128)),
+        ((500, 375), 8, (168, 128)),
+        ((375, 500), 8, (128, 168)),
+        ((130, 128), 8, (128, 128)),
+        ((1000, 100), 8, (512, 128)),
+    ],
+)
+def test_what_goes_into_the_network(size, grid, wanted):
+    sizes = distortion.Sizes(working=128, written=0, grid=grid)
+    assert distortion.scale(Image.new("RGB", size), sizes).shape == (*wanted[::-1], 3)
+
+
+def test_plan(key):
+    work = plan.make(key, 1000)
+    order = np.concatenate([run.indices for run in work.runs])
+    np.testing.assert_array_equal(np.sort(order), np.arange(1000))
+    assert (np.diff(order) != 1).any()
+    assert len(work.runs) == pytest.approx(300, abs=60)
+    straight = plan.make(key, 1000, shuffle=False, limit=10)
+    np.testing.assert_array_equal(np.concatenate([r.indices for r in straight.runs]), range(10))
+    keys = [jax.random.key_data(work.run_key(run)).tolist() for run in work.runs[:20]]
+    assert len(set(map(tuple, keys))) == 20
+    # An image's key is its own, wherever it comes.
+    alone = work.image_keys(np.array([7]))
+    assert alone[0] == work.image_keys(np.array([3, 7]))[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"network": "edrs"}, r"unknown network 'edrs'\. Did you mean 'edsr'"),
+        ({"image_format": "jpg"}, "unknown image_format 'jpg'"),
+        ({"quality": 0}, r"quality must be in 1\.\.100, got 0"),
+        ({"limit": -1}, "limit must not be negative, got -1"),
+        ({"size": -1}, "size must not be negative, got -1"),
+        ({"working_size": 8}, "working_size must be at least 16, got 8"),
+        ({"shard": (2, 2)}, r"shard must be \(i, n\) with 0 <= i < n, got \(2, 2\)"),
+        ({"seed": -1}, "seed must be a non-negative integer, got -1"),
+        ({"batch_size": -1}, "batch_size must not be negative, got -1"),
+        ({"network": "edsr", "weights": {}}, "missing"),
+    ],
+)
+def test_arguments_are_checked(run, tmp_path, weight_files, options, message):
+    options = {"weights": weight_files / "edsr.npz", **options}
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path / "out", **options)
+
+
+def test_other_settings_are_refused(run, tmp_path):
+    run(tmp_path / "out", limit=1)
+    with pytest.raises(ValueError, match="a copy made with other settings: seed was 0, now 1"):
+        run(tmp_path / "out", limit=1, seed=1)
+    (tmp_path / "foreign" / "train" / "cat").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"holds 'cat' but no deepaugment\.json"):
+        run(tmp_path / "foreign")
+
+
+def test_two_originals_of_one_name_are_refused(run, folder, tmp_path):
+    Image.new("RGB", (16, 16)).save(folder / "train" / "cat" / "0.png")
+    with pytest.raises(ValueError, match="two images are called 'cat/0'"):
+        run(tmp_path / "out")
+
+
+def test_the_command(folder, weight_files, tmp_path, capsys):
+    arguments = ["--network", "cae", "--dataset", str(folder), "--out", str(tmp_path / "out")]
+    weights = str(weight_files / "cae.npz")
+    settings = ["--limit", "2", "--batch_size", "3", "--shard", "0/1"]
+    assert main(["distort", *arguments, "--weights", weights, *settings]) == 0
+    assert len(contents(tmp_path / "out" / "train")) == 3
+    assert main(["distort", *arguments, "--weights", str(tmp_path / "none.pt")]) == 2
+    assert "error: no checkpoint file" in capsys.readouterr().err
+    assert main(["distort", *arguments, "--weights", weights, "--split", "trian"]) == 2
+    assert "has no split 'trian'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["distort", *arguments, "--weights", weights, "--shard", "half"])
