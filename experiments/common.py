@@ -41,7 +41,6 @@ def run_script(
     experiments: Sequence[Experiment],
     draw: Draw,
     *,
-    source: str | None = None,
     perform: Callable[[study.Study], None] = study.Study.run,
     look: study.Look | None = None,
     flags: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
@@ -55,7 +54,6 @@ def run_script(
         title: of the table.
         experiments: the runs.
         draw: makes the table.
-        source: of the paper's figures; None: that of the paper's table of the same name.
         perform: does the work.
         look: says how a run stands; None: `study.standing`.
         flags: adds the script's own flags.
@@ -80,7 +78,7 @@ def run_script(
                 logging.getLogger("augmax_jax").setLevel(logging.WARNING)
             perform(found)
         table = draw(found)
-        table = grids.finish(table, title, paper.source(name) if source is None else source, found)
+        table = grids.finish(table, title, paper.source(name), found)
         print(f"\n{tables.to_text(table)}\n\nWritten to {write(name, table, found)}")
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

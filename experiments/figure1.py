@@ -214,10 +214,15 @@ def draw(found: study.Study) -> Table:
     columns = ["", "hardness: misclassified %", "diversity: distance", "within a class"]
     if found.options.smoke:
         columns = ["", *(f"smoke: {title}" for title in columns[1:])]
+    nothing = Table("", columns, [[title, *[grid.ABSENT] * 3] for title in KINDS.values()])
     if not found.outcome(RUN).results:
-        return Table("", columns, [[title, *[grid.ABSENT] * 3] for title in KINDS.values()])
+        return nothing
     directory, extra = found.directory(RUN), found.options.extra
-    run = build(found.config(RUN))
+    try:
+        run = build(found.config(RUN))
+    except FileNotFoundError as error:  # trained, but the images are no longer there
+        found.note(found.options.name(RUN), study.Outcome(study.NO_DATA, str(error)))
+        return nothing
     count = 20 if found.options.smoke else extra["images"]
     images, labels, names = choose(run, extra["classes"], count)
     looked = distort(run, read_variables(directory), images, labels)
@@ -275,7 +280,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the script; returns the exit status."""
     return common.run_script(
-        "figure1", __doc__, TITLE, [RUN], draw, source="", flags=flags, arguments=arguments
+        "figure1", __doc__, TITLE, [RUN], draw, flags=flags, arguments=arguments
     )
 
 

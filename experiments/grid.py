@@ -57,7 +57,8 @@ class Grid:
             rows[name] = ours, [cell.paper or ABSENT for cell in cells]
         table = beside(self.columns, rows, smoke_run=found.options.smoke)
         several = max(len(cell.runs) for row in self.rows.values() for cell in row)
-        notes = list(self.remarks)
+        mark = "Of a real run: " if found.options.smoke else ""
+        notes = [f"{mark}{remark}" for remark in self.remarks]
         if several > 1:
             notes.append(
                 f"± is the standard deviation over {several} seeds; [k]: only k of them are there."
@@ -210,8 +211,7 @@ def finish(table: Table, title: str, source: str, found: "study.Study") -> Table
         found: the runs.
     """
     options = found.options
-    warning = smoke.WARNING.format(steps=smoke.STEPS) if options.smoke else ""
-    heads = [f"!!! {warning}"] if warning else []
+    heads = [f"!!! {smoke.WARNING}"] if options.smoke else []
     if changed := options.changed():
         heads.append(f"!!! NOT THE PAPER'S SETTING: {', '.join(changed)}")
     trained = [f"{dataset} read from {name}" for dataset, name in options.data.items()]
@@ -230,7 +230,7 @@ def troubles(outcomes: Mapping[str, "study.Outcome"]) -> list[str]:
         if outcome.state != study.DONE:
             by_reason.setdefault((outcome.state, outcome.note), []).append(name)
     return [
-        f"{state}: {', '.join(names)}" + (f"\n    {note}" if note else "")
+        f"{state}: {', '.join(names)}" + "".join(f"\n    {line}" for line in note.splitlines())
         for (state, note), names in by_reason.items()
     ]
 

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from augmax_jax import config as configs
 from augmax_jax import workdir
 from augmax_jax.train import train_and_evaluate
-from experiments import smoke
+from experiments import needs, smoke
 from experiments.options import Options
 from experiments.recipes import Experiment
 
@@ -89,8 +89,14 @@ class Study:
         """How a run stands."""
         name = self.options.name(experiment)
         if name not in self._outcomes:
-            self._outcomes[name] = self._look(self.configs[name], self.options.root / name)
+            self._outcomes[name] = self._stands(name)
         return self._outcomes[name]
+
+    def _stands(self, name: str) -> Outcome:
+        try:
+            return self._look(self.configs[name], self.options.root / name)
+        except ValueError as error:  # a damaged file
+            return failure(name, error)
 
     def note(self, name: str, outcome: Outcome) -> None:
         """Says how a run stands now."""
@@ -109,7 +115,7 @@ class Study:
         """Names of the runs that `--only` leaves; the others count only if they are done."""
         wanted = [n for n, e in self.experiments.items() if self.options.wanted(e)]
         for name in self.experiments.keys() - set(wanted):
-            found = self._look(self.configs[name], self.options.root / name)
+            found = self._stands(name)
             self._outcomes[name] = found if found.results else Outcome(LEFT_OUT)
         return wanted
 
@@ -125,28 +131,30 @@ class Study:
         wanted = self.wanted()
         for number, name in enumerate(wanted, start=1):
             config, directory = self.configs[name], self.options.root / name
-            before = self._look(config, directory)
+            before = self._stands(name)
             self._outcomes[name] = before
-            if before.state == DONE:
+            if before.state in (DONE, FAILED):
                 continue
             print(f"[{number}/{len(wanted)}] {name} ({before.state})", flush=True)
             try:
                 self._execute(execute, config, directory, self.experiments[name])
             except KeyboardInterrupt:
                 self.interrupted = True
-                self._outcomes[name] = self._look(config, directory)
+                self._outcomes[name] = self._stands(name)
                 return
             except FileNotFoundError as error:
                 self._outcomes[name] = Outcome(NO_DATA, str(error), before.results)
             except Exception as error:  # whatever it is, the other runs go on
                 self._outcomes[name] = failure(name, error, before.results)
             else:
-                self._outcomes[name] = self._look(config, directory)
+                self._outcomes[name] = self._stands(name)
 
     def _execute(
         self, execute: Execute, config: ConfigDict, directory: Path, experiment: Experiment
     ) -> None:
         silence: contextlib.AbstractContextManager = contextlib.nullcontext()
+        if not self.options.smoke and (missing := needs.lacks(experiment, config)):
+            raise FileNotFoundError(missing)
         if self.options.smoke:
             self.options.root.mkdir(parents=True, exist_ok=True)
             smoke.prepare(self.options.root)
@@ -158,8 +166,9 @@ class Study:
             with silence:
                 execute(config, directory)
         finally:
-            # A network of one run is of no use to the next.
-            jax.clear_caches()
+            # Programs of one network are of no use to the next, unless it is the same.
+            if not self.options.smoke:
+                jax.clear_caches()
             gc.collect()
         mark = {"max_steps": config.max_steps, "evaluate": _measured(configs.to_dict(config))}
         workdir.write_json(directory / FINISHED, mark)

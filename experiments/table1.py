@@ -70,11 +70,12 @@ def read(found: study.Study) -> dict[str, Variances]:
 
 
 def columns(known: Mapping[str, Variances]) -> dict[str, str]:
-    """The paper's layers; of a network without them, as in a smoke run, its first three."""
-    layers = [name for found in known.values() for name in found["clean"]]
+    """The paper's layers; of a network without them, as in a smoke run, three first norms."""
+    layers = dict.fromkeys(name for found in known.values() for name in found["clean"])
     if not layers or set(LAYERS.values()) <= set(layers):
         return LAYERS
-    return {name: name for name in list(dict.fromkeys(layers))[: len(LAYERS)]}
+    firsts = [name for name in layers if name.endswith("/bn1")]
+    return {name: name for name in firsts[: len(LAYERS)]}
 
 
 def draw(found: study.Study) -> Table:

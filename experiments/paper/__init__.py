@@ -7,12 +7,12 @@ FOLDER = Path(__file__).parent
 
 
 def source(table: str) -> str:
-    """Where the figures come from and what they are.
+    """Where the figures come from and what they are; empty for what the paper has no table of.
 
     Args:
         table: "table1" to "table11".
     """
-    return _lines(table)[0].removeprefix("#").strip()
+    return _lines(table)[0].removeprefix("#").strip() if _path(table).is_file() else ""
 
 
 def rows(table: str) -> list[dict[str, str]]:
@@ -44,5 +44,9 @@ def figure(table: str, column: str, **where: str) -> float:
     return float(found[0][column])
 
 
+def _path(table: str) -> Path:
+    return FOLDER / f"{table}.csv"
+
+
 def _lines(table: str) -> list[str]:
-    return (FOLDER / f"{table}.csv").read_text(encoding="utf-8").splitlines()
+    return _path(table).read_text(encoding="utf-8").splitlines()

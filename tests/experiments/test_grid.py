@@ -6,12 +6,12 @@ import statistics
 import pytest
 
 from augmax_jax.report.tables import to_text
-from experiments import common, grid, smoke, table2, table6, table8, table11
+from experiments import common, grid, needs, smoke, table2, table6, table8, table11
 from experiments.options import Options
 from experiments.study import Study
 
 
-def show(module, options, worker, name, pick=None):
+def show(module, options, worker):
     found = Study(module.GRID.experiments, options)
     if worker is not None:
         found.run(worker)
@@ -19,7 +19,7 @@ def show(module, options, worker, name, pick=None):
 
 
 def test_columns_of_the_paper_stand_apart(options, worker):
-    table = show(table2, options, worker, "table2")
+    table = show(table2, options, worker)
     assert table.columns == [
         "", "Normal", "AugMix", "AugMax-DuBIN", "│",
         "paper: Normal", "paper: AugMix", "paper: AugMax-DuBIN",
@@ -34,14 +34,14 @@ def test_columns_of_the_paper_stand_apart(options, worker):
 
 
 def test_what_is_not_there_is_a_dash_with_a_reason(options, worker):
-    table = show(table2, options, None, "table2")
+    table = show(table2, options, None)
     assert all(cell == "–" for row in table.rows for cell in row[1:4])
     assert "not run: cifar10-resnet18-normal-bn, " in table.note
 
     worker.errors["cifar10-wrn40_2-normal-bn"] = FileNotFoundError("get cifar10 there")
     worker.errors["cifar10-wrn40_2-augmix-bn"] = RuntimeError("boom")
     worker.options["missing"] = ("cifar10_c",)
-    table = show(table2, options, worker, "table2")
+    table = show(table2, options, worker)
     rows = {row[0]: row[1:4] for row in table.rows}
     assert rows["WRN40-2 SA %"] == ["–", "–", "90.00"]
     assert rows["WRN40-2 RA %"] == ["–", "–", "–"]
@@ -67,18 +67,19 @@ def test_seeds_become_mean_and_deviation(options, worker):
     assert "over 3 seeds; [k]: only k of them" in table8.GRID.table(found).note
 
 
-def test_figures_of_subsets_and_shifts(options, worker):
-    table = show(table6, options, worker, "table6")
+def test_figures_of_subsets_and_shifts(options, worker, monkeypatch):
+    monkeypatch.setattr(needs, "lacks", lambda experiment, config: "")
+    table = show(table6, options, worker)
     assert table.rows[0] == [
         "Normal", "90.00", "75.00", "75.00", "│", "61.64", "24.38", "100.00"
     ]  # fmt: skip
-    table = show(table11, options, worker, "table11")
+    table = show(table11, options, worker)
     assert table.rows[-1] == ["AugMax-DuBIN", "60.00", "60.00", "│", "90.64", "63.20"]
 
 
 def test_a_smoke_table_cannot_be_taken_for_a_result(tmp_path, worker, monkeypatch):
     monkeypatch.setattr(smoke, "prepare", lambda root: None)
-    table = show(table2, Options(tmp_path, smoke=True), worker, "table2")
+    table = show(table2, Options(tmp_path, smoke=True), worker)
     lines = to_text(table).splitlines()
     for line in (lines[0], lines[-1]):
         assert line.startswith("!!! SMOKE RUN, NOT A RESULT")
@@ -88,7 +89,7 @@ def test_a_smoke_table_cannot_be_taken_for_a_result(tmp_path, worker, monkeypatc
 
 def test_another_setting_is_said_above_and_below(tmp_path, worker):
     options = Options(tmp_path, settings=(("epochs", "3"), ("data.download", "True")))
-    lines = to_text(show(table2, options, worker, "table2")).splitlines()
+    lines = to_text(show(table2, options, worker)).splitlines()
     assert lines[0] == lines[-1] == "!!! NOT THE PAPER'S SETTING: epochs=3"
 
 

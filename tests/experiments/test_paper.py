@@ -46,3 +46,7 @@ def test_the_ratios_of_table_7():
 def test_a_figure_that_is_not_one_is_refused():
     with pytest.raises(KeyError, match="table2 has 2 rows"):
         paper.figure("table2", "Normal", model="ResNet18")
+
+
+def test_a_figure_has_no_source():
+    assert paper.source("figure1") == ""

@@ -137,3 +137,43 @@ def test_the_mark_of_a_finished_run_is_readable(options, normal, worker):
     mark = json.loads((options.root / normal.name / study.FINISHED).read_text())
     assert mark["max_steps"] == 0
     assert "data_dir" not in mark["evaluate"]
+
+
+def test_a_damaged_file_takes_down_its_run_only(options, normal, augmax, worker):
+    Study([normal], options).run(worker)
+    (options.root / normal.name / study.FINISHED).write_text("{")
+    found = Study([normal, augmax], options)
+    found.run(worker)
+    assert found.outcome(normal).state == study.FAILED
+    assert "finished.json is damaged" in found.outcome(normal).note
+    assert found.outcome(augmax).state == study.DONE
+
+
+def test_folders_that_are_missing_are_named_with_what_makes_them(tmp_path, worker):
+    plain = Experiment("tiny_imagenet", "resnet18", "augmix", "bn")
+    deep = Experiment("tiny_imagenet", "resnet18", "augmix", "bn", deepaugment=True)
+    found = Study([plain, deep], Options(tmp_path))
+    found.run(worker)
+    assert not worker.done
+    assert found.outcome(plain).state == study.NO_DATA
+    assert "no folder 'tiny-imagenet-200'" in found.outcome(plain).note
+    assert "--data DIR" in found.outcome(plain).note
+    notes = found.outcome(deep).note.splitlines()
+    copies = tmp_path / "deepaugment" / "tiny_imagenet"
+    assert "--network edsr --weights FILE --dataset tiny-imagenet-200 " in notes[1]
+    assert f"--out {copies / 'cae'} " in notes[2]
+    assert not found.failed
+
+    (tmp_path / "tiny").mkdir()
+    for network in ("edsr", "cae"):
+        (copies / network / "train").mkdir(parents=True)
+    found = Study([plain, deep], Options(tmp_path, data={"tiny_imagenet": str(tmp_path / "tiny")}))
+    found.run(worker)
+    assert worker.done == [plain.name, deep.name]
+
+
+def test_copies_need_imagenet_as_a_folder(tmp_path, worker):
+    deep = Experiment("imagenet", "resnet18", "augmix", "bn", deepaugment=True)
+    found = Study([deep], Options(tmp_path))
+    found.run(worker)
+    assert "cannot be mixed with a streamed tfds set" in found.outcome(deep).note

@@ -29,7 +29,7 @@ def test_every_config_is_valid(script, smoke, tmp_path):
         config = options.config(experiment)  # validates
         assert config.method == experiment.method
         assert config.model.norm == experiment.norm
-        assert config.seed == experiment.seed
+        assert config.seed == (min(experiment.seed, 1) if smoke else experiment.seed)
         assert bool(config.data.extra_train) == experiment.deepaugment
         assert config.model.name == ("tiny" if smoke else config.model.name)
         assert (config.data.name == "digits") == smoke
@@ -42,8 +42,8 @@ def test_one_name_is_one_config(tmp_path):
         for experiment in {e for script in EVERY.values() for e in script}:
             config = options.config(experiment).to_dict()
             assert configs.setdefault(options.name(experiment), config) == config
-        lowest, highest = (50, 60) if not smoke else (20, 30)
-        assert lowest <= len(configs) <= highest
+        # 71 to train and one to time; at toy size those of one method, norm and seed are one.
+        assert len(configs) == (26 if smoke else 72)
 
 
 @pytest.mark.parametrize(

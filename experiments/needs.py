@@ -1,0 +1,39 @@
+"""What a run needs that cannot be had by a name alone, and how to get it."""
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from experiments.recipes import Experiment
+
+
+def lacks(experiment: Experiment, config: ConfigDict) -> str:
+    """What is missing and how to get it, a line each; empty if a run can be tried.
+
+    Sets of tfds are not looked for here: reading them says what is missing.
+
+    Args:
+        experiment: the run.
+        config: its config.
+    """
+    name = config.data.name
+    folder = Path(name).expanduser()
+    lines = []
+    if experiment.dataset == "tiny_imagenet" and not folder.is_dir():
+        lines.append(
+            f"Tiny ImageNet is not in tfds, and there is no folder {name!r}: unpack "
+            "tiny-imagenet-200.zip (Stanford's CS231n) and name its folder with --data DIR"
+        )
+    if experiment.deepaugment and experiment.dataset == "imagenet" and not folder.is_dir():
+        lines.append(
+            "DeepAugment copies are files and cannot be mixed with a streamed tfds set: name "
+            "ImageNet as a folder DIR/<split>/<class>/* with --data DIR"
+        )
+    for copies in map(Path, config.data.extra_train):
+        if not (copies.expanduser() / config.data.train_split).is_dir():
+            lines.append(
+                f"no DeepAugment copies in {copies}: python -m augmax_jax.deepaugment distort "
+                f"--network {copies.name} --weights FILE --dataset {name} "
+                f"--split {config.data.train_split} --out {copies} (docs/deepaugment.md)"
+            )
+    return "\n".join(lines)
