@@ -15,12 +15,15 @@ One id an image, on z (in front of the random bits) unless said otherwise:
        before a channel with probability 0.2
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
 from augmax_jax.keys import example_keys
 
 IDS = tuple(range(9))
+_PERMUTED = 10
 
 
 def draw(key: jax.Array, batch: int) -> jax.Array:
@@ -43,37 +46,51 @@ def damage(key: jax.Array, z: jax.Array, ids: jax.Array) -> tuple[jax.Array, jax
     return jax.vmap(_damage)(example_keys(key, len(z)), z, ids)
 
 
-def _damage(key: jax.Array, z: jax.Array, i: jax.Array) -> tuple[jax.Array, jax.Array]:
-    keys = jax.random.split(key, 7)
-    channels = z.shape[-1]
-    u, r = jax.random.uniform(keys[0]), jax.random.uniform(keys[1], z.shape)
-    gain = jnp.where(i == 0, 3 + 4 * u * r, 1)
+class _Draws:
+    """Hands out numbers of one long draw: many draws would take long to compile."""
 
-    place = jax.random.uniform(keys[2], (*z.shape[:2], 1))
+    def __init__(self, key: jax.Array, count: int) -> None:
+        self._rest = jax.random.uniform(key, (count,))
+
+    def uniform(self, *shape: int) -> jax.Array:
+        count = math.prod(shape)
+        taken, self._rest = self._rest[:count], self._rest[count:]
+        return taken.reshape(shape)
+
+    def integers(self, stop: int, *shape: int) -> jax.Array:
+        """From 0 to stop - 1."""
+        return jnp.minimum(self.uniform(*shape) * stop, stop - 1).astype(jnp.int32)
+
+
+def _damage(key: jax.Array, z: jax.Array, i: jax.Array) -> tuple[jax.Array, jax.Array]:
+    height, width, channels = z.shape
+    few = 17 + 7 * channels + 2  # all draws but the fields
+    draws = _Draws(key, z.size + height * width + 9 * channels**2 + few)
+    gain = jnp.where(i == 0, 3 + 4 * draws.uniform() * draws.uniform(*z.shape), 1)
+
+    place = draws.uniform(height, width, 1)
     factor = jnp.where(i == 1, (place > 0.2).astype(z.dtype), jnp.where(place > 0.1, 1.0, -1.0))
     kept = jnp.where((i == 1) | (i == 2), z * factor, z)
 
-    order = jnp.arange(channels).at[:10].set(jax.random.permutation(keys[3], 10))
+    order = jnp.arange(channels).at[:_PERMUTED].set(jnp.argsort(draws.uniform(_PERMUTED)))
     kept = jnp.where(i == 3, z[..., order], kept)
 
-    kept = jnp.where((i == 4) | (i == 5), _reversed(keys[4], z, i == 5), kept)
+    kept = jnp.where((i == 4) | (i == 5), _reversed(draws, z, i == 5), kept)
 
-    kernels = (_noisy(keys[5], channels), _tapped(keys[5], channels), _shifted(keys[5], channels))
+    kernels = [make(draws, channels) for make in (_noisy, _tapped, _shifted)]
     kernel = jnp.select([i == 6, i == 7], kernels[:2], kernels[2])
     return jnp.where(i >= 6, _convolve(z, kernel), kept), gain
 
 
-def _reversed(key: jax.Array, z: jax.Array, everything: jax.Array) -> jax.Array:
+def _reversed(draws: _Draws, z: jax.Array, everything: jax.Array) -> jax.Array:
     """Channels reversed over two of the axes (batch, height, width).
 
     A batch is one image, over which reversal does nothing: so it is over height, width or both.
     The reference makes its draws in two steps, which cancel for a channel drawn twice.
     """
     channels = z.shape[-1]
-    axes_key, channel_key = jax.random.split(key)
-    turned = jnp.stack([z[::-1], z[:, ::-1], z[::-1, ::-1]])
-    turned = turned[jax.random.randint(axes_key, (), 0, 3)]
-    drawn = jax.random.randint(channel_key, (5,), 0, channels)
+    turned = jnp.stack([z[::-1], z[:, ::-1], z[::-1, ::-1]])[draws.integers(3)]
+    drawn = draws.integers(channels, 5)
     odd = jnp.zeros(channels, jnp.int32).at[drawn].add(1) % 2 == 1
     return jnp.where(odd | everything, turned, z)
 
@@ -83,16 +100,15 @@ def _identity(channels: int) -> jax.Array:
     return jnp.zeros((3, 3, channels, channels)).at[1, 1].set(jnp.eye(channels))
 
 
-def _noisy(key: jax.Array, channels: int) -> jax.Array:
-    shape = (3, 3, channels, channels)
-    return _identity(channels) + jax.random.uniform(key, shape, minval=-0.1, maxval=0.1)
+def _noisy(draws: _Draws, channels: int) -> jax.Array:
+    noise = draws.uniform(3, 3, channels, channels) - 0.5
+    return _identity(channels) + 0.2 * noise
 
 
-def _tapped(key: jax.Array, channels: int) -> jax.Array:
-    chosen_key, source_key, place_key = jax.random.split(key, 3)
-    chosen = jax.random.uniform(chosen_key, (channels,)) < 0.5
-    source = jax.random.randint(source_key, (channels,), 0, channels)
-    y, x = jax.random.randint(place_key, (2, channels), 0, 3)
+def _tapped(draws: _Draws, channels: int) -> jax.Array:
+    chosen = draws.uniform(channels) < 0.5
+    source = draws.integers(channels, channels)
+    y, x = draws.integers(3, 2, channels)
     kernel = _identity(channels)
     outputs = jnp.arange(channels)
     # Set and not added: a tap on the channel itself, in the middle, changes nothing.
@@ -100,10 +116,9 @@ def _tapped(key: jax.Array, channels: int) -> jax.Array:
     return kernel.at[y, x, source, outputs].set(taps)
 
 
-def _shifted(key: jax.Array, channels: int) -> jax.Array:
-    again_key, offset_key = jax.random.split(key)
-    again = jax.random.uniform(again_key, (channels,)) < 0.2
-    offsets = jax.random.randint(offset_key, (channels + 1, 2), 0, 3)
+def _shifted(draws: _Draws, channels: int) -> jax.Array:
+    again = draws.uniform(channels) < 0.2
+    offsets = draws.integers(3, channels + 1, 2)
     outputs = jnp.arange(channels)
     # Offset 0 is the one drawn at the start; a new one holds until the next.
     current = jax.lax.cummax(jnp.where(again, outputs + 1, 0))

@@ -94,39 +94,42 @@ def draw(
         head_id: of all images, or of each; None: drawn.
         body_id: likewise.
     """
-    keys = jax.vmap(lambda k: jax.random.split(k, 5))(example_keys(key, batch))
-    heads = jax.vmap(lambda k: jax.random.randint(k, (), 1, len(HEAD_IDS) + 1))(keys[:, 0])
-    bodies = jax.vmap(lambda k: jax.random.randint(k, (), 1, len(BODY_IDS) + 1))(keys[:, 1])
-    if head_id is not None:
-        heads = jnp.broadcast_to(head_id, (batch,))
-    if body_id is not None:
-        bodies = jnp.broadcast_to(body_id, (batch,))
+    keys = jax.vmap(jax.random.split)(example_keys(key, batch))
+    # One draw for everything: many would take long to compile.
+    u = jax.vmap(lambda k: jax.random.uniform(k, (3 + _SKIPS,)))(keys[:, 0])
+    heads = 1 + _integer(u[:, 0], len(HEAD_IDS)) if head_id is None else head_id
+    bodies = 1 + _integer(u[:, 1], len(BODY_IDS)) if body_id is None else body_id
     return FeatureDamage(
-        keys=keys[:, 4],
-        head_id=heads,
-        body_id=bodies,
-        first=jax.vmap(lambda k: jax.random.uniform(k) < 1 / 3)(keys[:, 2]),
-        last=jax.vmap(_last_module)(keys[:, 3]),
+        keys=keys[:, 1],
+        head_id=jnp.broadcast_to(heads, (batch,)),
+        body_id=jnp.broadcast_to(bodies, (batch,)),
+        first=u[:, 2] < 1 / 3,
+        last=_last_module(2 + _integer(u[:, 3:], _MODULES - 2)),
     )
 
 
-def _last_module(key: jax.Array) -> jax.Array:
-    """The last module that is not skipped, when three of 2..16 are drawn with replacement."""
-    skipped = jax.random.randint(key, (_SKIPS,), 2, _MODULES)
+def _last_module(skipped: jax.Array) -> jax.Array:
+    """The last module that is not among the skipped ones, int `[B, 3]` from 2 to 16."""
     places = jnp.arange(_MODULES)
-    return jnp.max(jnp.where((places[:, None] == skipped).any(axis=1), 0, places))
+    kept = (skipped[:, :, None] != places).all(axis=1)
+    return jnp.max(jnp.where(kept, places, 0), axis=1)
+
+
+def _integer(uniform: jax.Array, stop: int) -> jax.Array:
+    """Integers from 0 to stop - 1 from numbers in [0, 1)."""
+    return jnp.minimum(uniform * stop, stop - 1).astype(jnp.int32)
 
 
 def _head(key: jax.Array, head_id: jax.Array, features: jax.Array) -> jax.Array:
     channels = features.shape[-1]
-    pairs_key, mask_key = jax.random.split(key)
-    pairs = jax.random.randint(pairs_key, (_COPIES, 2), 0, channels)
+    draws = jax.random.uniform(key, (2 * _COPIES + features.size,))
+    pairs = _integer(draws[: 2 * _COPIES], channels).reshape(_COPIES, 2)
     # Written as a swap of two views, which copies: the first channel is overwritten before it
     # is read. So the second one stays as it is.
     source = jnp.arange(channels)
     for i in range(_COPIES):
         source = source.at[pairs[i, 0]].set(source[pairs[i, 1]])
-    uniform = jax.random.uniform(mask_key, features.shape)
+    uniform = draws[2 * _COPIES :].reshape(features.shape)
     factors = jnp.where(
         head_id == 2,
         (uniform >= 0.05).astype(features.dtype),

@@ -23,6 +23,9 @@ Params = dict[str, dict[str, jax.Array]]
 
 # PyTorch's default: U(-b, b) with b = 1 / sqrt(fan_in).
 _INITIAL = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+_INITIAL_ENLARGE = nn.initializers.variance_scaling(
+    1 / 3, "fan_in", "uniform", in_axis=0, out_axis=-1, batch_axis=(1, 2)
+)
 _SAVE_SUFFIX = ".npz"
 
 
@@ -76,7 +79,7 @@ class Enlarge(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         batch, height, width, channels = x.shape
         f = self.factor
-        kernel = self.param("kernel", _INITIAL, (channels, f, f, self.features))
+        kernel = self.param("kernel", _INITIAL_ENLARGE, (channels, f, f, self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         blocks = jnp.einsum("bhwi,iyxo->bhywxo", x, kernel)
         return blocks.reshape(batch, height * f, width * f, self.features) + bias

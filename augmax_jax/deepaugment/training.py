@@ -2,10 +2,12 @@
 
 EDSR learns to undo a four times reduction (bicubic, antialiased; mean absolute error), the CAE to
 reproduce its input through the random bits (mean squared error, gradients straight through the
-bits). Adam, with a cosine schedule. Weights are saved under the names of the published files.
+bits). Adam; the rate rises for 200 steps (without that the CAE's last tanh saturates) and then
+falls with a cosine. Weights are saved under the names of the published files.
 """
 
 import functools
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -23,6 +25,7 @@ from augmax_jax.deepaugment.source import Images, open_images
 from augmax_jax.progress import Progress
 
 LEARNING_RATE = 1e-3
+_WARMUP = 200  # steps; at most a tenth of them
 _SAVE_EVERY = 1000
 _KEPT_SIDE = 4  # images are kept with a shorter side of at most so many patches
 _SHOW_EVERY = 20
@@ -55,7 +58,7 @@ def train(
         batch_size: patches per update.
         patch: side of the squares cut out of images, a multiple of 4; 0: the side of the first
             image, at most 64. Smaller images are enlarged to it.
-        learning_rate: of Adam, at the start.
+        learning_rate: of Adam, at its highest.
         limit: images to learn from, kept in memory.
         seed: everything random is a function of it.
         data_dir: where tfds data was prepared; empty: tfds's default.
@@ -87,7 +90,9 @@ def train(
     else:
         params = initial(network, key)
     images = _keep(opened, limit, patch, key)
-    schedule = optax.cosine_decay_schedule(learning_rate, steps)
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, learning_rate, min(_WARMUP, steps // 10), steps
+    )
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
     state = optimizer.init(params)
 
@@ -118,11 +123,21 @@ def train(
 
 
 def initial(network: str, key: jax.Array) -> layers.Params:
-    """Random parameters, of PyTorch's default distribution; biases are 0."""
+    """Random parameters, of PyTorch's default distribution; biases are 0.
+
+    Under it a signal fades from layer to layer. EDSR, whose body is one long sum, learns well
+    from there, but the bits of the CAE would start as mere noise: so what is not a residual
+    gets larger weights (He et al. 2015), and the code tells of the image from the start.
+    """
     module = networks.get(network).module
     image = jnp.zeros((1, 16, 16, 3))
     args = (image, key) if network == "cae" else (image,)
-    return jax.jit(module.init)(key, *args)["params"]
+    params = dict(jax.jit(module.init)(key, *args)["params"])
+    if network == "cae":
+        for name in params:
+            if not name.endswith(("_4", "d_up_conv_3_3")):
+                params[name] = params[name] | {"kernel": params[name]["kernel"] * math.sqrt(6)}
+    return params
 
 
 def edsr_loss(params: Mapping, key: jax.Array, images: jax.Array) -> jax.Array:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from augmax_jax.deepaugment import distort, distortion, layers, plan
+from augmax_jax.deepaugment import distort, distortion, layers, networks, plan
 from augmax_jax.deepaugment.__main__ import main
 
 COUNTS = {"cat": 6, "dog": 5, "owl": 3}
@@ -39,6 +39,23 @@ def weight_files(all_weights, tmp_path_factory):
 def many_runs(monkeypatch):
     """New weights every third image or so."""
     monkeypatch.setattr(plan, "REDRAW", 0.3)
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """Networks that are quick: the result depends on weights, keys and images, and is 4x larger."""
+
+    def forward(params, keys, images):
+        salt = np.float32(params["head_0"]["bias"][0]).view(np.uint32) % 251
+        salts = (jax.random.key_data(keys)[:, 0] % 251 + salt).astype(np.uint8)
+        return np.repeat(np.repeat(images + np.asarray(salts)[:, None, None, None], 4, 1), 4, 2)
+
+    def damage(key, weights):
+        return weights | {"head.0.bias": jax.random.uniform(key, (64,))}
+
+    monkeypatch.setattr(distortion, "_program", lambda network: forward)
+    entry = networks.NETWORKS["edsr"]._replace(damage=damage)
+    monkeypatch.setitem(networks.NETWORKS, "edsr", entry)
 
 
 @pytest.fixture
@@ -85,7 +102,7 @@ def test_layout(network, run, folder, tmp_path):
     assert settings["quality"] == 75
 
 
-def test_an_interrupted_job_goes_on(run, tmp_path, monkeypatch):
+def test_an_interrupted_job_goes_on(stand_in, run, tmp_path, monkeypatch):
     whole = contents(run(tmp_path / "whole"))
     save, calls = distortion._save, []
 
@@ -108,20 +125,20 @@ def test_an_interrupted_job_goes_on(run, tmp_path, monkeypatch):
         run(tmp_path / "parts")
 
 
-def test_shards_make_the_whole(run, tmp_path):
+def test_shards_make_the_whole(stand_in, run, tmp_path):
     whole = contents(run(tmp_path / "whole"))
     run(tmp_path / "parts", shard=(1, 2))
     assert 1 < len(contents(tmp_path / "parts" / "train")) < len(whole)
     assert contents(run(tmp_path / "parts", shard=(0, 2))) == whole
 
 
-def test_the_seed_decides(run, tmp_path):
+def test_the_seed_decides(stand_in, run, tmp_path):
     first, other = (contents(run(tmp_path / str(seed), seed=seed)) for seed in (0, 1))
     assert first.keys() == other.keys()
     assert first["cat/0.JPEG"] != other["cat/0.JPEG"]
 
 
-def test_size_and_format(run, tmp_path):
+def test_size_and_format(stand_in, run, tmp_path):
     out = run(tmp_path / "a", size=0, image_format="png", limit=2)
     images = [name for name in contents(out) if name.endswith("png")]
     assert len(images) == 2
@@ -134,8 +151,8 @@ def test_size_and_format(run, tmp_path):
         assert image.size == (24, 24)
 
 
-def test_digits(run, tmp_path):
-    out = run(tmp_path / "out", dataset="digits", limit=4, network="cae")
+def test_digits(stand_in, run, tmp_path):
+    out = run(tmp_path / "out", dataset="digits", limit=4)
     names = sorted(set(contents(out)) - {"deepaugment.json"})
     assert len(names) == 4
     label, index = names[0].split("/")
@@ -195,7 +212,7 @@ def test_arguments_are_checked(run, tmp_path, weight_files, options, message):
         run(tmp_path / "out", **options)
 
 
-def test_other_settings_are_refused(run, tmp_path):
+def test_other_settings_are_refused(stand_in, run, tmp_path):
     run(tmp_path / "out", limit=1)
     with pytest.raises(ValueError, match="a copy made with other settings: seed was 0, now 1"):
         run(tmp_path / "out", limit=1, seed=1)
@@ -213,7 +230,7 @@ def test_two_originals_of_one_name_are_refused(run, folder, tmp_path):
 def test_the_command(folder, weight_files, tmp_path, capsys):
     arguments = ["--network", "cae", "--dataset", str(folder), "--out", str(tmp_path / "out")]
     weights = str(weight_files / "cae.npz")
-    settings = ["--limit", "2", "--batch_size", "3", "--shard", "0/1"]
+    settings = ["--limit", "2", "--batch_size", "3", "--shard", "0/1", "--working_size", "16"]
     assert main(["distort", *arguments, "--weights", weights, *settings]) == 0
     assert len(contents(tmp_path / "out" / "train")) == 3
     assert main(["distort", *arguments, "--weights", str(tmp_path / "none.pt")]) == 2

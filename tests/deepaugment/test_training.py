@@ -26,8 +26,8 @@ def folder(tmp_path, rng):
 def test_the_loss_falls_and_the_file_is_read(network, folder, tmp_path):
     out = tmp_path / "weights.npz"
     options = {"patch": 16, "batch_size": 4, "progress": False}
-    losses = train(network, str(folder), out, steps=12, **options)
-    assert losses.shape == (12,)
+    losses = train(network, str(folder), out, steps=20, **options)
+    assert losses.shape == (20,)
     assert np.mean(losses[-3:]) < 0.7 * np.mean(losses[:3])
     entry = networks.get(network)
     entry.check(layers.read_file(out))
