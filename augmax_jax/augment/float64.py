@@ -35,3 +35,18 @@ def product(a: jax.Array, b: jax.Array) -> jax.Array:
     bound = 1e300 if a.dtype == jnp.float64 else 1e30
     limit = jnp.asarray(bound, a.dtype)
     return jnp.clip(a * b, -limit, limit)
+
+
+def parts(values: np.ndarray) -> np.ndarray:
+    """float64 numbers as float32 ones, `[3, ...]`, that add up to them: what a jit can be given."""
+    found = []
+    for _ in range(3):
+        found.append(values.astype(np.float32))
+        values = values - found[-1]
+    return np.stack(found)
+
+
+def joined(parts: jax.Array) -> jax.Array:
+    """The numbers that `parts` took apart. Call inside `enabled()`."""
+    high, middle, low = parts.astype(jnp.float64)
+    return high + (middle + low)

@@ -23,7 +23,7 @@ from augmax_jax.corruptions.source import Images, Source
 FORMATS = ("npy", "folder")
 STAMP = "corruptions.json"
 JPEG_QUALITY = 85  # of the published Tiny ImageNet-C and ImageNet-C
-_REVISION = 1  # raise when the same settings give other pixels
+_REVISION = 2  # raise when the same settings give other pixels
 
 
 def benchmark_key(seed: int, name: str, severity: int) -> jax.Array:

@@ -105,7 +105,8 @@ def gaussian_taps(sigma: float, *, truncate: float = 4.0) -> np.ndarray:
     if radius == 0:
         return np.ones(1)
     offsets = np.arange(-radius, radius + 1)
-    taps = np.exp(-0.5 * (offsets / sigma) ** 2)
+    # In SciPy's order of operations, so that the last bits are SciPy's too.
+    taps = np.exp(-0.5 / (sigma * sigma) * offsets**2)
     return taps / taps.sum()
 
 

@@ -91,7 +91,10 @@ CORRUPTIONS: dict[str, Corruption] = {
     "defocus_blur": Corruption(
         blur.linear_blur, lambda s: filters.disk(s.value, *s.size), batched=True
     ),
-    "glass_blur": Corruption(blur.glass_blur, lambda s: blur.glass_constants(s.value, *s.size)),
+    "glass_blur": Corruption(
+        blur.glass_blur,
+        lambda s: blur.glass_constants(s.value, [sigma for sigma, _, _ in s.values]),
+    ),
     "motion_blur": Corruption(
         blur.motion_blur,
         lambda s: blur.motion_constants(*s.value, capacity=_longest_path(s, 0)),

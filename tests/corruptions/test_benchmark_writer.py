@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from augmax_jax import corruptions
+from augmax_jax import corruptions, generated
 from augmax_jax.corruptions import benchmark_writer
 from augmax_jax.corruptions.__main__ import _names, main
+from augmax_jax.data.arrays import ArraySplit
 
 SIZE = 32
 COUNTS = {"cat": 5, "dog": 4, "owl": 2}
@@ -52,6 +53,20 @@ def test_npy_layout(folder, tmp_path):
         "impulse_noise.npy",
         "labels.npy",
     ]
+
+
+def test_a_written_set_is_what_evaluation_makes_on_the_fly(folder, tmp_path):
+    root, images, labels = folder
+    out = tmp_path / "out"
+    assert run(root, out, "--corruptions", "shot_noise", "--seed", 7) == 0
+    split = ArraySplit(images, labels.astype(np.int32), seed=0, process_index=0, process_count=1)
+    benchmark = generated.corrupted(split, names=("shot_noise",), seed=7)
+    for severity in (1, 4):
+        # Another batch size than the command's, and a last batch that is not full.
+        batches = benchmark.load("shot_noise", severity).eval_batches(3)
+        fly = np.concatenate([batch["image"][batch["mask"]] for batch in batches])
+        rows = np.load(out / "shot_noise.npy")[(severity - 1) * len(images) :][: len(images)]
+        np.testing.assert_array_equal(fly, rows)
 
 
 def test_folder_layout(folder, tmp_path):

@@ -51,6 +51,21 @@ def test_copies_stay_local(seed, reach):
     np.testing.assert_array_equal(got, places.reshape(-1))
 
 
+@pytest.mark.parametrize("benchmark", constants.BENCHMARKS)
+def test_glass_blur_truncates_what_scipy_computes(rng, natural, benchmark):
+    """In every bit: where rounding leaves a whole number a hair short, it loses a level."""
+    values = constants.CONSTANTS["glass_blur"][benchmark]
+    blurred = jax.jit(blur.truncated_gaussian)
+    flat = np.repeat(np.repeat(rng.integers(0, 256, (4, 4, 3)), 9, 0), 12, 1)
+    for image in (flat, rng.integers(0, 256, flat.shape), natural(1, *flat.shape[:2])[0]):
+        for value in values:
+            arrays = blur.glass_constants(value, [sigma for sigma, _, _ in values])
+            x = ndi.gaussian_filter(image / 255.0, (value[0], value[0], 0), mode="nearest")
+            wanted = np.uint8(np.clip(x, 0, 1) * 255)
+            got = blurred(image.astype(np.float32), arrays["taps"])
+            np.testing.assert_array_equal(got, wanted)
+
+
 @pytest.mark.parametrize(("radius", "sigma"), [(6, 1), (9, 2.5), (14, 12)])
 def test_motion_follows_the_path(rng, reference, radius, sigma):
     image = rng.integers(0, 256, (32, 40, 3)).astype(np.float32)
