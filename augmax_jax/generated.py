@@ -5,21 +5,21 @@ from collections.abc import Callable, Iterator, Sequence
 import jax
 import numpy as np
 
-from augmax_jax import corruptions
+from augmax_jax import corruptions, keys
 from augmax_jax.corruptions import textures
 from augmax_jax.data import Batch, Split
 from augmax_jax.data.benchmarks import Benchmark
 
 CORRUPTED = "corrupted"  # what results call the test split corrupted as it is read
 
-# (images uint8 [b, H, W, 3], places of the images in the split int [b]) -> images
-Transform = Callable[[np.ndarray, np.ndarray], jax.Array]
+# (images uint8 [b, H, W, 3], place of the first of them in the split) -> images
+Transform = Callable[[np.ndarray, int], jax.Array]
 
 
 class DerivedSplit(Split):
     """A split whose evaluation images come out transformed.
 
-    The transform is told each image's place in the split, so that what it draws does not
+    The transform is told where in the split the images lie, so that what it draws does not
     depend on the batch size.
 
     Args:
@@ -44,14 +44,8 @@ class DerivedSplit(Split):
         """The split's own batches, transformed."""
         share = batch_size // self.process_count
         for n, batch in enumerate(self._split.eval_batches(batch_size)):
-            start = n * batch_size + self.process_index * share
-            places = start + np.arange(len(batch["image"]))
-            yield {**batch, "image": np.asarray(self._transform(batch["image"], places))}
-
-
-def example_keys_at(key: jax.Array, places: np.ndarray) -> jax.Array:
-    """A key for each image, from its place in the split."""
-    return jax.vmap(lambda place: jax.random.fold_in(key, place))(places)
+            first = n * batch_size + self.process_index * share
+            yield {**batch, "image": np.asarray(self._transform(batch["image"], first))}
 
 
 def corrupted(
@@ -62,6 +56,8 @@ def corrupted(
     seed: int = 0,
 ) -> Benchmark:
     """A `-C` benchmark of anyone's images, corrupted as they are read.
+
+    The images are those that `corruptions.generate` writes for the same split and seed.
 
     Args:
         split: the clean images.
@@ -78,13 +74,11 @@ def corrupted(
 
     def load(corruption: str | None, severity: int | None) -> Split:
         name, level = corruption or "", severity or 0
-        every = corruptions.BENCHMARK + corruptions.EXTRA
-        key = jax.random.fold_in(jax.random.key(seed), every.index(name))
-        key = jax.random.fold_in(key, level)
+        key = corruptions.benchmark_key(seed, name, level)
 
-        def transform(images, places):
-            keys = example_keys_at(key, places)
-            return corruptions.corrupt(keys, images, name, level, benchmark=constants)
+        def transform(images, first):
+            own = keys.example_keys(key, len(images), first_index=first)
+            return corruptions.corrupt(own, images, name, level, benchmark=constants)
 
         return DerivedSplit(split, transform)
 

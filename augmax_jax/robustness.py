@@ -23,7 +23,7 @@ from augmax_jax.data import Split
 from augmax_jax.data.arrays import ArraySplit
 from augmax_jax.data.benchmarks import Benchmark, open_benchmark
 from augmax_jax.gallery import Gallery
-from augmax_jax.generated import CORRUPTED, DerivedSplit, corrupted, example_keys_at
+from augmax_jax.generated import CORRUPTED, DerivedSplit, corrupted
 from augmax_jax.predict import Score, function_score, predict, scores
 from augmax_jax.run import Run
 
@@ -177,8 +177,8 @@ def evaluate_spatial(
     tried = []
     for i in range(k):
 
-        def transform(images, places, i=i):
-            degrees, shifts = draw(example_keys_at(key, places), len(images))
+        def transform(images, first, i=i):
+            degrees, shifts = draw(key, len(images), first_index=first)
             return warp(images, degrees[i], shifts[i])
 
         logits, labels = predict(score, DerivedSplit(split, transform), batch_size, devices=devices)
