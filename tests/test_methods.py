@@ -203,6 +203,8 @@ def test_fat_budgets_grow_over_the_epochs(step, budget, inputs):
     )
     np.testing.assert_allclose(views[0].images, direct.images, atol=1e-6)
     assert diagnostics["ascent_steps"] == direct.steps.mean()
+    shares = [float(diagnostics[f"ascent_steps/{t}"]) for t in range(7)]
+    np.testing.assert_allclose(shares, np.bincount(direct.steps, minlength=7) / BATCH)
 
 
 def test_advmix_keeps_the_worst_of_its_draws(inputs):

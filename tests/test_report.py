@@ -48,7 +48,8 @@ def make_run(path, *, results=None, history=True, pngs=True, config=None):
         rows = [
             {"step": s, "epoch": s / 10, "kind": "train", "time": 1.7e9 + s, "loss": 1 / s,
              "classification": 0.5 / s, "accuracy_clean": 1 - 1 / s, "learning_rate": 0.1,
-             "ascent_steps": 2.0, "consistency": "nan"}
+             "ascent_steps": 1.75, "ascent_steps/0": 0.0, "ascent_steps/1": 0.5,
+             "ascent_steps/2": 0.25, "ascent_steps/3": 0.25, "consistency": "nan"}
             for s in range(1, 21)
         ]  # fmt: skip
         rows.append({"step": 20, "epoch": 2.0, "kind": "eval", "holdout_accuracy": 0.9})
@@ -60,6 +61,16 @@ def make_run(path, *, results=None, history=True, pngs=True, config=None):
                      "mistakes_cifar10_c", "other"):  # fmt: skip
             (path / "pictures" / f"{name}.png").write_bytes(png)
     return path
+
+
+def test_the_work_that_stopping_early_saves():
+    rows = [{"ascent_steps/0": 0.5, "ascent_steps/1": 0.25, "ascent_steps/2": 0.25}, {"loss": 1.0},
+            {"ascent_steps/0": 0.0, "ascent_steps/1": 0.75, "ascent_steps/2": 0.25}]  # fmt: skip
+    shares = runs.ascent_shares(rows)
+    assert shares == {0: 0.25, 1: 0.5, 2: 0.25}
+    # One evaluation each for those that never moved, two for all others, of two.
+    assert runs.ascent_work(shares) == pytest.approx((0.25 * 1 + 0.75 * 2) / 2)
+    assert runs.ascent_shares([{"loss": 1.0}]) == {}
 
 
 class Checker(html.parser.HTMLParser):

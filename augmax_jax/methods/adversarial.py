@@ -15,6 +15,7 @@ from augmax_jax.methods.base import (
     routes,
     split_keys,
     stateless,
+    step_diagnostics,
     to_float,
 )
 
@@ -67,7 +68,7 @@ def fat(config: ConfigDict, num_classes: int, clock: Clock) -> Method:
             compact=config.adversary.compact and (config.adversary.chunk or True),
         )
         return [View("fat", result.images, route, 1.0, False)], {
-            "ascent_steps": result.steps.mean(),
+            **step_diagnostics(result.steps, settings.steps),
             "budget": budget.astype(jnp.float32),
         }
 

@@ -110,6 +110,20 @@ def split_keys(keys: jax.Array, count: int) -> list[jax.Array]:
     return [split[:, i] for i in range(count)]
 
 
+def step_diagnostics(taken: jax.Array, most: int) -> Diagnostics:
+    """What the log keeps of an ascent: its mean length, and the share of samples of each length.
+
+    Args:
+        taken: steps that each sample took, int `[B]`.
+        most: steps that it could take.
+
+    Returns:
+        "ascent_steps", and "ascent_steps/0" to "ascent_steps/<most>", which add up to 1.
+    """
+    shares = {f"ascent_steps/{t}": jnp.mean(taken == t) for t in range(most + 1)}
+    return {"ascent_steps": taken.mean(), **shares}
+
+
 def chain_settings(config: ConfigDict) -> dict:
     """The keyword arguments of `sample_chains` from `config.augment`."""
     settings = config.augment

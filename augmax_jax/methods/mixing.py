@@ -17,6 +17,7 @@ from augmax_jax.methods.base import (
     routes,
     split_keys,
     stateless,
+    step_diagnostics,
     to_float,
 )
 
@@ -142,7 +143,7 @@ def augmax(config: ConfigDict, num_classes: int) -> Method:
             num_classes,
         )
         return result.images, {
-            "ascent_steps": result.steps.mean(),
+            **step_diagnostics(result.steps, config.adversary.steps),
             "skip_weight": result.m.mean(),
         }
 
@@ -236,7 +237,7 @@ def advmax(config: ConfigDict, num_classes: int) -> Method:
             smoothness=settings.smoothness,
         )
         return warped.images, {
-            "ascent_steps": mixed.steps.mean(),
+            **step_diagnostics(mixed.steps, config.adversary.steps),
             "skip_weight": mixed.m.mean(),
             "flow": jnp.abs(warped.flow).mean(),
         }

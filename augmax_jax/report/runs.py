@@ -174,6 +174,26 @@ def accuracy_table(found: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     return dict(table) if isinstance(table, Mapping) else {}
 
 
+def ascent_shares(train: Sequence[Mapping[str, Any]]) -> dict[int, float]:
+    """Ascent steps taken -> share of the samples, over all rows; empty without an ascent."""
+    prefix = "ascent_steps/"
+    lengths = sorted({int(name.removeprefix(prefix)) for row in train for name in row
+                      if name.startswith(prefix)})  # fmt: skip
+    rows = [row for row in train if f"{prefix}0" in row]
+    return {t: sum(row.get(f"{prefix}{t}", 0.0) for row in rows) / len(rows) for t in lengths}
+
+
+def ascent_work(shares: Mapping[int, float]) -> float:
+    """Evaluations that samples needed, over those of the full number of steps for all.
+
+    A sample that stops after t steps is evaluated once more, to see that it is misclassified.
+    """
+    most = max(shares)
+    if most == 0:
+        return 0.0
+    return sum(share * min(taken + 1, most) for taken, share in shares.items()) / most
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))

@@ -168,8 +168,22 @@ def curves(run: Run) -> str:
         charts.line_chart(accuracies, title="Accuracy", percent=True),
         *(charts.line_chart({k: of(train, k)}, title=title) for k, title in _SINGLE.items()),
     ]
-    body = "".join(drawn)
+    body = "".join(drawn) + _ascent(train)
     return f"<div class=charts>{body}</div>" if body else ""
+
+
+def _ascent(train: Sequence[Mapping[str, Any]]) -> str:
+    """How long the inner maximisation of a sample was, and the work that saved."""
+    shares = reading.ascent_shares(train)
+    if not shares:
+        return ""
+    needed = reading.ascent_work(shares)
+    return charts.bar_chart(
+        {"share": {str(taken): share for taken, share in shares.items()}},
+        title=f"Samples by ascent steps taken, over the whole run: {100 * needed:.0f}% of the "
+        "evaluations of a fixed number of steps",
+        compact=True,
+    )
 
 
 def augmentations(run: Run) -> str:
