@@ -64,6 +64,7 @@ def jax_program(model: str, batch: int, steps: int, train: int, cache: str, whol
     from augmax_jax.train_step import create_state, forward, make_train_step
     from benchmarks.runs import make_run
 
+    compiler.keep_freed_memory()
     compiler.enable_compilation_cache(cache or None)
     devices = parallel.local_devices(1)
     options = compiler.jit_options(devices[0].platform)

@@ -81,3 +81,40 @@ def test_cache_in_a_file_is_refused(tmp_path):
     path.write_text("")
     with pytest.raises(ValueError, match="compilation cache is a file"):
         compiler.enable_compilation_cache(path)
+
+
+_FAULTS = """
+import resource, sys
+import jax, jax.numpy as jnp
+from augmax_jax import compiler
+if sys.argv[1] == "keep" and not compiler.keep_freed_memory():
+    sys.exit(5)
+# 64 MB of temporary memory: the result of a library's matrix product is not fused away.
+step = jax.jit(lambda x: jnp.cos(x @ x.T).max(1))
+x = jnp.ones((2**12, 8))
+faults = []
+for _ in range(12):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    jax.block_until_ready(step(x))
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(min(faults[4:]))
+"""
+
+
+def test_freed_memory_is_kept():
+    def faults(how):
+        command = [sys.executable, "-c", _FAULTS, how]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    kept = faults("keep")
+    if kept.returncode == 5:
+        pytest.skip("not glibc, or an accelerator's plugin is installed")
+    assert kept.returncode == 0, kept.stderr
+    # Of the 16,384 pages, unless the system gives out larger ones by itself.
+    assert int(kept.stdout) < 1000
+    assert int(faults("leave").stdout) >= int(kept.stdout)
+
+
+def test_memory_is_left_alone_where_an_accelerator_is(monkeypatch):
+    monkeypatch.setattr(compiler.importlib.metadata, "entry_points", lambda group: [group])
+    assert not compiler.keep_freed_memory()

@@ -94,7 +94,8 @@ def _scale_and_shift_backward(relu, residuals, g):
     if relu:
         g = jnp.where(y > 0, g, 0)
     total = g.sum((1, 2), keepdims=True)
-    product = (g * (_wide(x) - center)).sum((1, 2), keepdims=True)
+    # Centred afterwards: XLA:CPU would write x - center to memory before it sums the product.
+    product = (g * _wide(x)).sum((1, 2), keepdims=True) - center * total
     return (g * scale).astype(x.dtype), -scale * total, product, total
 
 
