@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=0,
         help="shorter side of what goes into the network; default: 128 for edsr and 512 for cae, "
-        "as published; where --size is smaller, that and twice that",
+        "as published, or if that is less half of --size and twice --size",
     )
     make.add_argument(
         "--grid",

@@ -81,7 +81,8 @@ def distort(
         size: shorter side of the written images; 0: as the network gives them, as published;
             None: the originals' where those have at most 128 pixels, else 0.
         working_size: shorter side of what goes into the network; 0: as published (128 for EDSR,
-            512 for the CAE), and for smaller written images their side, twice that for the CAE.
+            512 for the CAE), or if that is less half of `size` for EDSR, twice `size` for the CAE;
+            at least 16.
         grid: the longer side of what goes in is a multiple of it; 0: a sixteenth of the shorter.
         limit: distort so many images only; 0: all.
         image_format: "jpeg" or "png".
@@ -129,8 +130,13 @@ def distort(
     }
     _check_folder(folder, settings)
 
-    key = jax.random.fold_in(jax.random.key(seed), sorted(networks.NETWORKS).index(network))
-    work = plan.make(key, len(images), limit=limit, shuffle=images.shuffled)
+    work = plan.make(
+        jax.random.key(seed),
+        len(images),
+        network=sorted(networks.NETWORKS).index(network),
+        limit=limit,
+        shuffle=images.shuffled,
+    )
     runs = work.runs[shard[0] :: shard[1]]
     there = _existing(folder)
     open_runs = [run for run in runs if any(paths[i] not in there for i in run.indices)]
@@ -239,7 +245,7 @@ def _sizes(
         first = min(images.read([0])[0].size)
         size = first if first <= SMALL else 0
     if not working_size:
-        wanted = size * entry.enlargement if size else entry.working_size
+        wanted = int(size * entry.ratio) if size else entry.working_size
         working_size = max(MIN_WORKING_SIZE, min(entry.working_size, wanted))
     return Sizes(working_size, size, grid or max(1, working_size // 16))
 

@@ -29,7 +29,8 @@ class Entry(NamedTuple):
         forward: (params, keys `[B]`, uint8 images `[B, H, W, 3]`) to distorted uint8 images, the
             damage to each image's activations drawn from its key.
         working_size: length of the shorter side of what the published script feeds in.
-        enlargement: the same of what goes in, per pixel of the set's images where those are small.
+        ratio: of that length to the images' where those are small. ImageNet is trained on at
+            about 300 pixels (the whole image at the scale of an average crop), so about as there.
         floats_per_pixel: of the largest activation, per pixel that goes in.
     """
 
@@ -39,7 +40,7 @@ class Entry(NamedTuple):
     damage: Callable[[jax.Array, Weights], Weights]
     forward: Callable[[Any, jax.Array, jax.Array], jax.Array]
     working_size: int
-    enlargement: int
+    ratio: float
     floats_per_pixel: int
 
 
@@ -61,7 +62,7 @@ NETWORKS: dict[str, Entry] = {
         edsr_weights.damage,
         _edsr,
         working_size=128,
-        enlargement=1,
+        ratio=0.5,
         floats_per_pixel=edsr.FEATURES * edsr.SCALE**2,
     ),
     "cae": Entry(
@@ -71,7 +72,7 @@ NETWORKS: dict[str, Entry] = {
         cae_weights.damage,
         _cae,
         working_size=512,
-        enlargement=2,
+        ratio=2,
         floats_per_pixel=256,
     ),
 }

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 REDRAW = 0.05
-_ORDER, _REDRAWS, _WEIGHTS, _IMAGES = range(4)
+_REDRAWS, _WEIGHTS, _IMAGES = range(3)
 
 
 class Run(NamedTuple):
@@ -51,17 +51,22 @@ class Plan(NamedTuple):
         return fold(self.images_key, jnp.asarray(indices, jnp.uint32))
 
 
-def make(key: jax.Array, images: int, *, limit: int = 0, shuffle: bool = True) -> Plan:
+def make(
+    key: jax.Array, images: int, *, network: int = 0, limit: int = 0, shuffle: bool = True
+) -> Plan:
     """Plans the work.
 
     Args:
         key: of everything.
+        network: number of the network. Networks have the same order, so the same images under a
+            limit, and draws of their own for the rest.
         images: in the set.
         limit: how many of them to take; 0: all.
         shuffle: whether the order is random; otherwise as they come.
     """
-    keys = [jax.random.fold_in(key, purpose) for purpose in range(4)]
-    order = jax.random.permutation(keys[_ORDER], images) if shuffle else np.arange(images)
+    order_key, key = jax.random.split(key)
+    keys = jax.random.split(jax.random.fold_in(key, network), 3)
+    order = jax.random.permutation(order_key, images) if shuffle else np.arange(images)
     order = np.asarray(order)[: limit or None]
     redraws = np.array(jax.random.uniform(keys[_REDRAWS], (len(order),)) < REDRAW)
     redraws[:1] = False  # damaged weights are drawn before the first image anyway

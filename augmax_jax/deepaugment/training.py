@@ -26,7 +26,7 @@ from augmax_jax.progress import Progress
 
 LEARNING_RATE = 1e-3
 _WARMUP = 200  # steps; at most a tenth of them
-_SAVE_EVERY = 1000
+_SAVE_EVERY = 250
 _KEPT_SIDE = 4  # images are kept with a shorter side of at most so many patches
 _SHOW_EVERY = 20
 
@@ -47,7 +47,7 @@ def train(
     weights: str | os.PathLike[str] = "",
     progress: bool = True,
 ) -> np.ndarray:
-    """Trains a network and writes its weights; they are also saved every 1000 steps.
+    """Trains a network and writes its weights; they are also saved every 250 steps.
 
     Args:
         network: "edsr" or "cae".

@@ -182,6 +182,9 @@ def test_plan(key):
     np.testing.assert_array_equal(np.sort(order), np.arange(1000))
     assert (np.diff(order) != 1).any()
     assert len(work.runs) == pytest.approx(300, abs=60)
+    other = plan.make(key, 1000, network=1)
+    np.testing.assert_array_equal(np.concatenate([run.indices for run in other.runs]), order)
+    assert [run.indices[0] for run in other.runs] != [run.indices[0] for run in work.runs]
     straight = plan.make(key, 1000, shuffle=False, limit=10)
     np.testing.assert_array_equal(np.concatenate([r.indices for r in straight.runs]), range(10))
     keys = [jax.random.key_data(work.run_key(run)).tolist() for run in work.runs[:20]]
