@@ -4,7 +4,7 @@ After Theis et al. 2017; 2,241,859 parameters. The code has 32 bits for every 4x
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -113,7 +113,7 @@ def reconstruct(
 ) -> jax.Array:
     """uint8 `[B, H, W, 3]` to uint8 with sides a multiple of 4, clipped; fractions are cut off."""
     scaled = images.astype(jnp.float32) / 255
-    out = CAE().apply({"params": params}, scaled, key, bottleneck_id)
+    out: Any = CAE().apply({"params": params}, scaled, key, bottleneck_id)
     return jnp.floor(255 * jnp.clip(out, 0, 1)).astype(jnp.uint8)
 
 

@@ -131,8 +131,9 @@ def _convolve(z: jax.Array, kernel: jax.Array) -> jax.Array:
     height, width, _ = z.shape
     padded = jnp.pad(z, ((1, 1), (1, 1), (0, 0)))
     exact = jax.lax.Precision.HIGHEST
-    return sum(
-        jnp.matmul(padded[y : y + height, x : x + width], kernel[y, x], precision=exact)
-        for y in range(3)
-        for x in range(3)
-    )
+    total = jnp.zeros_like(z)
+    for y in range(3):
+        for x in range(3):
+            window = padded[y : y + height, x : x + width]
+            total += jnp.matmul(window, kernel[y, x], precision=exact)
+    return total

@@ -4,7 +4,7 @@ Lim et al. 2017, the variant of 16 residual blocks with 64 channels; 1,517,571 p
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -108,5 +108,5 @@ def enlarge(params: Mapping, images: jax.Array, damage: FeatureDamage | None = N
 
     (The published script converts to bytes that way, it does not round.)
     """
-    enlarged = EDSR().apply({"params": params}, images.astype(jnp.float32), damage)
+    enlarged: Any = EDSR().apply({"params": params}, images.astype(jnp.float32), damage)
     return jnp.floor(jnp.clip(enlarged, 0, 255)).astype(jnp.uint8)

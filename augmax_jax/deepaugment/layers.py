@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -115,7 +115,9 @@ def to_weights(layers: Mapping[str, Layer], params: Mapping[str, Mapping]) -> We
     weights: Weights = {}
     for name, layer in layers.items():
         entry = params[_flat(name)]
-        weights[f"{name}.weight"] = jnp.transpose(entry["kernel"], np.argsort(layer.axes))
+        weights[f"{name}.weight"] = jnp.transpose(
+            entry["kernel"], tuple(np.argsort(layer.axes).tolist())
+        )
         weights[f"{name}.bias"] = entry["bias"]
     return weights
 
@@ -167,7 +169,8 @@ def save_file(path: str | os.PathLike[str], weights: Mapping[str, jax.Array]) ->
 
     def write(partial: os.PathLike[str]) -> None:
         with open(partial, "wb") as file:
-            np.savez(file, **{name: np.asarray(array) for name, array in weights.items()})
+            arrays: Any = {name: np.asarray(array) for name, array in weights.items()}
+            np.savez(file, **arrays)
 
     files.write_atomically(path, write)
 

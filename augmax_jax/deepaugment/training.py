@@ -148,14 +148,15 @@ def edsr_loss(params: Mapping, key: jax.Array, images: jax.Array) -> jax.Array:
     small = jax.image.resize(
         wanted, (batch, side // edsr.SCALE, side // edsr.SCALE, channels), "cubic", antialias=True
     )
-    enlarged = edsr.EDSR().apply({"params": params}, jnp.clip(small, 0, 255))
+    enlarged: Any = edsr.EDSR().apply({"params": params}, jnp.clip(small, 0, 255))
     return jnp.abs(enlarged - wanted).mean() / 255
 
 
 def cae_loss(params: Mapping, key: jax.Array, images: jax.Array) -> jax.Array:
     """Mean squared error of reconstruction, uint8 `[B, S, S, 3]`, S a multiple of 4."""
     wanted = images.astype(jnp.float32) / 255
-    return jnp.square(cae.CAE().apply({"params": params}, wanted, key) - wanted).mean()
+    again: Any = cae.CAE().apply({"params": params}, wanted, key)
+    return jnp.square(again - wanted).mean()
 
 
 LOSSES = {"edsr": edsr_loss, "cae": cae_loss}
