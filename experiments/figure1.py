@@ -188,7 +188,8 @@ def paint(
         ax.set_title(KINDS[kind], fontsize=12, fontweight="bold")
         ax.set_xlabel(
             f"misclassified {percent(found['misclassified'], 1)} %\n"
-            f"mean distance {found['distance']:.3g}",
+            f"mean distance {found['distance']:.3g} "
+            f"({found['distance_within_class']:.3g} within a class)",
             fontsize=10,
         )
         ax.set_xticks([])
@@ -211,7 +212,7 @@ def paint(
 
 def draw(found: study.Study) -> Table:
     """Writes `figure1.png` and `figure1_numbers.json`, and gives the numbers as a table."""
-    columns = ["", "hardness: misclassified %", "diversity: distance", "within a class"]
+    columns = ["", "hardness (misclassified %)", "diversity (distance)", "within a class"]
     if found.options.smoke:
         columns = ["", *(f"smoke: {title}" for title in columns[1:])]
     nothing = Table("", columns, [[title, *[grid.ABSENT] * 3] for title in KINDS.values()])

@@ -229,10 +229,15 @@ def troubles(outcomes: Mapping[str, "study.Outcome"]) -> list[str]:
     for name, outcome in outcomes.items():
         if outcome.state != study.DONE:
             by_reason.setdefault((outcome.state, outcome.note), []).append(name)
-    return [
+    lines = [
         f"{state}: {', '.join(names)}" + "".join(f"\n    {line}" for line in note.splitlines())
         for (state, note), names in by_reason.items()
     ]
+    if any(state == study.UNMEASURED for state, _ in by_reason):
+        lines.append(
+            "    --benchmarks DIR says where published sets lie; --corrupt corrupts the test split."
+        )
+    return lines
 
 
 def describe(options: Options, found: "study.Study") -> Table:

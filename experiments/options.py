@@ -86,6 +86,11 @@ class Options:
             config = smoke.shrink(experiment, config, self.root)
         elif experiment.dataset in self.data:
             config.data.name = self.data[experiment.dataset]
+            folder = Path(config.data.name).expanduser()
+            # tfds and folders do not call the split of ImageNet and Tiny ImageNet the same.
+            for split in ("validation", "val"):
+                if config.data.test_split.startswith("val") and (folder / split).is_dir():
+                    config.data.test_split = split
         if self.benchmarks:
             config.evaluate.data_dir = self.benchmarks
         if self.corrupt:

@@ -131,13 +131,18 @@ def test_figure_1_is_drawn(rng, tmp_path):
     labels = np.repeat([4, 1, 7], 5)
     points = {kind: rng.normal(size=(15, 2)) for kind in figure1.KINDS}
     predicted = {kind: rng.permutation(labels) for kind in figure1.KINDS}
-    numbers = {k: {"misclassified": 0.25, "distance": 1.234} for k in figure1.KINDS}
+    numbers = {
+        k: {"misclassified": 0.25, "distance": 1.234, "distance_within_class": 0.5}
+        for k in figure1.KINDS
+    }
     figure = figure1.paint(
         points, predicted, labels, ["cat", "dog", "eel"], numbers, warning="NOT A RESULT"
     )
     panels = figure.get_axes()
     assert [ax.get_title() for ax in panels] == ["Clean", "AugMix", "PGD", "AugMax"]
-    assert panels[2].get_xlabel() == "misclassified 25.0 %\nmean distance 1.23"
+    assert panels[2].get_xlabel() == (
+        "misclassified 25.0 %\nmean distance 1.23 (0.5 within a class)"
+    )
     drawn = sum(len(part.get_offsets()) for part in panels[0].collections)
     assert drawn == 4 * 15 + 15  # the faint ones of all panels, and its own
     assert figure.get_suptitle() == "NOT A RESULT"

@@ -48,6 +48,7 @@ def test_what_is_not_there_is_a_dash_with_a_reason(options, worker):
     assert "data missing: cifar10-wrn40_2-normal-bn\n    get cifar10 there" in table.note
     assert "failed: cifar10-wrn40_2-augmix-bn\n    RuntimeError: boom" in table.note
     assert "sets missing: cifar10-resnet18-normal-bn, " in table.note
+    assert "--benchmarks DIR says where published sets lie" in table.note
 
 
 def test_seeds_become_mean_and_deviation(options, worker):

@@ -98,3 +98,11 @@ def test_rescaling_the_epochs_keeps_their_type():
     recipes.rescale_epochs(config, 50)
     assert config.epochs == 50
     assert isinstance(config.epochs, int)
+
+
+def test_a_folder_may_call_its_validation_split_val(tmp_path):
+    (tmp_path / "val").mkdir()
+    imagenet = Experiment("imagenet", "resnet18", "normal", "bn")
+    assert read(experiments=(imagenet,)).config(imagenet).data.test_split == "validation"
+    config = read("--data", str(tmp_path), experiments=(imagenet,)).config(imagenet)
+    assert config.data.test_split == "val"
