@@ -159,3 +159,46 @@ def test_places_mean_something_in_their_own_set_only(make_digits, make_folder):
     (root / "train" / extra.MANIFEST).unlink()
     with pytest.raises(ValueError, match=r"has no train/deepaugment\.json"):
         data.load(config, seed=0)
+
+
+def test_tfds_by_place(prepare_tfds, tmp_path, rng):
+    """The images that are copied are the ones that the places name.
+
+    Files of 40 records: more than tfds takes from one at a time when it reads several.
+    """
+    from augmax_jax.deepaugment.source import open_images
+
+    images = list(rng.integers(0, 256, (160, 12, 12, 3), np.uint8))
+    labels = [i % 3 for i in range(160)]
+    names = ["a", "b", "c"]
+    splits = {"train": (images, labels), "test": (images[:6], labels[:6])}
+    root = prepare_tfds("shapes", splits, names=names, shape=(12, 12, 3), shards=4)
+    opened = open_images("shapes", "train", data_dir=str(root))
+    assert not opened.shuffled
+    assert len(opened) == 160
+    copies = tmp_path / "copies"
+    mirrored = set()
+    for i in [5, 36, 99, 0, 1, 159]:  # forwards in jumps, and back
+        (image,) = opened.read([i])
+        path = copies / "train" / f"{opened.names[i]}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.asarray(image)[::-1]
+        mirrored.add(pixels.tobytes())
+        Image.fromarray(pixels).save(path)
+    assert len(mirrored) == 6
+    manifest(copies, dataset="shapes", split="train", originals=160, images=6, limit=6)
+    config = {"name": "shapes", "data_dir": str(root), "image_size": 12, "holdout": 0.5}
+    config |= {"extra_train": (str(copies),)}
+    loaded = data.load(config, seed=0)
+    held, _ = loaded.holdout.arrays()
+    trained, trained_labels = loaded.train.arrays()
+    assert 79 <= len(held) <= 81
+    kept = len(trained) - (160 - len(held))
+    left_out = mirrored & {image[::-1].tobytes() for image in held}
+    assert 0 < len(left_out) < 6
+    assert kept == 6 - len(left_out)
+    of = {i.tobytes(): label for i, label in zip(trained[:-kept], trained_labels, strict=False)}
+    for image, label in zip(trained[-kept:], trained_labels[-kept:], strict=True):
+        assert of[image[::-1].tobytes()] == label
+    with pytest.raises(ValueError, match="is streamed by tfds, which cannot be mixed"):
+        data.load(config | {"resident": False}, seed=0)
