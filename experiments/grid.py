@@ -207,7 +207,7 @@ def finish(table: Table, title: str, source: str, found: "study.Study") -> Table
     Args:
         table: from a script; its note stays.
         title: of the table.
-        source: of the paper's figures; empty: there are none.
+        source: of the paper's figures.
         found: the runs.
     """
     options = found.options
@@ -215,7 +215,9 @@ def finish(table: Table, title: str, source: str, found: "study.Study") -> Table
     if changed := options.changed():
         heads.append(f"!!! NOT THE PAPER'S SETTING: {', '.join(changed)}")
     trained = [f"{dataset} read from {name}" for dataset, name in options.data.items()]
-    printed = f"Columns 'paper': {source}." if source else ""
+    printed = (
+        f"Columns 'paper': {source}." if any(c.startswith("paper: ") for c in table.columns) else ""
+    )
     notes = [*trained, table.note, printed, *troubles(found.outcomes())]
     notes += heads
     return dataclasses.replace(

@@ -82,7 +82,7 @@ def draw(found: study.Study) -> Table:
     """Variances of both routes and their ratio, as the paper's table has them."""
     known = read(found)
     if found.options.extra["all_layers"]:
-        return every_layer(known)
+        return every_layer(known, smoke_run=found.options.smoke)
     layers = columns(known)
     printed = {(r["method"], r["statistic"]): r for r in paper.rows("table1")}
     rows: dict[str, tuple[list[str], list[str]]] = {}
@@ -114,13 +114,13 @@ def _ratios(by_route: dict[str, list[float]]) -> list[str]:
     return [f"{a / c:.3f}" for a, c in pairs] or [grid.ABSENT] * len(LAYERS)
 
 
-def every_layer(known: Mapping[str, Variances]) -> Table:
+def every_layer(known: Mapping[str, Variances], *, smoke_run: bool) -> Table:
     """A row per batch norm, without the paper's figures."""
     layers = list(dict.fromkeys(name for found in known.values() for name in found["clean"]))
     titles, cells = [""], [[layer] for layer in layers]
     notes = []
     for name, found in known.items():
-        titles += [f"{name} σ²c", "σ²a", "a/c"]
+        titles += [f"{'smoke: ' if smoke_run else ''}{name} σ²c", "σ²a", "a/c"]
         ratios = [found["augmented"][x] / found["clean"][x] for x in found["clean"]]
         notes.append(
             f"{name}: median of σ²a/σ²c over its batch norms {statistics.median(ratios):.3f}."
