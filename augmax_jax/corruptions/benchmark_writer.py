@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from augmax_jax import errors, keys
+from augmax_jax import errors, files, keys
 from augmax_jax.corruptions import constants, textures
 from augmax_jax.corruptions.registry import corrupt
 from augmax_jax.corruptions.source import Images, Source
@@ -88,7 +88,7 @@ def generate(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     settings = dataclasses.asdict(source) | {
-        "dataset": _identity(source.dataset),
+        "dataset": files.identity(source.dataset),
         "image_size": source.size,
         "severities": list(severities),
         "layout": layout,
@@ -145,42 +145,15 @@ def _corrupted(
             bar.update(len(batch))
 
 
-def _identity(dataset: str) -> str:
-    """A dataset's name, or the full path if it is a folder."""
-    path = os.path.expanduser(dataset)
-    return os.path.abspath(path) if os.path.isdir(path) else dataset
-
-
 def _check_stamp(out: Path, settings: dict[str, Any]) -> None:
     """Leaves the settings in the folder, or compares with those that are there."""
-    stamp = out / STAMP
-    if not stamp.exists():
-        foreign = [p.name for p in out.iterdir() if p.suffix == ".npy" or p.is_dir()]
-        if foreign:
-            raise ValueError(
-                f"{str(out)!r} holds {sorted(foreign)[0]!r} but no {STAMP}, so it was not made "
-                "here; write to an empty folder"
-            )
-        _write_atomically(stamp, lambda path: path.write_text(json.dumps(settings, indent=2)))
-        return
-    before = json.loads(stamp.read_text())
-    changed = [
-        f"{name} was {before.get(name)!r}, now {settings.get(name)!r}"
-        for name in sorted(settings | before)
-        if before.get(name) != settings.get(name)
-    ]
-    if changed:
+    foreign = sorted(p.name for p in out.iterdir() if p.suffix == ".npy" or p.is_dir())
+    if foreign and not (out / STAMP).exists():
         raise ValueError(
-            f"{str(out)!r} holds a benchmark with other settings: {'; '.join(changed)}. "
-            "Write to another folder."
+            f"{str(out)!r} holds {foreign[0]!r} but no {STAMP}, so it was not made here; write to "
+            "an empty folder"
         )
-
-
-def _write_atomically(path: Path, write: Any) -> None:
-    """Writes beside the final name and renames: a file that is there is complete."""
-    partial = path.with_name(f".{path.name}.partial")
-    write(partial)
-    os.replace(partial, path)
+    files.check_settings(out / STAMP, settings, "a benchmark")
 
 
 class _Npy:
@@ -195,7 +168,7 @@ class _Npy:
         if not labels.exists():
             parts = [part for _, _, part in images.batches(batch_size)]
             repeated = np.tile(np.concatenate(parts), len(severities))
-            _write_atomically(labels, functools.partial(_save, array=repeated))
+            files.write_atomically(labels, functools.partial(_save, array=repeated))
         self.count = len(np.load(labels, mmap_mode="r")) // len(severities)
 
     def done(self, name: str) -> bool:
@@ -212,7 +185,7 @@ class _Npy:
                 array[row : row + len(piece.images)] = piece.images
             array.flush()
 
-        _write_atomically(self.out / f"{name}.npy", write)
+        files.write_atomically(self.out / f"{name}.npy", write)
 
 
 def _save(path: Path, *, array: np.ndarray) -> None:
@@ -233,7 +206,7 @@ class _Folder:
         if len(set(self.classes)) < len(self.classes):
             raise ValueError("two classes have the same name; use layout 'npy'")
         text = json.dumps(self.classes, indent=0)
-        _write_atomically(self.out / "classes.json", lambda path: path.write_text(text))
+        files.write_atomically(self.out / "classes.json", lambda path: path.write_text(text))
 
     def done(self, name: str) -> bool:
         return (self.out / name).is_dir()
