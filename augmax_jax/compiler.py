@@ -1,12 +1,8 @@
-"""What XLA is told beyond the program: options per platform, where programs and memory stay."""
+"""What XLA is told beyond the program: options per platform, and where compiled programs stay."""
 
-import ctypes
 import functools
-import importlib.metadata
-import importlib.util
 import logging
 import os
-import sys
 from pathlib import Path
 
 import jax
@@ -42,36 +38,6 @@ def _accepted(options: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ..
         logging.info("XLA rejects %s, so it runs without: %s", dict(options), error)
         return ()
     return options
-
-
-# glibc's mallopt: parameter -> value.
-_KEEP_MEMORY = {
-    -4: 0,  # M_MMAP_MAX: large blocks come from the heap too,
-    -1: 2**31 - 1,  # M_TRIM_THRESHOLD: whose free end stays with the process,
-    -8: 1,  # M_ARENA_MAX: in the one heap that can grow to any size.
-}
-
-
-def keep_freed_memory() -> bool:
-    """Lets this process keep the memory that it frees, where XLA computes on the CPU.
-
-    A CPU program takes its temporary memory from the C library and frees it at its end. glibc
-    maps such blocks from the system and gives them back, so that every training step finds them
-    gone and has the system clear gigabytes of pages anew: an eighth of the CPU time of an update.
-    With this they stay; the process then holds on to the most memory that it ever needed.
-
-    Call it before JAX's first computation: later, JAX's threads have heaps of their own. Nothing
-    is done where an accelerator's plugin is installed (there TensorFlow's many threads may
-    share the C library), or without glibc.
-
-    Returns:
-        Whether it was done.
-    """
-    accelerators = importlib.metadata.entry_points(group="jax_plugins")
-    if sys.platform != "linux" or accelerators or importlib.util.find_spec("libtpu"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and all(mallopt(k, v) for k, v in _KEEP_MEMORY.items())
 
 
 def enable_compilation_cache(directory: str | os.PathLike | None) -> None:

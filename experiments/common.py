@@ -6,7 +6,6 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 
-from augmax_jax import compiler
 from augmax_jax.report import tables
 from experiments import grid as grids
 from experiments import options as reading
@@ -68,7 +67,6 @@ def run_script(
     parser = reading.parser(doc or "", name)
     flags(parser)
     given = parser.parse_args(arguments)
-    compiler.keep_freed_memory()
     try:
         options = reading.read(given, experiments, arguments, name)
         found = study.Study(experiments, options, look)
