@@ -52,15 +52,7 @@ def torch_program(model: str, batch: int, steps: int) -> Tasks:
     }
 
 
-def jax_program(
-    model: str,
-    batch: int,
-    steps: int,
-    train: int,
-    cache: str,
-    whole: bool,
-    keep_memory: bool = True,
-) -> Tasks:
+def jax_program(model: str, batch: int, steps: int, train: int, cache: str, whole: bool) -> Tasks:
     """Our phases, and the whole step of several methods."""
     import jax
     import jax.numpy as jnp
@@ -72,8 +64,6 @@ def jax_program(
     from augmax_jax.train_step import create_state, forward, make_train_step
     from benchmarks.runs import make_run
 
-    if keep_memory:
-        compiler.keep_freed_memory()
     compiler.enable_compilation_cache(cache or None)
     devices = parallel.local_devices(1)
     options = compiler.jit_options(devices[0].platform)
@@ -241,9 +231,6 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=30, help="steps to train before measuring")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--phases-only", action="store_true", help="leave the whole steps out")
-    parser.add_argument(
-        "--system-memory", action="store_true", help="do without compiler.keep_freed_memory"
-    )
     parser.add_argument("--cache", default="", help="directory for compiled programs")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -257,7 +244,6 @@ def main() -> None:
             train=options.train,
             cache=options.cache,
             whole=not options.phases_only,
-            keep_memory=not options.system_memory,
         ),
         "torch": Program(torch_program, cores, **common),
     }
