@@ -222,6 +222,7 @@ class TestCAE:
         drawn = np.bincount(cae_bottleneck.draw(key, MANY), minlength=10) / MANY
         np.testing.assert_allclose(drawn, [1 / 9] * 9 + [0], atol=0.03)
 
+    @pytest.mark.slow
     def test_the_network_uses_it(self, cae_weights, rng, key):
         # Sure of its bits, as a trained network is.
         weights = cae_weights | {"e_conv_3.0.weight": 100 * cae_weights["e_conv_3.0.weight"]}

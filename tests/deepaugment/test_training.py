@@ -22,7 +22,7 @@ def folder(tmp_path, rng):
     return tmp_path / "set"
 
 
-@pytest.mark.parametrize("network", ["edsr", "cae"])
+@pytest.mark.parametrize("network", ["edsr", pytest.param("cae", marks=pytest.mark.slow)])
 def test_the_loss_falls_and_the_file_is_read(network, folder, tmp_path):
     out = tmp_path / "weights.npz"
     options = {"patch": 16, "batch_size": 4, "progress": False}
