@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from augmax_jax.errors import check_name
+from augmax_jax.models import winograd
 
 IMPLEMENTATIONS = ("auto", "canonical", "plain")
 _implementation = contextvars.ContextVar("convolution_implementation", default="auto")
@@ -226,9 +227,14 @@ def _grouped(operation, groups, a, b):
 def _forward(x, kernel, *, stride):
     k, _, channels, features = kernel.shape
     if k > 1:
-        return _plain(x, kernel, stride, 1)
+        return _same(x, kernel) if stride == 1 else _plain(x, kernel, stride, 1)
     x = x[:, ::stride, ::stride]
     return (x.reshape(-1, channels) @ kernel[0, 0]).reshape(*x.shape[:3], features)
+
+
+def _same(x, kernel):
+    """A convolution of stride 1, the fastest way."""
+    return winograd.convolve(x, kernel) if winograd.pays(x, kernel) else _plain(x, kernel, 1, 1)
 
 
 def _input_gradient(g, kernel, *, height, width, stride):
@@ -242,6 +248,8 @@ def _input_gradient(g, kernel, *, height, width, stride):
         spread = [(0, 0, 0), *((0, edge, stride - 1) for edge in edges), (0, 0, 0)]
         return lax.pad(dx, jnp.zeros((), dx.dtype), spread)
     transposed = kernel.transpose(0, 1, 3, 2)
+    if stride == 1:
+        return _same(g, transposed[::-1, ::-1])
     if k == 3 and stride == 2 and height % 2 == 0 and width % 2 == 0:
         return _input_gradient_by_phases(g, transposed)
     padding = [

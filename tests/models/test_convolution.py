@@ -24,6 +24,8 @@ CASES = [
     (3, 1, 6, 6, 8, 12, 4),
     (3, 2, 6, 6, 8, 8, 2),
     (1, 1, 4, 4, 8, 8, 4),
+    (3, 1, 8, 5, 64, 64, 1),  # from here on, by Winograd's method on the CPU
+    (3, 1, 12, 8, 128, 128, 2),
 ]
 NAMES = ["auto", "canonical", "plain"]
 
