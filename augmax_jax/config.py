@@ -161,7 +161,9 @@ def defaults() -> ConfigDict:
     c.evaluate.benchmarks = ()
     c.evaluate.data_dir = ""  # where the published sets lie
     c.evaluate.constants = "cifar"  # severities of "corrupted": cifar | tiny_imagenet | imagenet
-    c.evaluate.baseline = ""  # results.json of another run, or "alexnet", "tiny_imagenet_resnet18"
+    # For mCE: results.json of another run, or of several with commas between, whose errors are
+    # averaged; or "alexnet", "tiny_imagenet_resnet18".
+    c.evaluate.baseline = ""
     return c
 
 

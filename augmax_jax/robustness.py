@@ -233,28 +233,42 @@ def read_baseline(name: str) -> metrics.Baseline | None:
     """The classifier that mCE is relative to.
 
     Args:
-        name: "" for none, a published one, or the `results.json` of another run, of which
-            the first benchmark with all 15 corruptions counts.
+        name: "" for none, a published one, or the `results.json` of another run; of several runs
+            (seeds, say), separated by commas, the errors are averaged. The first benchmark
+            with all 15 corruptions counts.
 
     Raises:
-        ValueError: the name is unknown, or the file holds no such benchmark.
+        ValueError: the name is unknown, a file holds no such benchmark, or no run makes any
+            mistake on one of the corruptions: nothing can be relative to that.
     """
     if not name:
         return None
-    path = Path(name).expanduser()
-    if not path.suffix:
+    if not name.endswith(".json"):
         metrics.check_name("baseline", name, metrics.BASELINES)
         return metrics.BASELINES[name]
+    runs = [_read_run(Path(path.strip()).expanduser()) for path in name.split(",")]
+    baseline = metrics.Baseline(
+        " + ".join(dict.fromkeys(run.name for run in runs)),
+        {c: float(np.mean([run.errors[c] for run in runs])) for c in corruptions.BENCHMARK},
+        float(np.mean([run.clean_error for run in runs])),
+    )
+    for corruption in corruptions.BENCHMARK:
+        baseline.mean_error(corruption)  # refuses an error of 0 now, not after the evaluation
+    return baseline
+
+
+def _read_run(path: Path) -> metrics.Baseline:
+    """The errors of a run from its `results.json`."""
     results = workdir.read_json(path)
     if results is None:
-        raise ValueError(f"config.evaluate.baseline {name!r} is not there")
+        raise ValueError(f"config.evaluate.baseline {str(path)!r} is not there")
     for benchmark in results.get("benchmarks", {}).values():
         table = benchmark.get("accuracy", {})
         if isinstance(table, dict) and set(corruptions.BENCHMARK) <= set(table):
             clean = results["clean"][results["selected"]]["accuracy"]
-            errors = {c: [1 - a for a in by.values()] for c, by in table.items()}
+            errors = {c: [1 - a for a in table[c].values()] for c in corruptions.BENCHMARK}
             return metrics.Baseline(results.get("method", path.stem), errors, 1 - clean)
-    raise ValueError(f"{name} holds no benchmark with all 15 corruptions to be a baseline")
+    raise ValueError(f"{path} holds no benchmark with all 15 corruptions to be a baseline")
 
 
 def evaluate_model(

@@ -140,16 +140,40 @@ def test_summary_holds_what_the_metrics_find(split):
     assert "ra" not in robustness.summarize({"fog": rows["fog"]}, part)
 
 
-def test_baseline_from_another_run(tmp_path):
-    accuracy = {c: {str(s): 0.5 + s / 100 for s in range(1, 6)} for c in corruptions.BENCHMARK}
+def _run_results(path, *, start=0.5, clean=0.8, method="normal"):
+    """Writes results with accuracies of `start` + 0.01 to 0.05 on every corruption."""
+    by_severity = {str(s): start + s / 100 for s in range(1, 6)}
+    accuracy = dict.fromkeys(corruptions.BENCHMARK, by_severity)
     results = {
-        "method": "normal",
+        "method": method,
         "selected": "best",
-        "clean": {"best": {"accuracy": 0.8}},
+        "clean": {"best": {"accuracy": clean}},
         "benchmarks": {"corrupted": {"accuracy": accuracy}},
     }
-    path = tmp_path / "results.json"
     workdir.write_json(path, results)
+    return results
+
+
+def test_baseline_of_several_runs(tmp_path):
+    paths = [tmp_path / f"{i}.json" for i in range(3)]
+    _run_results(paths[0])
+    _run_results(paths[1], start=0.2, clean=0.5)
+    perfect = _run_results(paths[2], clean=1.0)
+    perfect["benchmarks"]["corrupted"]["accuracy"] = {
+        c: {str(s): 1.0 for s in range(1, 6)} for c in corruptions.BENCHMARK
+    }
+    workdir.write_json(paths[2], perfect)
+    baseline = robustness.read_baseline(", ".join(map(str, paths)))
+    assert baseline.name == "normal"
+    assert baseline.clean_error == pytest.approx((0.2 + 0.5 + 0) / 3)
+    assert baseline.mean_error("fog") == pytest.approx((0.47 + 0.77 + 0) / 3)
+    with pytest.raises(ValueError, match=r"error of baseline 'normal' .* got 0"):
+        robustness.read_baseline(str(paths[2]))
+
+
+def test_baseline_from_another_run(tmp_path):
+    path = tmp_path / "results.json"
+    _run_results(path)
     baseline = robustness.read_baseline(str(path))
     assert baseline.clean_error == pytest.approx(0.2)
     assert baseline.mean_error("fog") == pytest.approx(0.47)

@@ -117,6 +117,15 @@ def test_mixed_precision_keeps_parameters_statistics_and_losses_in_float32():
     assert all(value.dtype == np.float32 and np.isfinite(value) for value in values.values())
 
 
+def test_a_step_that_fetches_from_the_host_is_refused(tmp_path, monkeypatch):
+    def on_the_host(run, start):
+        return map(jax.device_get, device_batches(run, start))
+
+    monkeypatch.setattr("augmax_jax.train.device_batches", on_the_host)
+    with pytest.raises(RuntimeError, match="Disallowed host-to-device transfer"):
+        run_training(small(max_steps=1), tmp_path)
+
+
 def test_a_diverged_loss_stops_the_run_and_keeps_the_good_checkpoint(tmp_path):
     config = small(optimizer__learning_rate=1e30, optimizer__warmup_epochs=0.0, max_steps=8)
     checkpoints = Checkpoints(tmp_path)

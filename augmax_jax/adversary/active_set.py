@@ -4,12 +4,12 @@ The network is in eval mode, so samples do not see each other and any company gi
 same result: the unfinished ones are gathered into chunks of a fixed size, and a loop runs over
 as many chunks as it takes. There is one compiled body whatever the number of samples.
 
-On CPU the results equal those of the whole batch bit for bit: XLA's kernels sum the values of
-a sample in an order that does not depend on the number of samples. XLA does not promise that;
-tests/adversary/test_active_set.py checks it for the networks of the paper with 10 classes. Very
-small batches get other kernels, so a chunk has 8 samples at least. With 100 classes the last
-matrix product differs in its last bits, which matters only where a gradient is zero to within
-rounding: m and p see nothing but signs.
+XLA may sum the values of a sample in another order when it compiles for another number of samples,
+so a sample's gradient depends on its company by rounding. m and p see nothing but signs:
+compacted runs equal the plain loop bit for bit unless a component of the gradient lies within
+rounding of zero, and none did in what tests/adversary/test_active_set.py and
+docs/performance.md compare. Very small batches get quite other kernels, so a chunk has 8 samples at
+least.
 """
 
 from collections.abc import Callable

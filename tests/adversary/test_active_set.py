@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augmax_jax import adversary, compiler, models
+from augmax_jax import adversary, augment, compiler, models
 from augmax_jax.adversary import active_set
 
 BATCH, WIDTH, SIDE, CLASSES = 21, 3, 16, 10
@@ -74,7 +74,7 @@ def _evaluate(model, variables):
     return jax.jit(evaluate, compiler_options=OPTIONS)
 
 
-def _check_company(rng, model, side, classes):
+def _check_company(rng, model, side, classes, *, bits):
     """Samples get the same gradient and logits in a batch of 24 and in one of 8."""
     variables = jax.jit(model.init)(jax.random.key(1), jnp.zeros((1, side, side, 3)))
     x = jnp.asarray(rng.random((24, side, side, 3), np.float32))
@@ -83,23 +83,52 @@ def _check_company(rng, model, side, classes):
     rows = jnp.asarray(rng.permutation(24)[:8])
     whole = jax.tree.map(lambda a: a[rows], evaluate(x, labels))
     for a, b in zip(whole, evaluate(x[rows], labels[rows]), strict=True):
-        if classes == 10:
+        if bits:
             np.testing.assert_array_equal(a, b)
-        else:  # the last matrix product and the softmax are summed in another order
+        else:
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(a).max())
 
 
 @pytest.mark.parametrize("norm", ["bn", "dubin"])
 def test_a_sample_does_not_depend_on_its_company(rng, norm):
-    """What bit-identity rests on."""
-    _check_company(rng, models.create("wrn40_2", 10, norm=norm).clone(depth=10), 16, 10)
+    _check_company(rng, models.create("wrn40_2", 10, norm=norm).clone(depth=10), 16, 10, bits=True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("classes", [10, 100])
 @pytest.mark.parametrize("name", ["wrn40_2", "resnet18", "resnext29"])
-def test_a_sample_of_the_papers_networks_does_not_depend_on_its_company(rng, name, classes):
-    _check_company(rng, models.create(name, classes), 32, classes)
+def test_a_sample_of_the_papers_networks_depends_on_its_company_by_rounding_only(
+    rng, name, classes
+):
+    _check_company(rng, models.create(name, classes), 32, classes, bits=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["wrn40_2", "resnet18"])
+def test_compacted_runs_of_the_papers_networks_give_the_same_bits(rng, name):
+    """m and p see signs only, so that rounding of the gradients is lost."""
+    model = models.create(name, 10)
+    variables = jax.jit(model.init)(jax.random.key(1), jnp.zeros((1, 32, 32, 3)))
+    images = jnp.asarray(rng.integers(0, 256, (64, 32, 32, 3), np.uint8))
+    chains = augment.sample_chains(jax.random.key(2), images, width=3, severity=3)
+    labels = jnp.asarray(rng.integers(0, 10, 64))
+    m, p = adversary.random_start(jax.random.key(3), 64, 3)
+
+    def run(compact):
+        def attack(*arguments):
+            return adversary.augmax(
+                lambda x: model.apply(variables, x, route="augmented"),
+                *arguments,
+                steps=5,
+                compact=compact,
+            )
+
+        return jax.jit(attack, compiler_options=OPTIONS)(images, chains, labels, m, p)
+
+    plain, compacted = run(False), run(True)
+    assert len(set(plain.steps.tolist())) > 1
+    for a, b in zip(plain, compacted, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @settings(max_examples=50, deadline=None)
