@@ -50,7 +50,7 @@ def defaults() -> ConfigDict:
     c.model.options = ConfigDict()  # e.g. stem_stride, widen_factor, cardinality
     c.model.mean = (0.0, 0.0, 0.0)  # input normalisation, inside the network
     c.model.std = (1.0, 1.0, 1.0)
-    c.model.remat = False  # trade time for memory
+    c.model.remat = False  # trade time for memory, on accelerators (no effect on the CPU)
 
     c.data = ConfigDict()
     c.data.name = "cifar10"  # "digits", a tfds name, or a folder <dir>/<split>/<class>/*
