@@ -53,7 +53,8 @@ def claim(config: ConfigDict, workdir: Path) -> None:
 
     Raises:
         ValueError: it holds a run of a config that differs in what is computed; the keys
-            are listed. `config.allow_config_change` goes on regardless.
+            are listed. Or it holds checkpoints and no config that they could be of.
+            `config.allow_config_change` goes on regardless.
         OSError: it cannot be written.
     """
     try:
@@ -64,6 +65,12 @@ def claim(config: ConfigDict, workdir: Path) -> None:
         ) from error
     mine = configs.to_dict(config)
     theirs = read_json(workdir / CONFIG)
+    if theirs is None and not config.allow_config_change and any(workdir.glob("checkpoints/*/*")):
+        raise ValueError(
+            f"{workdir} holds checkpoints but no {CONFIG} that says of which run: put that file "
+            "back, choose another --workdir, or go on all the same with "
+            "--config.allow_config_change=True"
+        )
     if theirs is not None and not config.allow_config_change:
         changed = configs.differences(mine, theirs)
         if changed:

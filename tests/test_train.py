@@ -170,6 +170,9 @@ def test_leaves_everything_behind_and_refuses_another_config(tmp_path):
         train_and_evaluate(small(adversary__steps=3), tmp_path)
     again = train_and_evaluate(small(), tmp_path)  # finished: evaluated only
     assert again["clean"] == results["clean"]
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(ValueError, match=r"checkpoints but no config\.json .*put that file back"):
+        train_and_evaluate(small(), tmp_path)
 
 
 @pytest.mark.parametrize(
