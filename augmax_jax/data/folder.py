@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -299,6 +300,7 @@ class FolderSplit(IndexedSplit):
         self.config = config
         self.augments = train and config.random_resized_crop
         self._bad: set[int] = set()
+        self._naming = threading.Lock()
 
     def _decode(self, row: int, position: int) -> np.ndarray:
         image = read(self.paths[row])
@@ -308,10 +310,11 @@ class FolderSplit(IndexedSplit):
         return fit(image, self.config.image_size, resize=self.config.resize)
 
     def _skip(self, row: int, error: BadImageError) -> None:
-        if row in self._bad:
-            return
-        report_bad([str(error)], len(self), self.config)
-        self._bad.add(row)
+        with self._naming:  # two threads may meet the same image
+            if row in self._bad:
+                return
+            report_bad([str(error)], len(self), self.config)
+            self._bad.add(row)
 
     def _decode_or_next(self, row: int, position: int) -> tuple[np.ndarray, int]:
         """The image of a row or of the next readable one, and its row."""

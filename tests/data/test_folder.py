@@ -2,13 +2,14 @@
 
 import itertools
 import logging
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from augmax_jax import data
-from augmax_jax.data.folder import list_split
+from augmax_jax.data.folder import list_split, report_bad
 
 CLASSES = {"cat": 9, "dog": 7, "emu": 5}
 SPLITS = {"train": CLASSES, "test": {"cat": 2, "dog": 3, "emu": 2}}
@@ -243,6 +244,18 @@ def test_streams_refuse_or_replace_damaged_images(damaged, caplog):
     assert all(batch["image"].any((1, 2, 3)).all() for batch in batches)
     mask = np.concatenate([batch["mask"] for batch in skipping.test.eval_batches(4)])
     assert mask.sum() == 6
+
+
+def test_threads_name_a_damaged_image_once(damaged, caplog, monkeypatch):
+    def slowly(*arguments):
+        time.sleep(0.05)  # until other threads have met the image too
+        report_bad(*arguments)
+
+    monkeypatch.setattr("augmax_jax.data.folder.report_bad", slowly)
+    split = data.load(settings(damaged, resident=False, bad_images="skip"), seed=0).train
+    with caplog.at_level(logging.WARNING):
+        take(split.train_batches(7), 12)
+    assert caplog.text.count("skipping") == 3
 
 
 def test_a_stream_of_nothing_readable_stops(make_folder):
