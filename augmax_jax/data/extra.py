@@ -18,7 +18,8 @@ import numpy as np
 from augmax_jax.data import arrays
 from augmax_jax.data.arrays import ArraySplit
 from augmax_jax.data.config import DataConfig
-from augmax_jax.data.folder import Listing, concatenate, list_split, read_files
+from augmax_jax.data.folder import Listing, concatenate, list_split
+from augmax_jax.data.folder_split import read_files
 from augmax_jax.data.order import stratified_split
 from augmax_jax.data.split import Place
 

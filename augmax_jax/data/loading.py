@@ -9,14 +9,13 @@ from augmax_jax.data.arrays import ArraySplit, load_digits
 from augmax_jax.data.config import DataConfig
 from augmax_jax.data.extra import hold_out, list_copies
 from augmax_jax.data.folder import (
-    FolderSplit,
     Listing,
     check_same_classes,
     concatenate,
     is_labelled,
     list_split,
-    read_split,
 )
+from augmax_jax.data.folder_split import FolderSplit, read_split
 from augmax_jax.data.order import check_seed, stratified_split
 from augmax_jax.data.split import Data, Place, Split, make_data, per_host_batch
 from augmax_jax.errors import check_name

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from augmax_jax import data
-from augmax_jax.data.folder import list_split, report_bad
+from augmax_jax.data.folder import list_split
+from augmax_jax.data.folder_split import report_bad
 
 CLASSES = {"cat": 9, "dog": 7, "emu": 5}
 SPLITS = {"train": CLASSES, "test": {"cat": 2, "dog": 3, "emu": 2}}
@@ -251,7 +252,7 @@ def test_threads_name_a_damaged_image_once(damaged, caplog, monkeypatch):
         time.sleep(0.05)  # until other threads have met the image too
         report_bad(*arguments)
 
-    monkeypatch.setattr("augmax_jax.data.folder.report_bad", slowly)
+    monkeypatch.setattr("augmax_jax.data.folder_split.report_bad", slowly)
     split = data.load(settings(damaged, resident=False, bad_images="skip"), seed=0).train
     with caplog.at_level(logging.WARNING):
         take(split.train_batches(7), 12)

@@ -15,7 +15,8 @@ from augmax_jax.data.benchmarks.benchmark import (
     match_labels,
     subset,
 )
-from augmax_jax.data.folder import FolderSplit, Listing, list_classes
+from augmax_jax.data.folder import Listing, list_classes
+from augmax_jax.data.folder_split import FolderSplit
 from augmax_jax.data.split import Split
 
 _ARCHIVES = ("noise", "blur", "weather", "digital", "extra")
