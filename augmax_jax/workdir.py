@@ -1,13 +1,13 @@
 """A run's directory: claimed by one config, written atomically."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from augmax_jax import config as configs
+from augmax_jax import files
 
 CONFIG = "config.json"
 RESULTS = "results.json"
@@ -19,10 +19,9 @@ def write_json(path: Path, value: Any) -> None:
     Raises:
         OSError: the directory is not writable or the disk is full.
     """
-    temporary = path.with_suffix(".tmp")
+    text = json.dumps(value, indent=2) + "\n"
     try:
-        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        files.write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
     except OSError as error:
         raise OSError(
             f"{path} could not be written ({error.strerror}): free space there or choose "
@@ -65,19 +64,25 @@ def claim(config: ConfigDict, workdir: Path) -> None:
         ) from error
     mine = configs.to_dict(config)
     theirs = read_json(workdir / CONFIG)
-    if theirs is None and not config.allow_config_change and any(workdir.glob("checkpoints/*/*")):
-        raise ValueError(
-            f"{workdir} holds checkpoints but no {CONFIG} that says of which run: put that file "
-            "back, choose another --workdir, or go on all the same with "
-            "--config.allow_config_change=True"
-        )
-    if theirs is not None and not config.allow_config_change:
-        changed = configs.differences(mine, theirs)
-        if changed:
-            raise ValueError(
-                f"{workdir} holds a run of another config. Differing keys:\n  "
-                + "\n  ".join(changed)
-                + "\nChoose another --workdir, or go on all the same with "
-                "--config.allow_config_change=True"
-            )
+    if not config.allow_config_change:
+        _check_same_run(mine, theirs, workdir)
     write_json(workdir / CONFIG, mine)
+
+
+def _check_same_run(mine: dict[str, Any], theirs: dict[str, Any] | None, workdir: Path) -> None:
+    """Raises ValueError if the workdir holds a run of another config, or of an unknown one."""
+    advice = "another --workdir, or go on all the same with --config.allow_config_change=True"
+    if theirs is None:
+        if any(workdir.glob("checkpoints/*/*")):
+            raise ValueError(
+                f"{workdir} holds checkpoints but no {CONFIG} that says of which run: put that "
+                f"file back, choose {advice}"
+            )
+        return
+    changed = configs.differences(mine, theirs)
+    if changed:
+        raise ValueError(
+            f"{workdir} holds a run of another config. Differing keys:\n  "
+            + "\n  ".join(changed)
+            + f"\nChoose {advice}"
+        )
