@@ -21,14 +21,16 @@ from jax import lax
 
 from augmax_jax.errors import check_name
 from augmax_jax.models import winograd
+from augmax_jax.models.normalization_kernels import Activation, scale_and_shift
 
 IMPLEMENTATIONS = ("auto", "canonical", "plain")
 _implementation = contextvars.ContextVar("convolution_implementation", default="auto")
 
-# The weight gradient contracts over batch and space; summed over chunks of the batch, its
-# operands stay in the cache. At least this many images, or this many output pixels, a chunk.
-CHUNK_IMAGES = 16
-CHUNK_PIXELS = 4096
+# The kernel's gradient contracts over batch and space. Summed over chunks of so many images, its
+# operands, and what is transposed to make them, stay in the cache (docs/performance.md).
+CHUNK = 8
+SMALL_PIXELS = 64  # outputs this small or smaller:
+SMALL_CHUNK = 64
 
 
 @contextlib.contextmanager
@@ -72,11 +74,14 @@ def for_platform(canonical: Callable, plain: Callable, name: str, *args):
     return canonical(*args) if name == "canonical" else plain(*args)
 
 
-def conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, groups: int = 1) -> jax.Array:
+def conv(
+    x: jax.Array | Activation, kernel: jax.Array, *, stride: int = 1, groups: int = 1
+) -> jax.Array:
     """Convolves images with a square kernel, zero-padded by half its size on every side.
 
     Args:
-        x: images, float `[B, H, W, C]`.
+        x: images, float `[B, H, W, C]`. Of an activation, the gradient of the kernel on the CPU
+            keeps the source and not the value.
         kernel: `[k, k, C / groups, O]` with odd k, of the dtype of `x`.
         stride: step between the places where the kernel is applied, both ways.
         groups: number of groups that the channels are split into, in and out.
@@ -87,11 +92,12 @@ def conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, groups: int = 1) -
     Raises:
         ValueError: shapes, dtypes, stride or groups that do not fit together.
     """
+    x, source = x if isinstance(x, Activation) else (x, None)
     _check(x, kernel, stride, groups)
     name = current_implementation()
     if name == "plain":
         return _plain(x, kernel, stride, groups)
-    return _conv(x, kernel, stride, groups, name)
+    return _conv(x, source, kernel, stride, groups, name)
 
 
 class Conv(nn.Module):
@@ -118,15 +124,18 @@ class Conv(nn.Module):
     dtype: jax.typing.DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array | Activation) -> jax.Array:
         """Convolves `x`, `[B, H, W, C]`."""
-        if self.groups < 1 or x.shape[-1] % self.groups:
-            raise ValueError(f"groups must divide the {x.shape[-1]} channels, got {self.groups}")
+        value, source = x if isinstance(x, Activation) else (x, None)
+        channels = value.shape[-1]
+        if self.groups < 1 or channels % self.groups:
+            raise ValueError(f"groups must divide the {channels} channels, got {self.groups}")
         parameter_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        shape = (self.kernel_size, self.kernel_size, x.shape[-1] // self.groups, self.features)
+        shape = (self.kernel_size, self.kernel_size, channels // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape, parameter_dtype)
+        value = value.astype(self.dtype)
         y = conv(
-            x.astype(self.dtype),
+            value if source is None else Activation(value, source),
             kernel.astype(self.dtype),
             stride=self.stride,
             groups=self.groups,
@@ -174,8 +183,10 @@ def _plain(x, kernel, stride, groups):
     return _canonical(x, kernel, stride=stride, padding=[(half, half)] * 2, groups=groups)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _conv(x, kernel, stride, groups, name):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def _conv(x, source, kernel, stride, groups, name):
+    """`source`: what x was computed from, or None; it says nothing new, so it has no gradient."""
+
     def canonical(x, kernel):
         return _grouped(functools.partial(_forward, stride=stride), groups, x, kernel)
 
@@ -185,31 +196,34 @@ def _conv(x, kernel, stride, groups, name):
     return for_platform(canonical, plain, name, x, kernel)
 
 
-def _conv_forward(x, kernel, stride, groups, name):
-    return _conv(x, kernel, stride, groups, name), (x, kernel)
+def _conv_forward(x, source, kernel, stride, groups, name):
+    return _conv(x, source, kernel, stride, groups, name), (x, source, kernel)
 
 
 def _conv_backward(stride, groups, name, residuals, g):
-    # One choice for each gradient: a loop that needs only the input's then drops the other.
-    x, kernel = residuals
+    # One choice for each gradient: a loop that needs only the input's then drops the other, and
+    # XLA drops whichever of x and its source the chosen way does not read.
+    x, source, kernel = residuals
     k = kernel.shape[0]
 
     def canonical_dx(x, kernel, g):
         dx = functools.partial(_input_gradient, height=x.shape[1], width=x.shape[2], stride=stride)
         return _grouped(dx, groups, g, kernel)
 
-    def canonical_dw(x, kernel, g):
+    def canonical_dw(x, source, kernel, g):
+        x = x if source is None else _recomputed(source, g).astype(x.dtype)
         return _grouped(functools.partial(_kernel_gradient, k=k, stride=stride), groups, x, g)
 
     def plain_dx(x, kernel, g):
         return jax.vjp(lambda x: _plain(x, kernel, stride, groups), x)[1](g)[0]
 
-    def plain_dw(x, kernel, g):
+    def plain_dw(x, source, kernel, g):
         return jax.vjp(lambda kernel: _plain(x, kernel, stride, groups), kernel)[1](g)[0]
 
     return (
         for_platform(canonical_dx, plain_dx, name, x, kernel, g),
-        for_platform(canonical_dw, plain_dw, name, x, kernel, g),
+        None,
+        for_platform(canonical_dw, plain_dw, name, x, source, kernel, g),
     )
 
 
@@ -222,6 +236,14 @@ def _grouped(operation, groups, a, b):
         return operation(a, b)
     pairs = zip(jnp.split(a, groups, axis=-1), jnp.split(b, groups, axis=-1), strict=True)
     return jnp.concatenate([operation(*pair) for pair in pairs], axis=-1)
+
+
+def _recomputed(source, g):
+    """The activation that `source` gives, computed when the gradient `g` is there."""
+    x, center, scale, shift = source
+    # Without a part of g in it XLA would see the value of the forward pass, or compute it while
+    # that runs, and keep it until now. (It drops optimization barriers on the CPU.)
+    return scale_and_shift(x, center, scale, shift + 0 * g[:1, :1, :1, :1], relu=True)
 
 
 def _forward(x, kernel, *, stride):
@@ -279,7 +301,7 @@ def _kernel_gradient(x, g, *, k, stride):
         return (x.T @ g.reshape(-1, features))[None, None]
     half = k // 2
     padding = [(half, (out - 1) * stride + k - n - half) for n, out in ((height, h), (width, w))]
-    images = max(CHUNK_IMAGES, CHUNK_PIXELS // (h * w))
+    images = CHUNK if h * w > SMALL_PIXELS else SMALL_CHUNK
     wide = jnp.promote_types(x.dtype, jnp.float32)
     total = jnp.zeros((channels, k, k, features), wide)
     for start in range(0, batch, images):

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from augmax_jax.errors import check_name
-from augmax_jax.models.normalization_kernels import image_moments, scale_and_shift
+from augmax_jax.models.normalization_kernels import Activation, image_moments, scale_and_shift
 
 ROUTES = ("clean", "augmented")
 EPSILON = 1e-5
@@ -51,31 +51,6 @@ def batch_moments(
     return batch_mean, average(variance + jnp.square(mean - batch_mean))
 
 
-def normalise(
-    x: jax.Array,
-    mean: jax.Array,
-    variance: jax.Array,
-    scale: jax.Array,
-    bias: jax.Array,
-    *,
-    relu: bool = False,
-) -> jax.Array:
-    """`(x - mean) / sqrt(variance + eps) * scale + bias`, in float32, then ReLU if asked.
-
-    Args:
-        x: `[B, H, W, C]`, any float dtype.
-        mean: float32, broadcastable to x, as are variance, scale and bias.
-        variance: biased variance.
-        scale: affine weight.
-        bias: affine bias.
-        relu: whether to apply ReLU to the result.
-
-    Returns:
-        Array like `x`, in x's dtype.
-    """
-    return scale_and_shift(x, mean, jax.lax.rsqrt(variance + EPSILON) * scale, bias, relu=relu)
-
-
 def _running(old: jax.Array, new: jax.Array) -> jax.Array:
     return (1 - MOMENTUM) * old + MOMENTUM * jax.lax.stop_gradient(new)
 
@@ -93,7 +68,6 @@ class BatchNorm(nn.Module):
 
     axis_name: str | None = None
 
-    @nn.compact
     def __call__(
         self, x: jax.Array, *, route: str = "clean", train: bool = False, relu: bool = False
     ) -> jax.Array:
@@ -108,6 +82,24 @@ class BatchNorm(nn.Module):
 
         Returns:
             Array like `x`. Statistics and arithmetic are float32 whatever its dtype.
+
+        Raises:
+            ValueError: unknown route, or one value per channel in training.
+        """
+        return scale_and_shift(x, *self.coefficients(x, route, train), relu=relu)
+
+    def activation(self, x: jax.Array, *, route: str = "clean", train: bool = False) -> Activation:
+        """`__call__` with ReLU, for convolutions to read (`convolution.conv`)."""
+        return Activation.of(x, *self.coefficients(x, route, train))
+
+    @nn.compact
+    def coefficients(
+        self, x: jax.Array, route: str, train: bool
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """The arguments of `scale_and_shift` that normalise `x`; arguments as in `__call__`.
+
+        Returns:
+            Center, scale and shift of every channel, float32, broadcastable to `x`.
 
         Raises:
             ValueError: unknown route, or one value per channel in training.
@@ -143,19 +135,21 @@ class BatchNorm(nn.Module):
             batch_mean, batch_variance = (v.value[None, None, None] for v in (mean, variance))
 
         if not half:
-            return normalise(x, batch_mean, batch_variance, batch_scale, batch_bias, relu=relu)
+            return batch_mean, jax.lax.rsqrt(batch_variance + EPSILON) * batch_scale, batch_bias
         # The halves are joined as coefficients, so the image itself is read and written once.
         scale, bias = self._affine("instance", half)
         rows = (x.shape[0], 1, 1, channels - half)
-        return normalise(
-            x,
-            jnp.concatenate([image_mean[..., :half], jnp.broadcast_to(batch_mean, rows)], -1),
-            jnp.concatenate(
-                [image_variance[..., :half], jnp.broadcast_to(batch_variance, rows)], -1
-            ),
-            jnp.concatenate([scale, batch_scale]),
+        center = jnp.concatenate(
+            [image_mean[..., :half], jnp.broadcast_to(batch_mean, rows)], axis=-1
+        )
+        spread = jnp.concatenate(
+            [image_variance[..., :half], jnp.broadcast_to(batch_variance, rows)], axis=-1
+        )
+        weight = jnp.concatenate([scale, batch_scale])
+        return (
+            center,
+            jax.lax.rsqrt(spread + EPSILON) * weight,
             jnp.concatenate([bias, batch_bias]),
-            relu=relu,
         )
 
     def _affine(self, name: str, channels: int) -> tuple[jax.Array, jax.Array]:

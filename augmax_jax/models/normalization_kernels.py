@@ -3,12 +3,13 @@
 A normalisation layer computes moments of its input, does some arithmetic on these few numbers,
 and then scales and shifts every value. The two functions here are the first and the last part,
 for all norms; what lies between is left to autodiff. Each has its gradient written out: backward
-keeps only the layer's input and output, which the neighbouring convolutions keep anyway, and
-takes one pass for the sums and one for the input's gradient, where autodiff of the plain
-formulas keeps or recomputes several intermediate arrays of the input's size.
+keeps only the layer's input, and takes one pass for the sums and one for the input's gradient,
+where autodiff of the plain formulas keeps or recomputes several intermediate arrays of the
+input's size.
 """
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -54,6 +55,29 @@ def _image_moments_backward(residuals, gradients):
 image_moments.defvjp(_image_moments_forward, _image_moments_backward)
 
 
+class Activation(NamedTuple):
+    """ReLU of a normalised array, together with what it was computed from.
+
+    A convolution keeps its input for the kernel's gradient. Given an activation it can keep the
+    source instead, which the norm's own gradient keeps anyway, and compute the value again: the
+    activations of a training step then take half the memory (`convolution.conv`).
+
+    Attributes:
+        value: `[B, H, W, C]`, any float dtype.
+        source: arguments of `scale_and_shift` that give the value, with `relu`.
+    """
+
+    value: jax.Array
+    source: tuple[jax.Array, jax.Array, jax.Array, jax.Array]
+
+    @classmethod
+    def of(
+        cls, x: jax.Array, center: jax.Array, scale: jax.Array, shift: jax.Array
+    ) -> "Activation":
+        """`scale_and_shift` with ReLU; same arguments."""
+        return cls(scale_and_shift(x, center, scale, shift, relu=True), (x, center, scale, shift))
+
+
 def scale_and_shift(
     x: jax.Array, center: jax.Array, scale: jax.Array, shift: jax.Array, *, relu: bool = False
 ) -> jax.Array:
@@ -85,14 +109,15 @@ def _scale_and_shift(x, center, scale, shift, relu):
 
 def _scale_and_shift_forward(x, center, scale, shift, relu):
     y = _scale_and_shift(x, center, scale, shift, relu)
-    return y, (x, y if relu else None, center, scale)
+    return y, (x, center, scale, shift)
 
 
 def _scale_and_shift_backward(relu, residuals, g):
-    x, y, center, scale = residuals
+    x, center, scale, shift = residuals
     g = _wide(g)
     if relu:
-        g = jnp.where(y > 0, g, 0)
+        # As y > 0, but not a part of y's own formula, which XLA would compute once and keep.
+        g = jnp.where((_wide(x) - center) * scale > -shift, g, 0)
     total = g.sum((1, 2), keepdims=True)
     # Centred afterwards: XLA:CPU would write x - center to memory before it sums the product.
     product = (g * _wide(x)).sum((1, 2), keepdims=True) - center * total

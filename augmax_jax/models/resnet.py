@@ -71,7 +71,7 @@ class BasicBlock(_Block):
         self._make_shortcut()
 
     def __call__(self, x: jax.Array, route: str, train: bool) -> jax.Array:
-        y = self.bn1(self.conv1(x), route=route, train=train, relu=True)
+        y = self.bn1.activation(self.conv1(x), route=route, train=train)
         y = self.bn2(self.conv2(y), route=route, train=train)
         return nn.relu(y + self._shortcut(x, route, train))
 
@@ -91,8 +91,8 @@ class Bottleneck(_Block):
         self._make_shortcut()
 
     def __call__(self, x: jax.Array, route: str, train: bool) -> jax.Array:
-        y = self.bn1(self.conv1(x), route=route, train=train, relu=True)
-        y = self.bn2(self.conv2(y), route=route, train=train, relu=True)
+        y = self.bn1.activation(self.conv1(x), route=route, train=train)
+        y = self.bn2.activation(self.conv2(y), route=route, train=train)
         y = self.bn3(self.conv3(y), route=route, train=train)
         return nn.relu(y + self._shortcut(x, route, train))
 

@@ -60,8 +60,8 @@ class GroupedBottleneck(nn.Module):
             self.shortcut_norm = norm()
 
     def __call__(self, x: jax.Array, route: str, train: bool) -> jax.Array:
-        y = self.bn_reduce(self.conv_reduce(x), route=route, train=train, relu=True)
-        y = self.bn_group(self.conv_group(y), route=route, train=train, relu=True)
+        y = self.bn_reduce.activation(self.conv_reduce(x), route=route, train=train)
+        y = self.bn_group.activation(self.conv_group(y), route=route, train=train)
         y = self.bn_expand(self.conv_expand(y), route=route, train=train)
         if self.project:
             x = self.shortcut_norm(self.shortcut_conv(x), route=route, train=train)

@@ -45,10 +45,9 @@ class WideUnit(nn.Module):
             self.shortcut_conv = conv(1, self.stride)
 
     def __call__(self, x: jax.Array, route: str, train: bool) -> jax.Array:
-        active = self.bn1(x, route=route, train=train, relu=True)
-        y = self.bn2(self.conv1(active), route=route, train=train, relu=True)
-        y = self.conv2(y)
-        return y + (self.shortcut_conv(active) if self.project else x)
+        active = self.bn1.activation(x, route=route, train=train)
+        hidden = self.bn2.activation(self.conv1(active), route=route, train=train)
+        return self.conv2(hidden) + (self.shortcut_conv(active) if self.project else x)
 
 
 class WideResNet(Classifier):

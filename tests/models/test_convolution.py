@@ -1,5 +1,7 @@
 """Convolutions against PyTorch's in float64, on every path, in loops and out."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from augmax_jax.models import convolution
 from augmax_jax.models.convolution import Conv, conv
+from augmax_jax.models.normalization_kernels import Activation
 
 # kernel size, stride, height, width, channels in, out, groups
 CASES = [
@@ -69,6 +72,58 @@ def test_values_and_gradients_equal_those_of_pytorch(rng, case):
             for result, reference in zip(results, expected, strict=True):
                 assert result.dtype == jnp.float64
                 np.testing.assert_allclose(result, reference, rtol=1e-12, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("batch", [5, 19])
+@pytest.mark.parametrize("case", [CASES[0], CASES[2], CASES[6], CASES[11], CASES[14]], ids=str)
+def test_an_activation_gives_the_gradients_of_its_formula(rng, case, batch):
+    _, stride, _, _, channels, _, groups = case
+    x, kernel = _example(rng, case, batch)
+    rows = (batch, 1, 1, channels)
+    center, scale, shift = (rng.normal(size=s) for s in (rows, rows, (channels,)))
+
+    def loss(name, arguments, kernel):
+        with convolution.implementation(name):
+            value = Activation.of(*arguments)
+            return jnp.sum(jnp.sin(conv(value, kernel, stride=stride, groups=groups)))
+
+    def formula(arguments, kernel):
+        x, center, scale, shift = arguments
+        value = jax.nn.relu((x - center) * scale + shift)
+        with convolution.implementation("plain"):
+            return jnp.sum(jnp.sin(conv(value, kernel, stride=stride, groups=groups)))
+
+    with jax.enable_x64(True):
+        arguments = ((x, center, scale, shift), kernel)
+        expected = jax.value_and_grad(formula, argnums=(0, 1))(*arguments)
+        for name in NAMES:
+            function = jax.value_and_grad(functools.partial(loss, name), argnums=(0, 1))
+            for compute in (function, jax.jit(function)):
+                jax.tree.map(
+                    functools.partial(np.testing.assert_allclose, rtol=1e-11, atol=1e-10),
+                    compute(*arguments),
+                    expected,
+                )
+
+
+def test_activations_halve_the_memory_of_training():
+    """Of alternating norms and convolutions: the norms' inputs are kept, not their results."""
+    layers, image = 12, jnp.zeros((16, 16, 16, 8))
+    kernels = jnp.zeros((layers, 3, 3, 8, 8))
+
+    def loss(kernels, x, wrap):
+        for kernel in kernels:
+            coefficients = (x.mean((0, 1, 2)), jnp.ones(8), jnp.ones(8))
+            x = conv(wrap(Activation.of(x, *coefficients)), kernel)
+        return jnp.sum(x)
+
+    def kept(wrap):
+        step = jax.jit(jax.grad(functools.partial(loss, wrap=wrap)))
+        return step.lower(kernels, image).compile().memory_analysis().temp_size_in_bytes
+
+    with_source, without = kept(lambda a: a), kept(lambda a: a.value)
+    assert without >= 1.9 * layers * image.nbytes
+    assert with_source <= 0.65 * without
 
 
 @pytest.mark.parametrize("case", [CASES[0], CASES[2], CASES[6], CASES[11]], ids=str)

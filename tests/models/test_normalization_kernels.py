@@ -110,6 +110,19 @@ def test_norm_layers_keep_gradients_of_the_textbook_formula(rng, key, norm, trai
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), result, expected)
 
 
+@pytest.mark.parametrize("train", [True, False])
+def test_activation_is_the_layer_with_relu(rng, key, train):
+    layer = norm_layer("dubin", instance=True)()
+    x = jnp.asarray(rng.normal(size=(4, 5, 5, 6)), jnp.float32)
+    variables = layer.init(key, x)
+    options = {"route": "augmented", "train": train, "mutable": ["batch_stats_augmented"]}
+    expected = layer.apply(variables, x, relu=True, **options)
+    activation, updated = layer.apply(variables, x, method="activation", **options)
+    jax.tree.map(np.testing.assert_array_equal, (activation.value, updated), expected)
+    again = scale_and_shift(*activation.source, relu=True)
+    np.testing.assert_array_equal(again, activation.value)
+
+
 def _descend(trunk, state, train):
     """One step down the gradients of all parameters and the input of a network's feature map."""
     variables, x, _ = state
@@ -155,10 +168,11 @@ def test_gradients_of_a_whole_network_equal_the_plain_path_in_float64(
 
         *_, fast = jax.jit(loop, compiler_options=compiler.jit_options("cpu"))(start)
         monkeypatch.setattr("augmax_jax.models.norm.image_moments", _plain_moments)
-        monkeypatch.setattr(
-            "augmax_jax.models.norm.scale_and_shift",
-            lambda *a, relu: _plain_scale_and_shift(*a, relu),
-        )
+        for module in ("norm", "normalization_kernels"):  # the latter for activations
+            monkeypatch.setattr(
+                f"augmax_jax.models.{module}.scale_and_shift",
+                lambda *a, relu: _plain_scale_and_shift(*a, relu),
+            )
         with convolution.implementation("plain"):
             step = jax.jit(lambda state: _descend(trunk, state, train))
             *_, plain = step(step(start))
