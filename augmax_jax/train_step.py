@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from augmax_jax import keys, parallel
+from augmax_jax import compiler, keys, parallel
 from augmax_jax.augment import standard
 from augmax_jax.methods import StepInputs, View
 from augmax_jax.models import statistics_collection
@@ -67,7 +67,10 @@ def create_state(
         key: one key.
         image_shape: (H, W, 3).
     """
-    init = jax.jit(lambda key: model.init(key, jnp.zeros((1, *image_shape)), route="clean"))
+    init = jax.jit(
+        lambda key: model.init(key, jnp.zeros((1, *image_shape)), route="clean"),
+        compiler_options=compiler.jit_options(jax.default_backend(), once=True),
+    )
     statistics = dict(init(key))
     params = statistics.pop("params")
     return TrainState(jnp.zeros((), jnp.int32), params, statistics, optimizer.init(params))

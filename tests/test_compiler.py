@@ -6,6 +6,7 @@ import sys
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from augmax_jax import compiler
@@ -28,6 +29,16 @@ def test_cpu_convolutions_leave_the_slow_library():
 @pytest.mark.parametrize("platform", ["gpu", "cuda", "tpu", "METAL"])
 def test_other_platforms_get_no_options(platform):
     assert compiler.jit_options(platform) == {}
+    assert compiler.jit_options(platform, once=True) == {}
+
+
+def test_a_program_that_runs_once_computes_the_same():
+    def draw(key):
+        return jax.random.normal(key, (3, 3, 16, 16))
+
+    key = jax.random.key(0)
+    options = compiler.jit_options("cpu", once=True)
+    np.testing.assert_array_equal(jax.jit(draw, compiler_options=options)(key), jax.jit(draw)(key))
 
 
 @pytest.mark.parametrize(

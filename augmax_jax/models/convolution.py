@@ -29,8 +29,8 @@ _implementation = contextvars.ContextVar("convolution_implementation", default="
 # The kernel's gradient contracts over batch and space. Summed over chunks of so many images, its
 # operands, and what is transposed to make them, stay in the cache (docs/performance.md).
 CHUNK = 8
-SMALL_PIXELS = 64  # outputs this small or smaller:
-SMALL_CHUNK = 64
+SMALL_CHUNK = 64  # where the result has at most this many pixels:
+SMALL_PIXELS = 64
 
 
 @contextlib.contextmanager
@@ -186,7 +186,24 @@ def _plain(x, kernel, stride, groups):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def _conv(x, source, kernel, stride, groups, name):
     """`source`: what x was computed from, or None; it says nothing new, so it has no gradient."""
+    return _value(x, kernel, stride=stride, groups=groups, name=name)
 
+
+def _conv_forward(x, source, kernel, stride, groups, name):
+    return _conv(x, source, kernel, stride, groups, name), (x, source, kernel)
+
+
+def _conv_backward(stride, groups, name, residuals, g):
+    x, source, kernel = residuals
+    options = {"stride": stride, "groups": groups, "name": name}
+    # Two choices, one for each gradient: a loop that needs only the input's then drops the other.
+    dx = _dx(kernel, g, size=x.shape[1:3], **options)
+    return dx, None, _dw(x, source, kernel, g, **options)
+
+
+# Jitted, so that the layers of a network that have the same shapes are traced once.
+@functools.partial(jax.jit, static_argnames=("stride", "groups", "name"))
+def _value(x, kernel, *, stride, groups, name):
     def canonical(x, kernel):
         return _grouped(functools.partial(_forward, stride=stride), groups, x, kernel)
 
@@ -196,35 +213,34 @@ def _conv(x, source, kernel, stride, groups, name):
     return for_platform(canonical, plain, name, x, kernel)
 
 
-def _conv_forward(x, source, kernel, stride, groups, name):
-    return _conv(x, source, kernel, stride, groups, name), (x, source, kernel)
+@functools.partial(jax.jit, static_argnames=("size", "stride", "groups", "name"))
+def _dx(kernel, g, *, size, stride, groups, name):
+    height, width = size
 
-
-def _conv_backward(stride, groups, name, residuals, g):
-    # One choice for each gradient: a loop that needs only the input's then drops the other, and
-    # XLA drops whichever of x and its source the chosen way does not read.
-    x, source, kernel = residuals
-    k = kernel.shape[0]
-
-    def canonical_dx(x, kernel, g):
-        dx = functools.partial(_input_gradient, height=x.shape[1], width=x.shape[2], stride=stride)
+    def canonical(kernel, g):
+        dx = functools.partial(_input_gradient, height=height, width=width, stride=stride)
         return _grouped(dx, groups, g, kernel)
 
-    def canonical_dw(x, source, kernel, g):
-        x = x if source is None else _recomputed(source, g).astype(x.dtype)
-        return _grouped(functools.partial(_kernel_gradient, k=k, stride=stride), groups, x, g)
-
-    def plain_dx(x, kernel, g):
+    def plain(kernel, g):
+        x = jnp.zeros((g.shape[0], *size, kernel.shape[2] * groups), g.dtype)
         return jax.vjp(lambda x: _plain(x, kernel, stride, groups), x)[1](g)[0]
 
-    def plain_dw(x, source, kernel, g):
+    return for_platform(canonical, plain, name, kernel, g)
+
+
+@functools.partial(jax.jit, static_argnames=("stride", "groups", "name"))
+def _dw(x, source, kernel, g, *, stride, groups, name):
+    """Reads either x or its source; XLA drops the other, so it need not be kept for this."""
+
+    def canonical(x, source, kernel, g):
+        x = x if source is None else _recomputed(source, g).astype(x.dtype)
+        dw = functools.partial(_kernel_gradient, k=kernel.shape[0], stride=stride)
+        return _grouped(dw, groups, x, g)
+
+    def plain(x, source, kernel, g):
         return jax.vjp(lambda kernel: _plain(x, kernel, stride, groups), kernel)[1](g)[0]
 
-    return (
-        for_platform(canonical_dx, plain_dx, name, x, kernel, g),
-        None,
-        for_platform(canonical_dw, plain_dw, name, x, source, kernel, g),
-    )
+    return for_platform(canonical, plain, name, x, source, kernel, g)
 
 
 _conv.defvjp(_conv_forward, _conv_backward)
@@ -301,7 +317,7 @@ def _kernel_gradient(x, g, *, k, stride):
         return (x.T @ g.reshape(-1, features))[None, None]
     half = k // 2
     padding = [(half, (out - 1) * stride + k - n - half) for n, out in ((height, h), (width, w))]
-    images = CHUNK if h * w > SMALL_PIXELS else SMALL_CHUNK
+    images = SMALL_CHUNK if h * w <= SMALL_PIXELS else CHUNK
     wide = jnp.promote_types(x.dtype, jnp.float32)
     total = jnp.zeros((channels, k, k, features), wide)
     for start in range(0, batch, images):

@@ -71,9 +71,10 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
         `[B, H, W, O]`.
     """
     kernels = jnp.einsum("ri,ijco->rjco", jnp.asarray(KERNEL, kernel.dtype), kernel)
+    tile_rows = _tile_rows(x)
     filtered = [
         lax.conv_general_dilated(
-            _combine(coefficients, _tile_rows(x)),
+            _combine(coefficients, tile_rows),
             kernels[i][None],
             window_strides=(1, 1),
             padding=[(0, 0), (1, 1)],

@@ -165,6 +165,21 @@ def test_cpu_gets_canonical_convolutions_and_other_platforms_plain_ones():
     assert "conditional" not in step.lower(x, kernel).compile().as_text()
 
 
+def test_layers_of_the_same_shapes_are_traced_once():
+    x, kernel = jnp.zeros((16, 8, 8, 4)), jnp.zeros((3, 3, 4, 4))
+
+    def convolutions(layers):
+        def loss(x, kernel):
+            for _ in range(layers):
+                x = conv(x, kernel)
+            return jnp.sum(x)
+
+        step = jax.jit(jax.grad(loss, argnums=(0, 1)))
+        return step.lower(x, kernel).as_text().count("stablehlo.convolution")
+
+    assert convolutions(2) == convolutions(6) == 3
+
+
 def test_an_unused_kernel_gradient_costs_nothing():
     x, kernel = jnp.zeros((16, 8, 8, 4)), jnp.zeros((3, 3, 4, 4))
 
