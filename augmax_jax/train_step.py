@@ -67,9 +67,13 @@ def create_state(
         key: one key.
         image_shape: (H, W, 3).
     """
+    # Inside another traced function (`jax.eval_shape`) the options are the outer one's business.
+    outermost = not isinstance(key, jax.core.Tracer)
     init = jax.jit(
         lambda key: model.init(key, jnp.zeros((1, *image_shape)), route="clean"),
-        compiler_options=compiler.jit_options(jax.default_backend(), once=True),
+        compiler_options=compiler.jit_options(jax.default_backend(), once=True)
+        if outermost
+        else {},
     )
     statistics = dict(init(key))
     params = statistics.pop("params")

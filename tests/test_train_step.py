@@ -4,9 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from augmax_jax import models
+from augmax_jax import models, optimizer
+from augmax_jax.config import defaults
 from augmax_jax.methods import View
-from augmax_jax.train_step import forward
+from augmax_jax.train_step import create_state, forward
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +69,18 @@ def test_joint_forwards_share_batch_statistics(network, rng):
     separate, _ = forward(model, params, statistics, views, joint=False)
     assert not np.allclose(separate[0], logits[0], atol=1e-4)
     np.testing.assert_allclose(separate[1], logits[1], atol=1e-5)
+
+
+def test_a_state_is_the_same_created_inside_another_program():
+    model = models.create("tiny", 10, norm="dubin")
+    settings = defaults().optimizer
+    rate = optimizer.learning_rate(settings, batch_size=8, examples=80, epochs=1)
+
+    def create(key):
+        return create_state(model, optimizer.create(settings, rate), key, (32, 32, 3))
+
+    key = jax.random.key(0)
+    state = create(key)
+    jax.tree.map(np.testing.assert_array_equal, jax.jit(create)(key), state)
+    shapes = jax.tree.map(lambda a: (a.shape, a.dtype), (jax.eval_shape(create, key), state))
+    assert shapes[0] == shapes[1]
