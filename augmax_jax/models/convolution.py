@@ -29,7 +29,7 @@ _implementation = contextvars.ContextVar("convolution_implementation", default="
 # The kernel's gradient contracts over batch and space. Summed over chunks of so many images, its
 # operands, and what is transposed to make them, stay in the cache (docs/performance.md).
 CHUNK = 8
-SMALL_CHUNK = 64  # where the result has at most this many pixels:
+SMALL_CHUNK = 64  # where they have at most this many pixels:
 SMALL_PIXELS = 64
 
 
@@ -317,7 +317,7 @@ def _kernel_gradient(x, g, *, k, stride):
         return (x.T @ g.reshape(-1, features))[None, None]
     half = k // 2
     padding = [(half, (out - 1) * stride + k - n - half) for n, out in ((height, h), (width, w))]
-    images = SMALL_CHUNK if h * w <= SMALL_PIXELS else CHUNK
+    images = SMALL_CHUNK if height * width <= SMALL_PIXELS else CHUNK
     wide = jnp.promote_types(x.dtype, jnp.float32)
     total = jnp.zeros((channels, k, k, features), wide)
     for start in range(0, batch, images):

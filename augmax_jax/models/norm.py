@@ -109,8 +109,11 @@ class BatchNorm(nn.Module):
         half = channels // 2 if self.instance else 0
         batch_scale, batch_bias, mean, variance = self._batch_norms(channels - half, route)
 
-        if train:
+        if train or half:
+            # Of all channels, though eval mode needs the first half: a sum over a part would need
+            # a copy of that part.
             image_mean, image_variance = image_moments(x)
+        if train:
             batch_mean, batch_variance = batch_moments(
                 image_mean[..., half:],
                 image_variance[..., half:],
@@ -130,8 +133,6 @@ class BatchNorm(nn.Module):
                 mean.value = _running(mean.value, batch_mean.ravel())
                 variance.value = _running(variance.value, unbiased)
         else:
-            if half:
-                image_mean, image_variance = image_moments(x[..., :half])
             batch_mean, batch_variance = (v.value[None, None, None] for v in (mean, variance))
 
         if not half:

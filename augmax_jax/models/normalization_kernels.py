@@ -48,7 +48,10 @@ def _image_moments_backward(residuals, gradients):
     x, mean = residuals
     mean_gradient, variance_gradient = gradients
     count = x.shape[1] * x.shape[2]
-    dx = (2 / count) * variance_gradient * (_wide(x) - mean) + mean_gradient / count
+    slope = (2 / count) * variance_gradient
+    # Not slope * (x - mean): XLA would compute x - mean once, for the forward pass and this one,
+    # so write it to memory before it sums the squares, and keep it.
+    dx = slope * _wide(x) + (mean_gradient / count - slope * mean)
     return (dx.astype(x.dtype),)
 
 
