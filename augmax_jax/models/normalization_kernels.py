@@ -49,8 +49,8 @@ def _image_moments_backward(residuals, gradients):
     mean_gradient, variance_gradient = gradients
     count = x.shape[1] * x.shape[2]
     slope = (2 / count) * variance_gradient
-    # Not slope * (x - mean): XLA would compute x - mean once, for the forward pass and this one,
-    # so write it to memory before it sums the squares, and keep it.
+    # Not slope * (x - mean): with a second use of x - mean, XLA:CPU writes it to memory before the
+    # forward pass sums its squares.
     dx = slope * _wide(x) + (mean_gradient / count - slope * mean)
     return (dx.astype(x.dtype),)
 
