@@ -30,7 +30,10 @@ def default_chunk(batch: int) -> int:
     measured.
 
     Args:
-        batch: number of samples.
+        batch: number of samples, at least 1.
+
+    Returns:
+        Samples per chunk, at least 1; `evaluate_active` keeps it between 8 and `batch`.
     """
     return CPU_CHUNK if jax.default_backend() == "cpu" else -(-batch // 4)
 

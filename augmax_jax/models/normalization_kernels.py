@@ -26,7 +26,8 @@ def image_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     Two passes, the second over squared distances to the mean: no cancellation whatever the
     mean. On the CPU it is also faster than sums of x and x² in one pass, and its sums of an
-    image do not depend on the number of images, as `adversary.active_set` needs.
+    image do not depend on the number of images, as `adversary.active_set` needs. The gradient's
+    rounding error grows with the mean: times |mean| / deviation.
 
     Args:
         x: `[B, H, W, C]`, any float dtype.

@@ -35,6 +35,21 @@ def test_moments_of_flat_channels_have_no_variance():
     np.testing.assert_allclose(variance, 0, atol=1e-6)
 
 
+@pytest.mark.parametrize("offset", [0, 10, 1000])
+def test_the_moments_gradient_loses_no_more_than_the_means_digits(rng, offset):
+    x = (rng.normal(size=(2, 16, 16, 4)) + offset).astype(np.float32)
+    a, b = rng.normal(size=(2, 2, 1, 1, 4)).astype(np.float32)
+
+    def weighted(x):
+        mean, variance = image_moments(x)
+        return (a * mean + b * variance).sum()
+
+    wide = x.astype(np.float64)
+    exact = (a + 2 * b * (wide - wide.mean((1, 2), keepdims=True))) / 256
+    error = np.abs(jax.grad(weighted)(x) - exact).max() / np.abs(exact).max()
+    assert error < 4 * np.finfo(np.float32).eps * max(offset, 1)
+
+
 def test_gradient_of_moments_equals_autodiff(rng):
     x = rng.normal(size=(3, 6, 5, 4)) + 2
 
