@@ -39,7 +39,11 @@ def default_chunk(batch: int) -> int:
 
 
 def evaluate_active(
-    evaluate: Callable[[jax.Array], tuple[jax.Array, ...]], active: jax.Array, chunk: int
+    evaluate: Callable[[jax.Array], tuple[jax.Array, ...]],
+    active: jax.Array,
+    chunk: int,
+    *,
+    order: jax.Array | None = None,
 ) -> tuple[jax.Array, ...]:
     """Calls `evaluate` on the active samples, chunk by chunk.
 
@@ -49,6 +53,7 @@ def evaluate_active(
             returned for them is dropped.
         active: bool `[B]`.
         chunk: rows per call, made at least 8 and at most B.
+        order: float `[B]`, samples with close values go together; None: as they lie.
 
     Returns:
         What `evaluate` returns, `[B, ...]`, zeros (False) for samples that are not active.
@@ -56,7 +61,11 @@ def evaluate_active(
     batch = active.shape[0]
     chunk = min(max(chunk, SMALLEST), batch)
     # Rows of the active samples in order, then as many ends as the last chunk may need.
-    queue = jnp.nonzero(active, size=batch + chunk, fill_value=batch)[0].astype(jnp.int32)
+    order = jnp.zeros(batch) if order is None else order
+    rows = jnp.lexsort((order, ~active))
+    total = active.sum()
+    rows = jnp.where(jnp.arange(batch) < total, rows, batch)
+    queue = jnp.pad(rows, (0, chunk), constant_values=batch).astype(jnp.int32)
 
     def run(state):
         start, results = state
@@ -71,5 +80,4 @@ def evaluate_active(
         jnp.zeros((batch, *part.shape[1:]), part.dtype)
         for part in jax.eval_shape(evaluate, queue[:chunk])
     )
-    total = active.sum()
     return jax.lax.while_loop(lambda state: state[0] < total, run, (jnp.int32(0), empty))[1]

@@ -9,6 +9,7 @@ decide whether a sample has been misclassified after its last update are those o
 pass that computes the next gradient.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -131,47 +132,58 @@ def augmax(
         ValueError: a shape, dtype or setting is not as described.
     """
     _check(images, chains, labels, m, p, steps, step_size, patience, early_stop, targets, compact)
-    m = jnp.asarray(m, jnp.float32)
-    p = jnp.asarray(p, jnp.float32)
+    images, chains, labels = jnp.asarray(images), jnp.asarray(chains), jnp.asarray(labels)
+    ascended = labels if targets is None else jnp.asarray(targets)
+    m, p = jnp.asarray(m, jnp.float32), jnp.asarray(p, jnp.float32)
     batch = images.shape[0]
 
     compacted = bool(compact) and early_stop == "sample"
     chunk = active_set.default_chunk(batch) if compact is True else int(compact)
 
-    def evaluate(m, p, rows=None):
-        """Gradients and misclassification of all samples, or of some rows of the batch."""
+    def evaluate(state, rows=None):
+        """Of all samples, or of some rows of the batch: gradients, whether each was misclassified
+        in a way that counts, and what it ascends on."""
+        t, m, p, mistakes, *_ = state
 
         def own(values: jax.Array) -> jax.Array:
             return values if rows is None else values.at[rows].get(mode="clip")
 
-        def loss_and_logits(weights: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            m, p = weights
+        def forward(m: jax.Array, p: jax.Array) -> tuple[jax.Array, jax.Array]:
             logits = logits_fn(mix(own(images), own(chains), m, jax.nn.softmax(p)))
             logits = logits.astype(jnp.float32)
-            wanted = labels if targets is None else targets
-            loss = optax.softmax_cross_entropy_with_integer_labels(logits, own(wanted))
-            # The sum keeps each sample's gradient its own, whatever the batch.
-            return loss.sum() if targets is None else -loss.sum(), logits
+            loss = optax.softmax_cross_entropy_with_integer_labels(logits, own(ascended))
+            wrong = jnp.argmax(logits, axis=-1) != own(labels)
+            return loss if targets is None else -loss, wrong & (count_initial | (t > 0))
 
-        gradient = jax.grad(loss_and_logits, has_aux=True)
-        (grad_m, grad_p), logits = gradient((own(m), own(p)))
-        return grad_m, grad_p, jnp.argmax(logits, axis=-1) != own(labels)
+        objective, backward, counted = jax.vjp(forward, own(m), own(p), has_aux=True)
+
+        def gradients() -> tuple[jax.Array, jax.Array]:
+            return backward(jnp.ones_like(objective))  # of the sum: each sample's is its own
+
+        if rows is None:
+            return *gradients(), counted, objective
+        # Rows past the end of the batch never move.
+        moves = mistakes.at[rows].get(mode="fill", fill_value=patience) + counted < patience
+        zeros = jnp.zeros_like(own(m)), jnp.zeros_like(own(p))
+        return *jax.lax.cond(moves.any(), gradients, lambda: zeros), counted, objective
 
     def unfinished(state):
-        t, _, _, mistakes, _ = state
+        t, _, _, mistakes, *_ = state
         if early_stop == "none":
             return t < steps
         return (t < steps) & jnp.any(mistakes < patience)
 
     def step(state):
-        t, m, p, mistakes, taken = state
+        t, m, p, mistakes, taken, objective = state
         if compacted:
-            grad_m, grad_p, wrong = active_set.evaluate_active(
-                lambda rows: evaluate(m, p, rows), mistakes < patience, chunk
+            # By the last objective: samples that stop now are mostly those with the largest, and a
+            # chunk in which all stop needs no gradients.
+            grad_m, grad_p, counted, objective = active_set.evaluate_active(
+                functools.partial(evaluate, state), mistakes < patience, chunk, order=objective
             )
         else:
-            grad_m, grad_p, wrong = evaluate(m, p)
-        mistakes = mistakes + (wrong & (count_initial | (t > 0)))
+            grad_m, grad_p, counted, objective = evaluate(state)
+        mistakes = mistakes + counted
         active = mistakes < patience
         if early_stop == "batch":
             active = jnp.broadcast_to(jnp.any(active), active.shape)
@@ -179,10 +191,11 @@ def augmax(
             active = jnp.ones_like(active)
         m = jnp.where(active, jnp.clip(m + step_size * jnp.sign(grad_m), 0.0, 1.0), m)
         p = jnp.where(active[:, None], p + step_size * jnp.sign(grad_p), p)
-        return t + 1, m, p, mistakes, taken + active
+        return t + 1, m, p, mistakes, taken + active, objective
 
     zeros = jnp.zeros(batch, jnp.int32)
-    _, m, p, _, taken = jax.lax.while_loop(unfinished, step, (0, m, p, zeros, zeros))
+    start = (0, m, p, zeros, zeros, jnp.zeros(batch))
+    _, m, p, _, taken, _ = jax.lax.while_loop(unfinished, step, start)
     x = jax.lax.stop_gradient(mix(images, chains, m, jax.nn.softmax(p)))
     return AugMaxResult(x, m, p, taken)
 

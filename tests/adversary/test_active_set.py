@@ -132,25 +132,69 @@ def test_compacted_runs_of_the_papers_networks_give_the_same_bits(rng, name):
 
 
 @settings(max_examples=50, deadline=None)
-@given(active=st.lists(st.booleans(), min_size=1, max_size=40), chunk=st.integers(1, 20))
-def test_active_samples_are_evaluated_once_each(active, chunk):
-    active, calls = np.array(active), []
+@given(
+    samples=st.lists(st.tuples(st.booleans(), st.integers(-9, 9)), min_size=1, max_size=40),
+    chunk=st.integers(1, 20),
+    ordered=st.booleans(),
+)
+def test_active_samples_are_evaluated_once_each_in_order(samples, chunk, ordered):
+    (active, order), calls = np.array(samples).T, []
+    active = active.astype(bool)
+    order = order.astype(np.float32) if ordered else None
 
     def evaluate(rows):
         jax.debug.callback(lambda rows: calls.append(rows.tolist()), rows)
         return rows * 10 + 1, jnp.stack([rows, -rows], 1) + 0.5, rows >= 0
 
     with jax.disable_jit():
-        values, pairs, flags = active_set.evaluate_active(evaluate, jnp.asarray(active), chunk)
+        values, pairs, flags = active_set.evaluate_active(
+            evaluate, jnp.asarray(active), chunk, order=order
+        )
     rows = np.arange(len(active))
     assert values.tolist() == np.where(active, rows * 10 + 1, 0).tolist()
     expected = np.where(active[:, None], np.stack([rows, -rows], 1) + 0.5, 0)
     assert pairs.tolist() == expected.tolist()
     assert flags.tolist() == active.tolist()
     evaluated = [row for call in calls for row in call if row < len(active)]
+    if ordered:
+        rows = rows[np.argsort(order, stable=True)]
+        active = active[rows]
     assert evaluated == rows[active].tolist()
     chunk = min(max(chunk, 8), len(active))
     assert len(calls) == -(-active.sum() // chunk)  # as many chunks as it takes
+
+
+def test_chunks_in_which_all_samples_stop_get_no_gradients():
+    calls = []
+
+    @jax.custom_vjp
+    def count(logits):
+        jax.debug.callback(lambda: calls.append("forward"))
+        return logits
+
+    def backward(_, g):
+        jax.debug.callback(lambda: calls.append("backward"))
+        return (g,)
+
+    count.defvjp(lambda logits: (count(logits), None), backward)
+
+    def brightness(x):  # class 1 for bright images
+        mean = x.mean((1, 2, 3))
+        return count(jnp.stack([0.5 - mean, mean - 0.5], 1))
+
+    # Every other image is bright. All are of class 0, so those stop after one step and the others
+    # never; each kind fills a chunk of its own, once the losses are known.
+    images = np.zeros((16, 4, 4, 3), np.uint8)
+    images[::2] = 255
+    chains = np.repeat(images[:, None], 3, axis=1)
+    start = np.full(16, 0.5, np.float32), np.zeros((16, 3), np.float32)
+    result = adversary.augmax(
+        brightness, images, chains, np.zeros(16, int), *start, steps=3, compact=8
+    )
+    jax.effects_barrier()
+    assert result.steps.tolist() == [1, 3] * 8
+    # First step: both chunks. Second: forwards both, backwards one. Third: one chunk is left.
+    assert (calls.count("forward"), calls.count("backward")) == (5, 4)
 
 
 def test_an_iteration_costs_a_forward_and_an_input_gradient(rng, network):
