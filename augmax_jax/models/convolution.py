@@ -26,8 +26,8 @@ from augmax_jax.models.normalization_kernels import Activation, scale_and_shift
 IMPLEMENTATIONS = ("auto", "canonical", "plain")
 _implementation = contextvars.ContextVar("convolution_implementation", default="auto")
 
-# The kernel's gradient contracts over batch and space. Summed over chunks of so many images, its
-# operands, and what is transposed to make them, stay in the cache (docs/performance.md).
+# The gradient of a kernel contracts over batch and space. Summed over chunks of so many images,
+# its operands, and what is transposed to make them, stay in the cache (docs/performance.md).
 CHUNK = 8
 SMALL_CHUNK = 64  # where they have at most this many pixels:
 SMALL_PIXELS = 64
@@ -233,9 +233,18 @@ def _dw(x, source, kernel, g, *, stride, groups, name):
     """Reads either x or its source; XLA drops the other, so it need not be kept for this."""
 
     def canonical(x, source, kernel, g):
-        x = x if source is None else _recomputed(source, g).astype(x.dtype)
-        dw = functools.partial(_kernel_gradient, k=kernel.shape[0], stride=stride)
-        return _grouped(dw, groups, x, g)
+        k = kernel.shape[0]
+        dw = functools.partial(_kernel_gradient, k=k, stride=stride)
+
+        def of(images):
+            x, source, g = images
+            x = x if source is None else _recomputed(source, g).astype(g.dtype)
+            return _grouped(dw, groups, x, g)
+
+        pixels = x.shape[1] * x.shape[2]
+        chunk = x.shape[0] if k == 1 else SMALL_CHUNK if pixels <= SMALL_PIXELS else CHUNK
+        images = (x, None, g) if source is None else (None, source, g)
+        return _sum_over_chunks(of, images, chunk).transpose(1, 2, 0, 3).astype(kernel.dtype)
 
     def plain(x, source, kernel, g):
         return jax.vjp(lambda kernel: _plain(x, kernel, stride, groups), kernel)[1](g)[0]
@@ -309,24 +318,38 @@ def _input_gradient_by_phases(g, transposed):
     return phases.reshape(b, 2 * h, 2 * w, phases.shape[-1])
 
 
+def _sum_over_chunks(function, arrays, size):
+    """Sum of what `function` makes of the arrays `[B, ...]` of so many images after the other.
+
+    In a loop, so that compiling does not take longer the larger the batch is.
+    """
+    batch = jax.tree.leaves(arrays)[0].shape[0]
+    if batch <= size:
+        return function(arrays)
+
+    def part(start, size):
+        # Not a loop over arrays reshaped to chunks: XLA:CPU would write them a second time.
+        return function(jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, start, size), arrays))
+
+    rest = batch % size
+    zeros = jnp.zeros_like(jax.eval_shape(lambda: part(0, size)))
+    total = part(batch - rest, rest) if rest else zeros
+    # Two chunks at a time, so that one's transposes run while the other is convolved.
+    return lax.fori_loop(0, batch // size, lambda i, t: t + part(i * size, size), total, unroll=2)
+
+
 def _kernel_gradient(x, g, *, k, stride):
-    batch, height, width, channels = x.shape
+    """`[C, k, k, O]`, in at least float32."""
+    height, width, channels = x.shape[1:]
     h, w, features = g.shape[1:]
+    wide = jnp.promote_types(x.dtype, jnp.float32)
     if k == 1:
         x = x[:, ::stride, ::stride].reshape(-1, channels)
-        return (x.T @ g.reshape(-1, features))[None, None]
+        return (x.T @ g.reshape(-1, features)).astype(wide)[:, None, None]
     half = k // 2
-    padding = [(half, (out - 1) * stride + k - n - half) for n, out in ((height, h), (width, w))]
-    images = SMALL_CHUNK if height * width <= SMALL_PIXELS else CHUNK
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    total = jnp.zeros((channels, k, k, features), wide)
-    for start in range(0, batch, images):
-        chunk = slice(start, start + images)
-        part = _canonical(
-            x[chunk].transpose(3, 1, 2, 0),  # the channels play the batch, the images the channels
-            g[chunk].transpose(1, 2, 0, 3),
-            padding=padding,
-            rhs_dilation=stride,
-        )
-        total = total + part.astype(wide)
-    return total.transpose(1, 2, 0, 3).astype(x.dtype)
+    return _canonical(
+        x.transpose(3, 1, 2, 0),  # the channels play the batch, the images the channels
+        g.transpose(1, 2, 0, 3),
+        padding=[(half, (out - 1) * stride + k - n - half) for n, out in ((height, h), (width, w))],
+        rhs_dilation=stride,
+    ).astype(wide)

@@ -68,7 +68,8 @@ class Activation(NamedTuple):
 
     Attributes:
         value: `[B, H, W, C]`, any float dtype.
-        source: arguments of `scale_and_shift` that give the value, with `relu`.
+        source: arguments of `scale_and_shift` that give the value, with `relu`; the coefficients
+            of each image, `[B, 1, 1, C]`.
     """
 
     value: jax.Array
@@ -79,7 +80,9 @@ class Activation(NamedTuple):
         cls, x: jax.Array, center: jax.Array, scale: jax.Array, shift: jax.Array
     ) -> "Activation":
         """`scale_and_shift` with ReLU; same arguments."""
-        return cls(scale_and_shift(x, center, scale, shift, relu=True), (x, center, scale, shift))
+        center, scale, shift = _per_image(x, center, scale, shift)
+        source = (x, center, scale, shift)
+        return cls(scale_and_shift(*source, relu=True), source)
 
 
 def scale_and_shift(
@@ -97,12 +100,14 @@ def scale_and_shift(
     Returns:
         Array like `x`, in x's dtype.
     """
-    # Rows per image, so that backward sums over space only; autodiff of the broadcast does
-    # the rest of the sum, on a few numbers.
+    return _scale_and_shift(x, *_per_image(x, center, scale, shift), relu)
+
+
+def _per_image(x: jax.Array, *coefficients: jax.Array) -> list[jax.Array]:
+    """Coefficients of each image, so that backward sums over space only: autodiff of the broadcast
+    does the rest of the sum, on a few numbers."""
     rows = (x.shape[0], 1, 1, x.shape[3])
-    return _scale_and_shift(
-        x, *(jnp.broadcast_to(value, rows) for value in (center, scale, shift)), relu
-    )
+    return [jnp.broadcast_to(value, rows) for value in coefficients]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
