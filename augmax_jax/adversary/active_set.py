@@ -1,8 +1,11 @@
-"""Evaluating only the unfinished samples of a batch, for the price of so many.
+"""Gradients of the unfinished samples of a batch only, for the price of so many.
 
 The network is in eval mode, so samples do not see each other and any company gives a sample the
-same result: the unfinished ones are gathered into chunks of a fixed size, and a loop runs over
-as many chunks as it takes. There is one compiled body whatever the number of samples.
+same result. Two compiled bodies do the work: one evaluates the whole batch, while most samples are
+unfinished, and one gathers the unfinished samples into chunks of a fixed size, as many as it takes.
+A sample that stops needs no gradient any more, but that is known only after its forward pass: so
+the backward pass of the whole batch is skipped if few samples go on, and those are evaluated
+again in chunks.
 
 XLA may sum the values of a sample in another order when it compiles for another number of samples,
 so a sample's gradient depends on its company by rounding. m and p see nothing but signs:
@@ -13,71 +16,113 @@ least.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+# (variables of some samples, the rows of these in the batch or None for all of it) -> what each
+# sample ascends on, float `[R]`, and whether it is misclassified, bool `[R]`.
+Forward = Callable[[Any, jax.Array | None], tuple[jax.Array, jax.Array]]
+
 SMALLEST = 8
-CPU_CHUNK = 16
+CPU_CHUNK = 8
+
+# Shares of the batch, from the cost of a sample in a chunk of 8: 1.2 times that in the whole batch,
+# of which the backward pass is half (docs/performance.md).
+MANY_ACTIVE = 0.8  # from here on the whole batch is evaluated
+MANY_MOVING = 0.4  # from here on its backward pass is taken
 
 
 def default_chunk(batch: int) -> int:
     """Samples per chunk where the caller does not say.
 
     Small chunks follow the number of active samples closely, large ones use the device better.
-    On CPU a sample costs 9% more in a chunk of 16 than in a batch of 64 and 21% more in one of 8
-    (docs/performance.md); for accelerators, a quarter of the batch is a guess that has not been
-    measured.
+    On the CPU 8 has been measured to be best (docs/performance.md); for accelerators, a quarter of
+    the batch is a guess that has not been measured.
 
     Args:
         batch: number of samples, at least 1.
 
     Returns:
-        Samples per chunk, at least 1; `evaluate_active` keeps it between 8 and `batch`.
+        Samples per chunk, at least 1; `active_gradients` keeps it between 8 and `batch`.
     """
     return CPU_CHUNK if jax.default_backend() == "cpu" else -(-batch // 4)
 
 
-def evaluate_active(
-    evaluate: Callable[[jax.Array], tuple[jax.Array, ...]],
-    active: jax.Array,
-    chunk: int,
-    *,
-    order: jax.Array | None = None,
-) -> tuple[jax.Array, ...]:
-    """Calls `evaluate` on the active samples, chunk by chunk.
+def gradients(
+    forward: Forward, variables: Any, rows: jax.Array | None = None
+) -> tuple[Any, jax.Array]:
+    """Gradients of each sample's own objective, and whether it is misclassified.
 
     Args:
-        evaluate: takes int32 `[chunk]`, rows of the batch, and returns arrays with one value (or
-            row of values) for each. Rows past the end of the batch fill the last chunk; what is
-            returned for them is dropped.
-        active: bool `[B]`.
-        chunk: rows per call, made at least 8 and at most B.
-        order: float `[B]`, samples with close values go together; None: as they lie.
+        forward: the attack's objective; samples must not influence each other.
+        variables: what it is differentiated by, arrays `[R, ...]`.
+        rows: where the samples lie in the batch, int32 `[R]`; None: they are all of it.
 
     Returns:
-        What `evaluate` returns, `[B, ...]`, zeros (False) for samples that are not active.
+        Gradients like `variables`, and bool `[R]`.
+    """
+    objective, backward, wrong = jax.vjp(lambda v: forward(v, rows), variables, has_aux=True)
+    return backward(jnp.ones_like(objective))[0], wrong
+
+
+def active_gradients(
+    forward: Forward,
+    variables: Any,
+    active: jax.Array,
+    stops: Callable[[jax.Array], jax.Array],
+    chunk: int,
+) -> tuple[Any, jax.Array]:
+    """`gradients` of the active samples that go on, for the work that these take.
+
+    Args:
+        forward: as in `gradients`. Rows past the end of the batch fill the last chunk; what is
+            returned for them is dropped.
+        variables: of the batch, arrays `[B, ...]`.
+        active: bool `[B]`, samples that may need a gradient.
+        stops: takes who is misclassified, bool `[B]`, and tells which of the active samples need no
+            gradient then.
+        chunk: samples that are evaluated together while few are active, made at least 8 and at
+            most B.
+
+    Returns:
+        Gradients like `variables`, of any value for samples that are not active or stop, and who is
+        misclassified, bool `[B]`, False for samples that are not active.
     """
     batch = active.shape[0]
     chunk = min(max(chunk, SMALLEST), batch)
-    # Rows of the active samples in order, then as many ends as the last chunk may need.
-    order = jnp.zeros(batch) if order is None else order
-    rows = jnp.lexsort((order, ~active))
-    total = active.sum()
-    rows = jnp.where(jnp.arange(batch) < total, rows, batch)
-    queue = jnp.pad(rows, (0, chunk), constant_values=batch).astype(jnp.int32)
+    zeros = jax.tree.map(jnp.zeros_like, variables)
+
+    def evaluate_all():
+        objective, backward, wrong = jax.vjp(lambda v: forward(v, None), variables, has_aux=True)
+        moves = active & ~stops(wrong)
+        worth = moves.sum() > MANY_MOVING * batch
+        gradient = jax.lax.cond(worth, lambda: backward(jnp.ones_like(objective))[0], lambda: zeros)
+        return gradient, wrong, moves & ~worth
+
+    def evaluate_none():
+        return zeros, jnp.zeros_like(active), active
+
+    gradient, wrong, left = jax.lax.cond(
+        active.sum() > MANY_ACTIVE * batch, evaluate_all, evaluate_none
+    )
+    # The rows that are left, then as many ends as the last chunk may need.
+    queue = jnp.nonzero(left, size=batch + chunk, fill_value=batch)[0].astype(jnp.int32)
+    total = left.sum()
 
     def run(state):
-        start, results = state
+        start, *results = state
         rows = jax.lax.dynamic_slice_in_dim(queue, start, chunk)
-        results = tuple(
-            whole.at[rows].set(part, mode="drop")
-            for whole, part in zip(results, evaluate(rows), strict=True)
+        own = jax.tree.map(lambda v: v.at[rows].get(mode="clip"), variables)
+        results = jax.tree.map(
+            lambda whole, part: whole.at[rows].set(part, mode="drop"),
+            tuple(results),
+            gradients(forward, own, rows),
         )
-        return start + chunk, results
+        return start + chunk, *results
 
-    empty = tuple(
-        jnp.zeros((batch, *part.shape[1:]), part.dtype)
-        for part in jax.eval_shape(evaluate, queue[:chunk])
+    _, gradient, wrong = jax.lax.while_loop(
+        lambda state: state[0] < total, run, (jnp.int32(0), gradient, wrong)
     )
-    return jax.lax.while_loop(lambda state: state[0] < total, run, (jnp.int32(0), empty))[1]
+    return gradient, wrong & active

@@ -9,7 +9,6 @@ decide whether a sample has been misclassified after its last update are those o
 pass that computes the next gradient.
 """
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -140,50 +139,38 @@ def augmax(
     compacted = bool(compact) and early_stop == "sample"
     chunk = active_set.default_chunk(batch) if compact is True else int(compact)
 
-    def evaluate(state, rows=None):
-        """Of all samples, or of some rows of the batch: gradients, whether each was misclassified
-        in a way that counts, and what it ascends on."""
-        t, m, p, mistakes, *_ = state
+    def forward(variables, rows):
+        """What some samples of the batch (None: all) ascend on, and who is misclassified."""
+        m, p = variables
 
         def own(values: jax.Array) -> jax.Array:
             return values if rows is None else values.at[rows].get(mode="clip")
 
-        def forward(m: jax.Array, p: jax.Array) -> tuple[jax.Array, jax.Array]:
-            logits = logits_fn(mix(own(images), own(chains), m, jax.nn.softmax(p)))
-            logits = logits.astype(jnp.float32)
-            loss = optax.softmax_cross_entropy_with_integer_labels(logits, own(ascended))
-            wrong = jnp.argmax(logits, axis=-1) != own(labels)
-            return loss if targets is None else -loss, wrong & (count_initial | (t > 0))
-
-        objective, backward, counted = jax.vjp(forward, own(m), own(p), has_aux=True)
-
-        def gradients() -> tuple[jax.Array, jax.Array]:
-            return backward(jnp.ones_like(objective))  # of the sum: each sample's is its own
-
-        if rows is None:
-            return *gradients(), counted, objective
-        # Rows past the end of the batch never move.
-        moves = mistakes.at[rows].get(mode="fill", fill_value=patience) + counted < patience
-        zeros = jnp.zeros_like(own(m)), jnp.zeros_like(own(p))
-        return *jax.lax.cond(moves.any(), gradients, lambda: zeros), counted, objective
+        logits = logits_fn(mix(own(images), own(chains), m, jax.nn.softmax(p)))
+        logits = logits.astype(jnp.float32)
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits, own(ascended))
+        return loss if targets is None else -loss, jnp.argmax(logits, axis=-1) != own(labels)
 
     def unfinished(state):
-        t, _, _, mistakes, *_ = state
+        t, _, _, mistakes, _ = state
         if early_stop == "none":
             return t < steps
         return (t < steps) & jnp.any(mistakes < patience)
 
     def step(state):
-        t, m, p, mistakes, taken, objective = state
+        t, m, p, mistakes, taken = state
+        counts = count_initial | (t > 0)
         if compacted:
-            # By the last objective: samples that stop now are mostly those with the largest, and a
-            # chunk in which all stop needs no gradients.
-            grad_m, grad_p, counted, objective = active_set.evaluate_active(
-                functools.partial(evaluate, state), mistakes < patience, chunk, order=objective
+            (grad_m, grad_p), wrong = active_set.active_gradients(
+                forward,
+                (m, p),
+                mistakes < patience,
+                lambda wrong: mistakes + (wrong & counts) >= patience,
+                chunk,
             )
         else:
-            grad_m, grad_p, counted, objective = evaluate(state)
-        mistakes = mistakes + counted
+            (grad_m, grad_p), wrong = active_set.gradients(forward, (m, p))
+        mistakes = mistakes + (wrong & counts)
         active = mistakes < patience
         if early_stop == "batch":
             active = jnp.broadcast_to(jnp.any(active), active.shape)
@@ -191,11 +178,10 @@ def augmax(
             active = jnp.ones_like(active)
         m = jnp.where(active, jnp.clip(m + step_size * jnp.sign(grad_m), 0.0, 1.0), m)
         p = jnp.where(active[:, None], p + step_size * jnp.sign(grad_p), p)
-        return t + 1, m, p, mistakes, taken + active, objective
+        return t + 1, m, p, mistakes, taken + active
 
     zeros = jnp.zeros(batch, jnp.int32)
-    start = (0, m, p, zeros, zeros, jnp.zeros(batch))
-    _, m, p, _, taken, _ = jax.lax.while_loop(unfinished, step, start)
+    _, m, p, _, taken = jax.lax.while_loop(unfinished, step, (0, m, p, zeros, zeros))
     x = jax.lax.stop_gradient(mix(images, chains, m, jax.nn.softmax(p)))
     return AugMaxResult(x, m, p, taken)
 

@@ -96,14 +96,10 @@ def pgd(
         noise = jax.vmap(lambda k: jax.random.uniform(k, clean.shape[1:], minval=-1, maxval=1))
         start = jnp.clip(clean + eps * noise(keys[:, 0]), low, high)
 
-    def evaluate(x: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
-        def loss(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-            logits = logits_fn(x)
-            # The sum keeps each sample's gradient its own, whatever the batch.
-            return cross_entropies(logits, labels).sum(), logits
-
-        gradient, logits = jax.grad(loss, has_aux=True)(x)
-        return gradient, jnp.argmax(logits, axis=-1) != labels
+    def forward(x: jax.Array, rows: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+        own = labels if rows is None else labels.at[rows].get(mode="clip")
+        logits = logits_fn(x)
+        return cross_entropies(logits, own), jnp.argmax(logits, axis=-1) != own
 
     def unfinished(state):
         t, _, _, stopped, _ = state
@@ -112,15 +108,11 @@ def pgd(
     def step(state):
         t, x, left, stopped, taken = state
         if budget is not None and chunk:
-            gradient, wrong = active_set.evaluate_active(
-                lambda rows: evaluate(
-                    x.at[rows].get(mode="clip"), labels.at[rows].get(mode="clip")
-                ),
-                ~stopped,
-                chunk,
+            gradient, wrong = active_set.active_gradients(
+                forward, x, ~stopped, lambda wrong: wrong & (left == 0), chunk
             )
         else:
-            gradient, wrong = evaluate(x, labels)
+            gradient, wrong = active_set.gradients(forward, x)
         if budget is not None:
             stopped = stopped | (wrong & (left == 0))
             left = left - (wrong & ~stopped)

@@ -133,47 +133,50 @@ def test_compacted_runs_of_the_papers_networks_give_the_same_bits(rng, name):
 
 @settings(max_examples=50, deadline=None)
 @given(
-    samples=st.lists(st.tuples(st.booleans(), st.integers(-9, 9)), min_size=1, max_size=40),
+    samples=st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40),
     chunk=st.integers(1, 20),
-    ordered=st.booleans(),
 )
-def test_active_samples_are_evaluated_once_each_in_order(samples, chunk, ordered):
-    (active, order), calls = np.array(samples).T, []
-    active = active.astype(bool)
-    order = order.astype(np.float32) if ordered else None
+def test_active_samples_are_evaluated_as_often_as_it_takes(samples, chunk):
+    active, misclassified = np.array(samples).T
+    batch, evaluated = len(active), []
+    slopes = np.arange(1.0, batch + 1, dtype=np.float32)
 
-    def evaluate(rows):
-        jax.debug.callback(lambda rows: calls.append(rows.tolist()), rows)
-        return rows * 10 + 1, jnp.stack([rows, -rows], 1) + 0.5, rows >= 0
+    def forward(variables, rows):
+        rows = np.arange(batch) if rows is None else rows
+        evaluated.append([row for row in np.asarray(rows).tolist() if row < batch])
+        own = jnp.asarray(slopes).at[rows].get(mode="clip")
+        a, b = variables
+        return own * (a + 2 * b.sum(1)), jnp.asarray(misclassified).at[rows].get(mode="clip")
 
     with jax.disable_jit():
-        values, pairs, flags = active_set.evaluate_active(
-            evaluate, jnp.asarray(active), chunk, order=order
+        (first, second), wrong = active_set.active_gradients(
+            forward, (jnp.zeros(batch), jnp.zeros((batch, 2))), active, lambda wrong: wrong, chunk
         )
-    rows = np.arange(len(active))
-    assert values.tolist() == np.where(active, rows * 10 + 1, 0).tolist()
-    expected = np.where(active[:, None], np.stack([rows, -rows], 1) + 0.5, 0)
-    assert pairs.tolist() == expected.tolist()
-    assert flags.tolist() == active.tolist()
-    evaluated = [row for call in calls for row in call if row < len(active)]
-    if ordered:
-        rows = rows[np.argsort(order, stable=True)]
-        active = active[rows]
-    assert evaluated == rows[active].tolist()
-    chunk = min(max(chunk, 8), len(active))
-    assert len(calls) == -(-active.sum() // chunk)  # as many chunks as it takes
+    moves = active & ~misclassified
+    assert first[moves].tolist() == slopes[moves].tolist()
+    assert second[moves].tolist() == np.stack([2 * slopes[moves]] * 2, 1).tolist()
+    assert wrong.tolist() == (active & misclassified).tolist()
+
+    chunk = min(max(chunk, 8), batch)
+    expected, left = [], np.flatnonzero(active)
+    if active.sum() > 0.8 * batch:
+        expected = [list(range(batch))]
+        left = np.flatnonzero(moves) if moves.sum() <= 0.4 * batch else left[:0]
+    assert evaluated[: len(expected)] == expected
+    chunks = [left[i : i + chunk].tolist() for i in range(0, len(left), chunk)]
+    assert evaluated[len(expected) :] == chunks
 
 
-def test_chunks_in_which_all_samples_stop_get_no_gradients():
+def test_backward_passes_are_for_samples_that_go_on():
     calls = []
 
     @jax.custom_vjp
     def count(logits):
-        jax.debug.callback(lambda: calls.append("forward"))
+        jax.debug.callback(lambda logits: calls.append(("forward", len(logits))), logits)
         return logits
 
     def backward(_, g):
-        jax.debug.callback(lambda: calls.append("backward"))
+        jax.debug.callback(lambda g: calls.append(("backward", len(g))), g)
         return (g,)
 
     count.defvjp(lambda logits: (count(logits), None), backward)
@@ -182,19 +185,24 @@ def test_chunks_in_which_all_samples_stop_get_no_gradients():
         mean = x.mean((1, 2, 3))
         return count(jnp.stack([0.5 - mean, mean - 0.5], 1))
 
-    # Every other image is bright. All are of class 0, so those stop after one step and the others
-    # never; each kind fills a chunk of its own, once the losses are known.
-    images = np.zeros((16, 4, 4, 3), np.uint8)
-    images[::2] = 255
+    # Every fourth image is dark. All are of class 0, so those never stop and the others after one
+    # step.
+    images = np.full((24, 4, 4, 3), 255, np.uint8)
+    images[::4] = 0
     chains = np.repeat(images[:, None], 3, axis=1)
-    start = np.full(16, 0.5, np.float32), np.zeros((16, 3), np.float32)
+    start = np.full(24, 0.5, np.float32), np.zeros((24, 3), np.float32)
     result = adversary.augmax(
-        brightness, images, chains, np.zeros(16, int), *start, steps=3, compact=8
+        brightness, images, chains, np.zeros(24, int), *start, steps=3, compact=8
     )
     jax.effects_barrier()
-    assert result.steps.tolist() == [1, 3] * 8
-    # First step: both chunks. Second: forwards both, backwards one. Third: one chunk is left.
-    assert (calls.count("forward"), calls.count("backward")) == (5, 4)
+    assert result.steps.tolist() == [3, 1, 1, 1] * 6
+    # First step: all. Second: all, and the six that go on once more. Third: those.
+    assert sorted(calls) == [
+        *[("backward", 8)] * 2,
+        ("backward", 24),
+        *[("forward", 8)] * 2,
+        *[("forward", 24)] * 2,
+    ]
 
 
 def test_an_iteration_costs_a_forward_and_an_input_gradient(rng, network):
@@ -207,8 +215,7 @@ def test_an_iteration_costs_a_forward_and_an_input_gradient(rng, network):
 
     x = jnp.zeros((BATCH, SIDE, SIDE, 3))
     least = flops(lambda x: jax.grad(lambda x: network(x).sum())(x), x)
-    for compact in (False, BATCH):
-        # The loop's body counts once.
+    for compact, bodies in ((False, 1), (BATCH, 2)):  # of the loop, each of which counts once
         attack = flops(
             lambda *a, compact=compact: adversary.augmax(network, *a, compact=compact),
             images,
@@ -217,7 +224,7 @@ def test_an_iteration_costs_a_forward_and_an_input_gradient(rng, network):
             m,
             p,
         )
-        assert least < attack < 1.1 * least
+        assert bodies * least < attack < 1.1 * bodies * least
 
 
 @pytest.mark.parametrize("compact", [-1, 2.5, "yes"])

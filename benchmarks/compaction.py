@@ -1,0 +1,104 @@
+"""What compacting the inner maximisation costs and saves, by how many samples are never fooled.
+
+    python -m benchmarks.compaction [--model wrn40_2] [--batch 64] [--steps 5] [--repeats 5]
+
+Times of the compacted loop over those of the plain loop on the same problem, medians of
+interleaved repeats, for several chunk sizes. The network has random weights. A share of the labels
+are the classes that it gives the images, so that the attack has to work for those, and the others
+are classes that it does not give them: these samples stop after one step.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from augmax_jax import adversary, augment, compiler, models
+from augmax_jax.adversary import active_set
+from benchmarks.augment import machine
+from benchmarks.step import CLASSES, digits
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def measure(
+    model_name: str, batch: int, steps: int, shares: list[float], chunks: list[int], repeats: int
+) -> list[dict[str, Any]]:
+    """One row for every share of samples that the network has right."""
+    options = compiler.jit_options(jax.default_backend())
+    model = models.create(model_name, CLASSES)
+    images = jnp.asarray(digits(batch)[0])
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    chains = augment.sample_chains(jax.random.key(1), images, width=3, severity=3)
+    m, p = adversary.random_start(jax.random.key(2), batch, 3)
+
+    def attack(variables, labels, **settings):
+        def logits(x):
+            return model.apply(variables, x, route="augmented")
+
+        return adversary.augmax(logits, images, chains, labels, m, p, steps=steps, **settings)
+
+    def compiled(compact):
+        return jax.jit(lambda *a: attack(*a, compact=compact), compiler_options=options)
+
+    programs = {0: compiled(False), **{chunk: compiled(chunk) for chunk in chunks}}
+    start = attack(variables, np.zeros(batch, int), early_stop="none").images
+    guess = np.asarray(
+        model.apply(variables, start, route="augmented", train=False).argmax(-1), np.int32
+    )
+    rows = []
+    for share in shares:
+        right = np.arange(batch) < round(share * batch)
+        labels = jnp.asarray(np.where(right, guess, (guess + 1) % CLASSES))
+        times: dict[int, list[float]] = {chunk: [] for chunk in programs}
+        for repeat in range(repeats + 1):  # the first one compiles
+            for chunk, program in programs.items():
+                began = time.perf_counter()
+                result = jax.block_until_ready(program(variables, labels))
+                if repeat:
+                    times[chunk].append(time.perf_counter() - began)
+        taken = np.asarray(result.steps)
+        medians = {chunk: statistics.median(seconds) for chunk, seconds in times.items()}
+        evaluations = np.minimum(taken + 1, steps).sum() / (steps * batch)
+        rows.append(
+            {
+                "samples that take all steps": round(float((taken == steps).mean()), 3),
+                "share of evaluations": round(float(evaluations), 3),
+                "plain seconds": round(medians[0], 3),
+                "over plain, by chunk": {c: round(medians[c] / medians[0], 3) for c in chunks},
+            }
+        )
+        print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="wrn40_2", choices=["wrn40_2", "resnet18", "resnext29"])
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=5, help="ascent steps, n")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--right", type=float, nargs="+", default=[0, 0.1, 0.2, 0.4, 0.6, 0.8, 1])
+    parser.add_argument("--chunks", type=int, nargs="+", default=[8, 16, 32])
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    for chunk in options.chunks:
+        if not active_set.SMALLEST <= chunk <= options.batch:
+            parser.error(f"--chunks: {chunk} is not between {active_set.SMALLEST} and --batch")
+    rows = measure(
+        options.model, options.batch, options.steps, options.right, options.chunks, options.repeats
+    )
+    report = {"machine": machine(), **vars(options), "out": None, "rows": rows}
+    path = options.out or RESULTS / f"compaction_{options.model}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
