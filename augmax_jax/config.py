@@ -82,7 +82,7 @@ def defaults() -> ConfigDict:
     c.adversary.count_initial = False
     c.adversary.targeted = False
     c.adversary.compact = True  # work on unfinished samples only; the results are the same
-    c.adversary.chunk = 0  # samples at a time when compact; 0: as fits the backend
+    c.adversary.chunk = 0  # samples at a time once few are unfinished; 0: as fits the backend
 
     c.pgd = ConfigDict()  # pgd_at and augmix_pgd; images are in [0, 1]
     c.pgd.eps = 8 / 255

@@ -10,6 +10,7 @@ and without compaction, on a network trained for `--train` steps on scikit-learn
 """
 
 import argparse
+import itertools
 import json
 import os
 from pathlib import Path
@@ -69,10 +70,9 @@ def jax_program(model: str, batch: int, steps: int, train: int, cache: str, whol
     options = compiler.jit_options(devices[0].platform)
 
     images, labels = digits(1797)
-    rng = np.random.default_rng(1)
 
-    def batches():
-        rows = rng.permutation(len(images))[:batch]
+    def batch_number(i):
+        rows = np.random.default_rng((1, i)).permutation(len(images))[:batch]
         return parallel.shard({"image": images[rows], "label": labels[rows]}, devices)
 
     def step_of(run: Run):
@@ -92,8 +92,8 @@ def jax_program(model: str, batch: int, steps: int, train: int, cache: str, whol
     holder = {"state": parallel.replicate(state, devices)}
     taken: list[float] = []
     train_step = step_of(run) if train or whole else None
-    for _ in range(train):
-        holder["state"], metrics = train_step(holder["state"], batches())
+    for i in range(train):
+        holder["state"], metrics = train_step(holder["state"], batch_number(i))
         taken.append(float(np.asarray(metrics["ascent_steps"])[0]))
 
     # The network as it is now, for the phases; uint8 views of one batch of real images.
@@ -174,15 +174,18 @@ def jax_program(model: str, batch: int, steps: int, train: int, cache: str, whol
 
         def step_task(name):
             step = train_step if kinds[name] is run else step_of(kinds[name])
+            following, seen = itertools.count(train), []
 
             def task():
-                # A copy, so that every method works on the same network.
+                # A copy, so that every method works on the same network, and the same batches.
                 own = parallel.replicate(state, devices)
-                batch_now = batches()
+                batch_now = batch_number(next(following))
                 jax.block_until_ready((own, batch_now))
                 _, metrics = step(own, batch_now)
                 taken = jax.block_until_ready(metrics).get("ascent_steps")
-                return None if taken is None else float(np.asarray(taken)[0])
+                if taken is not None:
+                    seen.append(round(float(np.asarray(taken)[0]), 2))
+                return {"mean_steps_with_warm_up": list(seen)} if seen else None
 
             return task
 

@@ -121,8 +121,9 @@ def augmax(
         targets: if given, int `[B]`: ascend on minus the loss of these classes instead
             of the loss of the labels. Misclassified still means: not the label.
         compact: spend work on unfinished samples only (`active_set`), with the same
-            results: True, or the number of samples that go through the network together.
-            No effect unless `early_stop` is "sample": otherwise no sample finishes alone.
+            results: True, or the number of samples that go through the network together
+            once few are unfinished. No effect unless `early_stop` is "sample": otherwise no
+            sample finishes alone.
 
     Returns:
         An `AugMaxResult`.

@@ -64,8 +64,8 @@ def pgd(
         jitter: standard deviation of normal noise added after each step, before clipping
             (FAT's ω).
         compact: spend work on unfinished samples only (`active_set`), with the same results:
-            True, or the number of samples that go through the network together. No effect
-            without a budget.
+            True, or the number of samples that go through the network together once few are
+            unfinished. No effect without a budget.
         first_index: place of the first example in the global batch.
 
     Returns:
