@@ -3,12 +3,14 @@
     python -m benchmarks.compaction [--model wrn40_2] [--batch 64] [--steps 5] [--repeats 5]
 
 Times of the compacted loop over those of the plain loop on the same problem, medians of
-interleaved repeats, for several chunk sizes. The network has random weights. A share of the labels
-are the classes that it gives the images, so that the attack has to work for those, and the others
-are classes that it does not give them: these samples stop after one step.
+interleaved repeats, for several chunk sizes, and how many values of the results (x*, m, p, steps)
+differ. The network has random weights. A share of the labels are the classes that it gives the
+images, so that the attack has to work for those, and the others are classes that it does not give
+them: these samples stop after one step.
 """
 
 import argparse
+import functools
 import json
 import statistics
 import time
@@ -38,38 +40,46 @@ def measure(
     chains = augment.sample_chains(jax.random.key(1), images, width=3, severity=3)
     m, p = adversary.random_start(jax.random.key(2), batch, 3)
 
-    def attack(variables, labels, **settings):
-        def logits(x):
-            return model.apply(variables, x, route="augmented")
-
-        return adversary.augmax(logits, images, chains, labels, m, p, steps=steps, **settings)
+    def logits(variables, x):
+        return model.apply(variables, x, route="augmented")
 
     def compiled(compact):
-        return jax.jit(lambda *a: attack(*a, compact=compact), compiler_options=options)
+        def attack(variables, labels):
+            network = functools.partial(logits, variables)
+            return adversary.augmax(
+                network, images, chains, labels, m, p, steps=steps, compact=compact
+            )
+
+        return jax.jit(attack, compiler_options=options)
 
     programs = {0: compiled(False), **{chunk: compiled(chunk) for chunk in chunks}}
-    start = attack(variables, np.zeros(batch, int), early_stop="none").images
-    guess = np.asarray(
-        model.apply(variables, start, route="augmented", train=False).argmax(-1), np.int32
-    )
+    start = augment.mix(images, chains, m, jax.nn.softmax(p))
+    guess = np.asarray(jax.jit(logits, compiler_options=options)(variables, start).argmax(-1))
     rows = []
     for share in shares:
         right = np.arange(batch) < round(share * batch)
         labels = jnp.asarray(np.where(right, guess, (guess + 1) % CLASSES))
         times: dict[int, list[float]] = {chunk: [] for chunk in programs}
+        results = {}
         for repeat in range(repeats + 1):  # the first one compiles
             for chunk, program in programs.items():
                 began = time.perf_counter()
-                result = jax.block_until_ready(program(variables, labels))
+                results[chunk] = jax.block_until_ready(program(variables, labels))
                 if repeat:
                     times[chunk].append(time.perf_counter() - began)
-        taken = np.asarray(result.steps)
+        taken = np.asarray(results[0].steps)
+        differing = sum(
+            int(jnp.sum(a != b))
+            for chunk in chunks
+            for a, b in zip(results[0], results[chunk], strict=True)
+        )
         medians = {chunk: statistics.median(seconds) for chunk, seconds in times.items()}
         evaluations = np.minimum(taken + 1, steps).sum() / (steps * batch)
         rows.append(
             {
                 "samples that take all steps": round(float((taken == steps).mean()), 3),
                 "share of evaluations": round(float(evaluations), 3),
+                "differing values": differing,
                 "plain seconds": round(medians[0], 3),
                 "over plain, by chunk": {c: round(medians[c] / medians[0], 3) for c in chunks},
             }
@@ -94,7 +104,8 @@ def main() -> None:
     rows = measure(
         options.model, options.batch, options.steps, options.right, options.chunks, options.repeats
     )
-    report = {"machine": machine(), **vars(options), "out": None, "rows": rows}
+    settings = {name: value for name, value in vars(options).items() if name != "out"}
+    report = {"machine": machine(), "settings": settings, "rows": rows}
     path = options.out or RESULTS / f"compaction_{options.model}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report, indent=2) + "\n")

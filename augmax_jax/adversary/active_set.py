@@ -30,8 +30,8 @@ CPU_CHUNK = 8
 
 # Shares of the batch, from the cost of a sample in a chunk of 8: 1.2 times that in the whole batch,
 # of which the backward pass is half (docs/performance.md).
-MANY_ACTIVE = 0.8  # from here on the whole batch is evaluated
-MANY_MOVING = 0.4  # from here on its backward pass is taken
+MANY_ACTIVE = 0.8  # with more unfinished samples the whole batch is evaluated
+MANY_MOVING = 0.4  # with more samples that go on its backward pass is taken
 
 
 def default_chunk(batch: int) -> int:
