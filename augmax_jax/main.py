@@ -10,7 +10,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from augmax_jax import config as configs
-from augmax_jax import evaluate, train
+from augmax_jax import evaluate, host_memory, train
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Settings of the run.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and the report go.")
@@ -29,6 +29,7 @@ def main(arguments: list[str]) -> None:
         raise app.UsageError(f"unexpected arguments: {' '.join(arguments[1:])}")
     logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
     logging.getLogger("augmax_jax").setLevel(logging.INFO)
+    host_memory.keep_freed_memory()
     directory = _WORKDIR.value or ""  # required, see below
     command = train.train_and_evaluate if _MODE.value == "train" else evaluate.evaluate_workdir
     try:

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from augmax_jax import adversary, augment, compiler, models
+from augmax_jax import adversary, augment, compiler, host_memory, models
 from augmax_jax.adversary import active_set
 from benchmarks.augment import machine
 from benchmarks.step import CLASSES, digits
@@ -101,6 +101,7 @@ def main() -> None:
     for chunk in options.chunks:
         if not active_set.SMALLEST <= chunk <= options.batch:
             parser.error(f"--chunks: {chunk} is not between {active_set.SMALLEST} and --batch")
+    host_memory.keep_freed_memory()  # as the command does
     rows = measure(
         options.model, options.batch, options.steps, options.right, options.chunks, options.repeats
     )

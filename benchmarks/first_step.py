@@ -25,11 +25,12 @@ def child(model: str, batch: int, cache: str, started: float) -> None:
     import jax
     import numpy as np
 
-    from augmax_jax import compiler, parallel
+    from augmax_jax import compiler, host_memory, parallel
     from augmax_jax.train_step import create_state, make_train_step
     from benchmarks.runs import make_run
 
     marks["import"] = time.time()
+    host_memory.keep_freed_memory()
     compiler.enable_compilation_cache(cache)
     run = make_run(model, batch)
     devices = run.devices

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from augmax_jax import compiler, methods, parallel
+from augmax_jax import compiler, host_memory, methods, parallel
 from augmax_jax.config import defaults
 from augmax_jax.run import Run, build
 from augmax_jax.train import device_batches
@@ -148,6 +148,7 @@ def main() -> None:
         parser.error(f"--repeats must be at least 1, got {options.repeats}")
     if "normal" not in options.methods:
         options.methods.insert(0, "normal")
+    host_memory.keep_freed_memory()  # as the command does
     compiler.enable_compilation_cache(options.cache or None)
 
     result = compare(options)

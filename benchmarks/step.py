@@ -59,12 +59,13 @@ def jax_program(model: str, batch: int, steps: int, train: int, cache: str, whol
     import jax.numpy as jnp
     import optax
 
-    from augmax_jax import adversary, augment, compiler, methods, parallel
+    from augmax_jax import adversary, augment, compiler, host_memory, methods, parallel
     from augmax_jax.objectives import objective
     from augmax_jax.run import Run
     from augmax_jax.train_step import create_state, forward, make_train_step
     from benchmarks.runs import make_run
 
+    host_memory.keep_freed_memory()  # as the command does; PyTorch keeps its own by itself
     compiler.enable_compilation_cache(cache or None)
     devices = parallel.local_devices(1)
     options = compiler.jit_options(devices[0].platform)
