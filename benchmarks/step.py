@@ -37,8 +37,10 @@ def digits(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def torch_program(model: str, batch: int, steps: int) -> Tasks:
     """PyTorch's phases, and its normal step."""
+    from augmax_jax import host_memory
     from benchmarks.torch_peer import Peer
 
+    host_memory.keep_freed_memory()  # whatever it gains, both have it
     cores = sorted(os.sched_getaffinity(0))
     images, labels = digits(batch)
     chains = np.stack([images, images[:, ::-1], images[:, :, ::-1]], 1)
@@ -65,7 +67,7 @@ def jax_program(model: str, batch: int, steps: int, train: int, cache: str, whol
     from augmax_jax.train_step import create_state, forward, make_train_step
     from benchmarks.runs import make_run
 
-    host_memory.keep_freed_memory()  # as the command does; PyTorch keeps its own by itself
+    host_memory.keep_freed_memory()  # as the command does
     compiler.enable_compilation_cache(cache or None)
     devices = parallel.local_devices(1)
     options = compiler.jit_options(devices[0].platform)

@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 
+from augmax_jax import host_memory
 from augmax_jax.report import tables
 from experiments import grid as grids
 from experiments import options as reading
@@ -76,6 +77,7 @@ def run_script(
         if not options.table_only:
             if options.smoke:
                 logging.getLogger("augmax_jax").setLevel(logging.WARNING)
+            host_memory.keep_freed_memory()
             perform(found)
         table = draw(found)
         table = grids.finish(table, title, paper.source(name), found)
