@@ -40,13 +40,10 @@ def child(model: str, batch: int, cache: str, started: float) -> None:
     images = rng.integers(0, 256, (batch, 32, 32, 3), dtype=np.uint8)
     data = parallel.shard({"image": images, "label": rng.integers(0, 10, batch)}, devices)
     marks["initialise"] = time.time()
-    step = parallel.pmap(
-        make_train_step(run),
-        run.devices,
-        donate=(0,),
-        compiler_options=compiler.jit_options(run.devices[0].platform),
-    )
-    compiled = step.lower(state, data).compile()
+    options = compiler.jit_options(devices[0].platform)
+    step = parallel.pmap(make_train_step(run), devices, donate=(0,), compiler_options=options)
+    # Given again, as lowering a pmapped function forgets them; calling it does not.
+    compiled = step.lower(state, data).compile(compiler_options=options)
     marks["compile"] = time.time()
     jax.block_until_ready(compiled(state, data))
     marks["first step"] = time.time()

@@ -35,13 +35,10 @@ def step_memory(model: str, batch: int, side: int, remat: bool) -> dict[str, flo
     arguments = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype), (state, images)
     )
-    step = parallel.pmap(
-        make_train_step(run),
-        run.devices,
-        donate=(0,),
-        compiler_options=compiler.jit_options(run.devices[0].platform),
-    )
-    memory = step.lower(*arguments).compile().memory_analysis()
+    options = compiler.jit_options(run.devices[0].platform)
+    step = parallel.pmap(make_train_step(run), run.devices, donate=(0,), compiler_options=options)
+    # Given again, as lowering a pmapped function forgets them; calling it does not.
+    memory = step.lower(*arguments).compile(compiler_options=options).memory_analysis()
     if memory is None:
         raise RuntimeError("this backend does not say how much memory a program needs")
     return {
