@@ -1,14 +1,23 @@
 """Programs in processes of their own that take turns, so that other load hits all of them."""
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-Tasks = Mapping[str, Callable[[], Any]]
+
+class Prepared(NamedTuple):
+    """A task whose preparation is not timed: `run` gets what `prepare` returns."""
+
+    prepare: Callable[[], Any]
+    run: Callable[[Any], Any]
+
+
+Tasks = Mapping[str, Callable[[], Any] | Prepared]
 CLOSE = "close"  # a task of this name runs once, at the end
 WORKERS = "cpu_seconds_of_workers"  # what a task reports so is added to its CPU time
 
@@ -20,8 +29,11 @@ def _serve(connection, cores: list[int], build: Callable[..., Tasks], options: d
     # The parent may also be gone for good.
     with contextlib.suppress(EOFError):
         while (name := connection.recv()) != CLOSE:
+            task = tasks[name]
+            if isinstance(task, Prepared):
+                task = functools.partial(task.run, task.prepare())
             cpu, wall = time.process_time(), time.perf_counter()
-            report = tasks[name]()
+            report = task()
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
             if isinstance(report, dict):
                 cpu += report.pop(WORKERS, 0.0)
@@ -34,7 +46,7 @@ class Program:
 
     Args:
         build: top-level function that returns the tasks by name; a task returns None or
-            something to report.
+            something to report. `CLOSE` is a plain function.
         cores: it may use.
         **options: of `build`.
     """

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.augment import PillowPool, machine
-from benchmarks.interleave import CLOSE, WORKERS, Program, Tasks, measure
+from benchmarks.interleave import CLOSE, WORKERS, Prepared, Program, Tasks, measure
 
 RESULTS = Path(__file__).parent / "results"
 CLASSES = 10
@@ -179,18 +179,19 @@ def jax_program(model: str, batch: int, steps: int, train: int, cache: str, whol
             step = train_step if kinds[name] is run else step_of(kinds[name])
             following, seen = itertools.count(train), []
 
-            def task():
+            def prepare():
                 # A copy, so that every method works on the same network, and the same batches.
                 own = parallel.replicate(state, devices)
-                batch_now = batch_number(next(following))
-                jax.block_until_ready((own, batch_now))
-                _, metrics = step(own, batch_now)
+                return jax.block_until_ready((own, batch_number(next(following))))
+
+            def task(arguments):
+                _, metrics = step(*arguments)
                 taken = jax.block_until_ready(metrics).get("ascent_steps")
                 if taken is not None:
                     seen.append(round(float(np.asarray(taken)[0]), 2))
                 return {"mean_steps_with_warm_up": list(seen)} if seen else None
 
-            return task
+            return Prepared(prepare, task)
 
         tasks |= {f"step: {name}": step_task(name) for name in kinds}
     if taken:

@@ -1,14 +1,15 @@
-"""Gradients of the unfinished samples of a batch only, for the price of so many.
+"""Ascent of many samples at once, for the work of those that are still going.
 
 The network is in eval mode, so samples do not see each other and any company gives a sample the
-same result. Two compiled bodies do the work: one evaluates the whole batch, while most samples are
-unfinished, and one gathers the unfinished samples into chunks of a fixed size, as many as it takes.
-A sample that stops needs no gradient any more, but that is known only after its forward pass: so
-the backward pass of the whole batch is skipped if few samples go on, and those are evaluated
-again in chunks.
+same result. That leaves free which samples are evaluated together, and when. While most are
+unfinished, the whole batch is. After that, chunks of a fixed size hold the samples that have
+the most steps before them: so the chunks are full until the end, though some samples are then a
+step ahead of others. A sample that stops needs no gradient any more, but that is known only after
+its forward pass: so the backward pass of the whole batch is skipped if few samples go on, and
+those are evaluated again in chunks.
 
 XLA may sum the values of a sample in another order when it compiles for another number of samples,
-so a sample's gradient depends on its company by rounding. m and p see nothing but signs:
+so a sample's gradient depends on its company by rounding. Signed steps see nothing but signs:
 compacted runs equal the plain loop bit for bit unless a component of the gradient lies within
 rounding of zero, and none did in what tests/adversary/test_active_set.py and
 docs/performance.md compare. Very small batches get quite other kernels, so a chunk has 8 samples at
@@ -16,7 +17,7 @@ least.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,12 @@ import jax.numpy as jnp
 # sample ascends on, float `[R]`, and whether it is misclassified, bool `[R]`.
 Forward = Callable[[Any, jax.Array | None], tuple[jax.Array, jax.Array]]
 
+# (memory, steps taken, who is misclassified now; each `[R]`) -> memory, and who stops here.
+Judge = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+
+# (variables, their gradients, steps taken before, rows as above) -> variables after one step.
+Move = Callable[[Any, Any, jax.Array, jax.Array | None], Any]
+
 SMALLEST = 8
 CPU_CHUNK = 8
 
@@ -32,6 +39,15 @@ CPU_CHUNK = 8
 # of which the backward pass is half (docs/performance.md).
 MANY_ACTIVE = 0.8  # with more unfinished samples the whole batch is evaluated
 MANY_MOVING = 0.4  # with more samples that go on its backward pass is taken
+
+
+class _State(NamedTuple):
+    """What ascends, what `Judge` remembers, steps taken, who has stopped; each `[R, ...]`."""
+
+    variables: Any
+    memory: jax.Array
+    taken: jax.Array
+    stopped: jax.Array
 
 
 def default_chunk(batch: int) -> int:
@@ -45,84 +61,91 @@ def default_chunk(batch: int) -> int:
         batch: number of samples, at least 1.
 
     Returns:
-        Samples per chunk, at least 1; `active_gradients` keeps it between 8 and `batch`.
+        Samples per chunk, at least 1; `ascend` keeps it between 8 and `batch`.
     """
     return CPU_CHUNK if jax.default_backend() == "cpu" else -(-batch // 4)
 
 
-def gradients(
-    forward: Forward, variables: Any, rows: jax.Array | None = None
-) -> tuple[Any, jax.Array]:
-    """Gradients of each sample's own objective, and whether it is misclassified.
-
-    Args:
-        forward: the attack's objective; samples must not influence each other.
-        variables: what it is differentiated by, arrays `[R, ...]`.
-        rows: where the samples lie in the batch, int32 `[R]`; None: they are all of it.
-
-    Returns:
-        Gradients like `variables`, and bool `[R]`.
-    """
-    objective, backward, wrong = jax.vjp(lambda v: forward(v, rows), variables, has_aux=True)
-    return backward(jnp.ones_like(objective))[0], wrong
-
-
-def active_gradients(
+def ascend(
     forward: Forward,
+    judge: Judge,
+    move: Move,
     variables: Any,
-    active: jax.Array,
-    stops: Callable[[jax.Array], jax.Array],
-    chunk: int,
+    memory: jax.Array,
+    *,
+    steps: int,
+    chunk: int | None = None,
 ) -> tuple[Any, jax.Array]:
-    """`gradients` of the active samples that go on, for the work that these take.
+    """Takes up to `steps` steps with each sample, fewer if `judge` stops it.
+
+    A sample is evaluated (`forward`), judged, and moved along its gradient unless it stops; again,
+    until it stops or has taken all steps. The point after its last possible step is not evaluated.
 
     Args:
-        forward: as in `gradients`. Rows past the end of the batch fill the last chunk; what is
-            returned for them is dropped.
-        variables: of the batch, arrays `[B, ...]`.
-        active: bool `[B]`, samples that may need a gradient.
-        stops: takes who is misclassified, bool `[B]`, and tells which of the active samples need no
-            gradient then.
-        chunk: samples that are evaluated together while few are active, made at least 8 and at
-            most B.
+        forward: the attack's objective; samples must not influence each other. Rows past the end
+            of the batch fill up a chunk; what is returned for them is dropped.
+        judge: decides who stops. With a chunk, a sample's result must not depend on the others'.
+        move: one step.
+        variables: starting point, arrays `[B, ...]`.
+        memory: what `judge` remembers of a sample at the start, `[B]`.
+        steps: most steps.
+        chunk: None: always evaluates the whole batch, until no sample is left. Otherwise samples
+            that are evaluated together while few are active, made at least 8 and at most B.
 
     Returns:
-        Gradients like `variables`, of any value for samples that are not active or stop, and who is
-        misclassified, bool `[B]`, False for samples that are not active.
+        The variables at the end, and the steps that each sample took, int32 `[B]`.
     """
-    batch = active.shape[0]
-    chunk = min(max(chunk, SMALLEST), batch)
-    zeros = jax.tree.map(jnp.zeros_like, variables)
+    batch = memory.shape[0]
 
-    def evaluate_all():
-        objective, backward, wrong = jax.vjp(lambda v: forward(v, None), variables, has_aux=True)
-        moves = active & ~stops(wrong)
-        worth = moves.sum() > MANY_MOVING * batch
-        gradient = jax.lax.cond(worth, lambda: backward(jnp.ones_like(objective))[0], lambda: zeros)
-        return gradient, wrong, moves & ~worth
+    def active(state: _State) -> jax.Array:
+        return ~state.stopped & (state.taken < steps)
 
-    def evaluate_none():
-        return zeros, jnp.zeros_like(active), active
-
-    gradient, wrong, left = jax.lax.cond(
-        active.sum() > MANY_ACTIVE * batch, evaluate_all, evaluate_none
-    )
-    # The rows that are left, then as many ends as the last chunk may need.
-    queue = jnp.nonzero(left, size=batch + chunk, fill_value=batch)[0].astype(jnp.int32)
-    total = left.sum()
-
-    def run(state):
-        start, *results = state
-        rows = jax.lax.dynamic_slice_in_dim(queue, start, chunk)
-        own = jax.tree.map(lambda v: v.at[rows].get(mode="clip"), variables)
-        results = jax.tree.map(
-            lambda whole, part: whole.at[rows].set(part, mode="drop"),
-            tuple(results),
-            gradients(forward, own, rows),
+    def advance(
+        state: _State, gradient: Any, wrong: jax.Array, rows: jax.Array | None = None
+    ) -> _State:
+        """Judges and moves the active samples."""
+        memory, stops = judge(state.memory, state.taken, wrong)
+        moves = active(state) & ~stops
+        moved = move(state.variables, gradient, state.taken, rows)
+        variables = jax.tree.map(
+            lambda new, old: jnp.where(moves.reshape(-1, *[1] * (old.ndim - 1)), new, old),
+            moved,
+            state.variables,
         )
-        return start + chunk, *results
+        return _State(variables, memory, state.taken + moves, state.stopped | stops)
 
-    _, gradient, wrong = jax.lax.while_loop(
-        lambda state: state[0] < total, run, (jnp.int32(0), gradient, wrong)
-    )
-    return gradient, wrong & active
+    def of_whole_batch(state: _State) -> _State:
+        objective, backward, wrong = _differentiate(forward, state.variables, None)
+        if chunk is None:
+            return advance(state, backward(jnp.ones_like(objective))[0], wrong)
+        _, stops = judge(state.memory, state.taken, wrong)
+        worth = (active(state) & ~stops).sum() > MANY_MOVING * batch
+        # Those that go on are judged in their chunk, when they are not moved here.
+        return jax.lax.cond(
+            worth,
+            lambda: advance(state, backward(jnp.ones_like(objective))[0], wrong),
+            lambda: state._replace(stopped=state.stopped | stops),
+        )
+
+    def of_chunk(state: _State) -> _State:
+        ahead, rows = jax.lax.top_k(jnp.where(active(state), steps - state.taken, 0), size)
+        rows = jnp.where(ahead > 0, rows, batch)
+        own = jax.tree.map(lambda v: v.at[rows].get(mode="clip"), state)
+        objective, backward, wrong = _differentiate(forward, own.variables, rows)
+        own = advance(own, backward(jnp.ones_like(objective))[0], wrong, rows)
+        return jax.tree.map(lambda whole, part: whole.at[rows].set(part, mode="drop"), state, own)
+
+    state = _State(variables, memory, jnp.zeros(batch, jnp.int32), jnp.zeros(batch, bool))
+    many = 0 if chunk is None else MANY_ACTIVE * batch
+    state = jax.lax.while_loop(lambda s: active(s).sum() > many, of_whole_batch, state)
+    if chunk is not None:
+        size = min(max(chunk, SMALLEST), batch)
+        state = jax.lax.while_loop(lambda s: jnp.any(active(s)), of_chunk, state)
+    return state.variables, state.taken
+
+
+def _differentiate(
+    forward: Forward, variables: Any, rows: jax.Array | None
+) -> tuple[jax.Array, Callable, jax.Array]:
+    """The objectives, what takes them back to gradients of each sample's own, who is wrong."""
+    return jax.vjp(lambda v: forward(v, rows), variables, has_aux=True)

@@ -136,9 +136,9 @@ def augmax(
     ascended = labels if targets is None else jnp.asarray(targets)
     m, p = jnp.asarray(m, jnp.float32), jnp.asarray(p, jnp.float32)
     batch = images.shape[0]
-
-    compacted = bool(compact) and early_stop == "sample"
-    chunk = active_set.default_chunk(batch) if compact is True else int(compact)
+    chunk = None  # without it, all samples are evaluated together
+    if compact and early_stop == "sample":
+        chunk = active_set.default_chunk(batch) if compact is True else compact
 
     def forward(variables, rows):
         """What some samples of the batch (None: all) ascend on, and who is misclassified."""
@@ -152,37 +152,24 @@ def augmax(
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, own(ascended))
         return loss if targets is None else -loss, jnp.argmax(logits, axis=-1) != own(labels)
 
-    def unfinished(state):
-        t, _, _, mistakes, _ = state
-        if early_stop == "none":
-            return t < steps
-        return (t < steps) & jnp.any(mistakes < patience)
-
-    def step(state):
-        t, m, p, mistakes, taken = state
-        counts = count_initial | (t > 0)
-        if compacted:
-            (grad_m, grad_p), wrong = active_set.active_gradients(
-                forward,
-                (m, p),
-                mistakes < patience,
-                lambda wrong: mistakes + (wrong & counts) >= patience,
-                chunk,
-            )
-        else:
-            (grad_m, grad_p), wrong = active_set.gradients(forward, (m, p))
-        mistakes = mistakes + (wrong & counts)
-        active = mistakes < patience
+    def judge(mistakes, taken, wrong):
+        mistakes = mistakes + (wrong & (count_initial | (taken > 0)))
+        stops = mistakes >= patience
         if early_stop == "batch":
-            active = jnp.broadcast_to(jnp.any(active), active.shape)
+            stops = jnp.broadcast_to(jnp.all(stops), stops.shape)
         elif early_stop == "none":
-            active = jnp.ones_like(active)
-        m = jnp.where(active, jnp.clip(m + step_size * jnp.sign(grad_m), 0.0, 1.0), m)
-        p = jnp.where(active[:, None], p + step_size * jnp.sign(grad_p), p)
-        return t + 1, m, p, mistakes, taken + active
+            stops = jnp.zeros_like(stops)
+        return mistakes, stops
 
-    zeros = jnp.zeros(batch, jnp.int32)
-    _, m, p, _, taken = jax.lax.while_loop(unfinished, step, (0, m, p, zeros, zeros))
+    def move(variables, gradients, taken, rows):
+        (m, p), (grad_m, grad_p) = variables, gradients
+        m = jnp.clip(m + step_size * jnp.sign(grad_m), 0.0, 1.0)
+        return m, p + step_size * jnp.sign(grad_p)
+
+    mistakes = jnp.zeros(batch, jnp.int32)
+    (m, p), taken = active_set.ascend(
+        forward, judge, move, (m, p), mistakes, steps=steps, chunk=chunk
+    )
     x = jax.lax.stop_gradient(mix(images, chains, m, jax.nn.softmax(p)))
     return AugMaxResult(x, m, p, taken)
 

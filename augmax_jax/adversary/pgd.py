@@ -87,7 +87,9 @@ def pgd(
         if isinstance(budget, int):
             check_at_least(0, budget=budget)
         left = jnp.broadcast_to(jnp.asarray(budget, jnp.int32), (batch,))
-    chunk = active_set.default_chunk(batch) if compact is True else int(compact)
+    chunk = None  # without it, all samples are evaluated together
+    if compact and budget is not None:
+        chunk = active_set.default_chunk(batch) if compact is True else compact
 
     low, high = jnp.maximum(clean - eps, 0), jnp.minimum(clean + eps, 1)
     keys = jax.vmap(jax.random.split)(example_keys(key, batch, first_index=first_index))
@@ -96,34 +98,23 @@ def pgd(
         noise = jax.vmap(lambda k: jax.random.uniform(k, clean.shape[1:], minval=-1, maxval=1))
         start = jnp.clip(clean + eps * noise(keys[:, 0]), low, high)
 
-    def forward(x: jax.Array, rows: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        own = labels if rows is None else labels.at[rows].get(mode="clip")
-        logits = logits_fn(x)
+    def of(values: jax.Array, rows: jax.Array | None) -> jax.Array:
+        return values if rows is None else values.at[rows].get(mode="clip")
+
+    def forward(x, rows):
+        logits, own = logits_fn(x), of(labels, rows)
         return cross_entropies(logits, own), jnp.argmax(logits, axis=-1) != own
 
-    def unfinished(state):
-        t, _, _, stopped, _ = state
-        return (t < steps) & ~jnp.all(stopped)
+    def judge(left, taken, wrong):
+        stops = wrong & (left == 0)
+        return left - (wrong & ~stops), stops if budget is not None else jnp.zeros_like(stops)
 
-    def step(state):
-        t, x, left, stopped, taken = state
-        if budget is not None and chunk:
-            gradient, wrong = active_set.active_gradients(
-                forward, x, ~stopped, lambda wrong: wrong & (left == 0), chunk
-            )
-        else:
-            gradient, wrong = active_set.gradients(forward, x)
-        if budget is not None:
-            stopped = stopped | (wrong & (left == 0))
-            left = left - (wrong & ~stopped)
-        moved = x + step_size * jnp.sign(gradient)
+    def move(x, gradient, taken, rows):
+        x = x + step_size * jnp.sign(gradient)
         if jitter:
-            moved += jitter * jax.vmap(
-                lambda k: jax.random.normal(jax.random.fold_in(k, t), x.shape[1:])
-            )(keys[:, 1])
-        x = jnp.where(stopped[:, None, None, None], x, jnp.clip(moved, low, high))
-        return t + 1, x, left, stopped, taken + ~stopped
+            step_keys = jax.vmap(jax.random.fold_in)(of(keys[:, 1], rows), taken)
+            x += jitter * jax.vmap(lambda k: jax.random.normal(k, x.shape[1:]))(step_keys)
+        return jnp.clip(x, of(low, rows), of(high, rows))
 
-    state = (jnp.int32(0), start, left, jnp.zeros(batch, bool), jnp.zeros(batch, jnp.int32))
-    _, x, _, _, taken = jax.lax.while_loop(unfinished, step, state)
+    x, taken = active_set.ascend(forward, judge, move, start, left, steps=steps, chunk=chunk)
     return PGDResult(jax.lax.stop_gradient(x), taken)

@@ -131,43 +131,89 @@ def test_compacted_runs_of_the_papers_networks_give_the_same_bits(rng, name):
         np.testing.assert_array_equal(a, b)
 
 
-@settings(max_examples=50, deadline=None)
-@given(
-    # Few sizes, as JAX compiles every operation once for each.
-    samples=st.sampled_from([5, 33]).flatmap(
-        lambda n: st.lists(st.tuples(st.booleans(), st.booleans()), min_size=n, max_size=n)
-    ),
-    chunk=st.sampled_from([1, 10]),
-)
-def test_active_samples_are_evaluated_as_often_as_it_takes(samples, chunk):
-    active, misclassified = np.array(samples).T
-    batch, evaluated = len(active), []
-    slopes = np.arange(1.0, batch + 1, dtype=np.float32)
+def _counting_ascent(thresholds, patience, steps, chunk):
+    """Ascends on samples that are misclassified from `thresholds` steps on, one step adding one.
+
+    Returns:
+        Both variables, the steps taken, and the rows of each evaluation.
+    """
+    batch, evaluated = len(thresholds), []
+    slopes, thresholds = np.arange(1.0, batch + 1, dtype=np.float32), np.array(thresholds)
 
     def forward(variables, rows):
-        rows = np.arange(batch) if rows is None else rows
-        evaluated.append([row for row in np.asarray(rows).tolist() if row < batch])
-        own = jnp.asarray(slopes).at[rows].get(mode="clip")
-        a, b = variables
-        return own * (a + 2 * b.sum(1)), jnp.asarray(misclassified).at[rows].get(mode="clip")
+        rows = np.arange(batch) if rows is None else np.asarray(rows)
+        evaluated.append(rows[rows < batch].tolist())
+        position, weighed = variables
+        own_slopes, own_thresholds = (
+            jnp.asarray(values).at[rows].get(mode="clip") for values in (slopes, thresholds)
+        )
+        return own_slopes * (position + 2 * weighed.sum(1)), position >= own_thresholds
+
+    def judge(mistakes, taken, wrong):
+        mistakes = mistakes + wrong
+        return mistakes, mistakes >= patience
+
+    def move(variables, gradients, taken, rows):
+        (position, weighed), (_, gradient) = variables, gradients
+        return position + 1, weighed + gradient * (taken + 1)[:, None]
 
     with jax.disable_jit():
-        (first, second), wrong = active_set.active_gradients(
-            forward, (jnp.zeros(batch), jnp.zeros((batch, 2))), active, lambda wrong: wrong, chunk
+        (position, weighed), taken = active_set.ascend(
+            forward,
+            judge,
+            move,
+            (jnp.zeros(batch), jnp.zeros((batch, 2))),
+            jnp.zeros(batch, jnp.int32),
+            steps=steps,
+            chunk=chunk,
         )
-    moves = active & ~misclassified
-    assert first[moves].tolist() == slopes[moves].tolist()
-    assert second[moves].tolist() == np.stack([2 * slopes[moves]] * 2, 1).tolist()
-    assert wrong.tolist() == (active & misclassified).tolist()
+    return position, weighed, taken, evaluated
 
-    chunk = min(max(chunk, 8), batch)
-    expected, left = [], np.flatnonzero(active)
-    if active.sum() > 0.8 * batch:
-        expected = [list(range(batch))]
-        left = np.flatnonzero(moves) if moves.sum() <= 0.4 * batch else left[:0]
-    assert evaluated[: len(expected)] == expected
-    chunks = [left[i : i + chunk].tolist() for i in range(0, len(left), chunk)]
-    assert evaluated[len(expected) :] == chunks
+
+@settings(max_examples=30, deadline=None)
+@given(
+    # Few sizes, as JAX compiles every operation once for each.
+    thresholds=st.sampled_from([5, 33]).flatmap(
+        lambda n: st.lists(st.sampled_from([0, 1, 3, 9]), min_size=n, max_size=n)
+    ),
+    patience=st.sampled_from([1, 2]),
+    chunk=st.sampled_from([None, 1, 10]),
+)
+def test_samples_ascend_as_each_would_alone(thresholds, patience, chunk):
+    steps, batch = 4, len(thresholds)
+    expected = np.minimum(np.array(thresholds) + patience - 1, steps)
+    position, weighed, taken, evaluated = _counting_ascent(thresholds, patience, steps, chunk)
+    assert taken.tolist() == position.tolist() == expected.tolist()
+    slopes = np.arange(1, batch + 1)
+    np.testing.assert_allclose(weighed[:, 0], slopes * expected * (expected + 1))  # 2 Σ t
+    np.testing.assert_array_equal(weighed[:, 0], weighed[:, 1])
+
+    # A sample that stops is evaluated once more than it moves, to find that out.
+    needed = np.where(expected < steps, expected + 1, steps)
+    if chunk is None:
+        assert evaluated == [list(range(batch))] * needed.max()
+        return
+    size = min(max(chunk, 8), batch)
+    active = [(needed > t).sum() for t in range(steps + 1)]
+    while_many = next(t for t, count in enumerate(active) if count <= 0.8 * batch)
+    assert all(rows == list(range(batch)) for rows in evaluated[:while_many])
+    chunks = evaluated[while_many:]
+    assert all(len(rows) <= size and len(set(rows)) == len(rows) for rows in chunks)
+    counts = np.bincount([row for rows in chunks for row in rows], minlength=batch)
+    left = np.maximum(needed - while_many, 0)
+    moving = expected > while_many - 1  # at the last evaluation of the whole batch
+    if while_many and moving.sum() <= 0.4 * batch:  # which is then taken again, by those alone
+        left = np.where(moving, needed - while_many + 1, 0)
+    assert counts.tolist() == left.tolist()
+
+
+def test_chunks_are_full_until_the_end():
+    """Nine samples that never stop, in chunks of eight, as if they were divisible."""
+    steps = 5
+    thresholds = [9] * 9 + [1] * 15
+    *_, taken, evaluated = _counting_ascent(thresholds, 1, steps, 8)
+    assert taken.tolist() == [5] * 9 + [1] * 15
+    assert [len(rows) for rows in evaluated] == [24, 24, 8, 8, 8, 8, 4]  # 9 x 4 in chunks
 
 
 def test_backward_passes_are_for_samples_that_go_on():
@@ -199,7 +245,7 @@ def test_backward_passes_are_for_samples_that_go_on():
     )
     jax.effects_barrier()
     assert result.steps.tolist() == [3, 1, 1, 1] * 6
-    # First step: all. Second: all, and the six that go on once more. Third: those.
+    # First step: all. Second: all, and the six that go on once more. Third: those, together.
     assert sorted(calls) == [
         *[("backward", 8)] * 2,
         ("backward", 24),

@@ -29,6 +29,16 @@ def test_moments_equal_float64_numpy_whatever_the_mean(rng, offset):
     np.testing.assert_allclose(variance, exact.var((1, 2), keepdims=True), rtol=1e-5)
 
 
+def test_moments_bear_a_first_pixel_unlike_all_others(rng):
+    x = rng.normal(size=(3, 16, 12, 5)).astype(np.float32)
+    x[:, 0, 0] += 1e4
+    mean, variance = image_moments(x)
+    exact = x.astype(np.float64)
+    eps = np.finfo(np.float32).eps
+    np.testing.assert_allclose(mean, exact.mean((1, 2), keepdims=True), atol=4 * eps * 1e4)
+    np.testing.assert_allclose(variance, exact.var((1, 2), keepdims=True), rtol=4 * 16 * 12 * eps)
+
+
 def test_moments_of_flat_channels_have_no_variance():
     mean, variance = image_moments(jnp.full((2, 8, 8, 3), 1234.567))
     np.testing.assert_allclose(mean, 1234.567, rtol=1e-6)
