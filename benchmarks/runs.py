@@ -9,7 +9,13 @@ CLASSES = 10
 
 
 def make_run(
-    model: str, batch: int, *, method: str = "augmax", remat: bool = False, **adversary: Any
+    model: str,
+    batch: int,
+    *,
+    method: str = "augmax",
+    remat: bool = False,
+    dtype: str = "float32",
+    **adversary: Any,
 ) -> Run:
     """A run on one device.
 
@@ -18,10 +24,11 @@ def make_run(
         batch: batch size.
         method: training method.
         remat: recompute activations in the backward pass.
+        dtype: of convolutions and activations.
         **adversary: settings of `config.adversary`.
     """
     settings = config.defaults()
-    settings.method, settings.batch_size = method, batch
+    settings.method, settings.batch_size, settings.dtype = method, batch, dtype
     settings.model.name, settings.model.remat = model, remat
     settings.data.train_transform = "crop"
     settings.optimizer.learning_rate, settings.optimizer.schedule = 0.05, "constant"

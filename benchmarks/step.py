@@ -1,12 +1,16 @@
 """The training step, phase by phase and whole, against PyTorch doing the same work.
 
     python -m benchmarks.step [--model wrn40_2] [--batch 64] [--steps 5] [--repeats 5]
+    python -m benchmarks.step --device cuda --dtype bfloat16 --batch 256 --steps 10 --cores 16
 
 Both run on the same cores in processes of their own, in turns; ratios are of median times,
 ours over PyTorch's, so below 1 is faster. Phases: "augment" (the six chains of each sample;
 PyTorch's in Pillow worker processes), "maximise" (`steps` full steps), "update" (three forwards,
 one backward, SGD). Then our whole step by method, with early stopping of single samples, with
 and without compaction, on a network trained for `--train` steps on scikit-learn's digits.
+
+"Share of peak" is how many of the operations that the network's plain forward pass counts, times
+passes, are done a second, over those that a large matrix product does on the same device.
 """
 
 import argparse
@@ -23,6 +27,7 @@ from benchmarks.interleave import CLOSE, WORKERS, Prepared, Program, Tasks, meas
 
 RESULTS = Path(__file__).parent / "results"
 CLASSES = 10
+SIDE = 4096  # of the matrices whose product gives a device's peak
 
 
 def digits(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -35,7 +40,7 @@ def digits(count: int) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([images[order].astype(np.uint8)] * 3, -1), data.target[order].astype(np.int32)
 
 
-def torch_program(model: str, batch: int, steps: int) -> Tasks:
+def torch_program(model: str, batch: int, steps: int, device: str) -> Tasks:
     """PyTorch's phases, and its normal step."""
     from augmax_jax import host_memory
     from benchmarks.torch_peer import Peer
@@ -44,7 +49,9 @@ def torch_program(model: str, batch: int, steps: int) -> Tasks:
     cores = sorted(os.sched_getaffinity(0))
     images, labels = digits(batch)
     chains = np.stack([images, images[:, ::-1], images[:, :, ::-1]], 1)
-    peer = Peer(model, CLASSES, images, chains, labels, steps=steps, threads=len(cores))
+    peer = Peer(
+        model, CLASSES, images, chains, labels, steps=steps, threads=len(cores), device=device
+    )
     pool = PillowPool(images, cores)
     return {
         "augment": lambda: {WORKERS: pool.run()},
@@ -55,13 +62,16 @@ def torch_program(model: str, batch: int, steps: int) -> Tasks:
     }
 
 
-def jax_program(model: str, batch: int, steps: int, train: int, cache: str, whole: bool) -> Tasks:
+def jax_program(
+    model: str, batch: int, steps: int, dtype: str, train: int, cache: str, whole: bool
+) -> Tasks:
     """Our phases, and the whole step of several methods."""
     import jax
     import jax.numpy as jnp
     import optax
 
     from augmax_jax import adversary, augment, compiler, host_memory, methods, parallel
+    from augmax_jax.models import convolution
     from augmax_jax.objectives import objective
     from augmax_jax.run import Run
     from augmax_jax.train_step import create_state, forward, make_train_step
@@ -89,7 +99,9 @@ def jax_program(model: str, batch: int, steps: int, train: int, cache: str, whol
         "augmix": {"method": "augmix"},
         "normal": {"method": "normal"},
     }
-    kinds = {name: make_run(model, batch, steps=steps, **s) for name, s in settings.items()}
+    kinds = {
+        name: make_run(model, batch, dtype=dtype, steps=steps, **s) for name, s in settings.items()
+    }
     run = kinds["augmax, sample, compact"]
     state = create_state(run.model, run.optimizer, jax.random.key(0), (32, 32, 3))
     holder = {"state": parallel.replicate(state, devices)}
@@ -161,6 +173,18 @@ def jax_program(model: str, batch: int, steps: int, train: int, cache: str, whol
 
     updating = compiled(update, state, mixed, mixed)
 
+    def plain_forward(state, x):
+        return run.model.apply(state.variables, x, route="clean")
+
+    with convolution.implementation("plain"):
+        flops = jax.jit(plain_forward).lower(state, mixed).compile().cost_analysis()["flops"]
+    square = jnp.ones((SIDE, SIDE), dtype)
+    product = compiled(jnp.matmul, square, square)
+
+    def multiply():
+        jax.block_until_ready(product(square, square))
+        return {"flops": 2 * SIDE**3, "flops of a forward pass": flops}
+
     def attack_task(name):
         def task():
             result = jax.block_until_ready(programs[name](*arguments))
@@ -172,6 +196,7 @@ def jax_program(model: str, batch: int, steps: int, train: int, cache: str, whol
         "augment": lambda: jax.block_until_ready(start(jax.random.key(1))) and None,
         **{name: attack_task(name) for name in attacks},
         "update": lambda: jax.block_until_ready(updating(state, mixed, mixed)) and None,
+        "matrix product": multiply,
     }
     if whole:
 
@@ -199,8 +224,8 @@ def jax_program(model: str, batch: int, steps: int, train: int, cache: str, whol
     return tasks
 
 
-def summary(results: dict[str, Any], batch: int) -> dict[str, Any]:
-    """Ratios from medians, ours over PyTorch's, in wall and in CPU time."""
+def summary(results: dict[str, Any], batch: int, steps: int) -> dict[str, Any]:
+    """Ratios from medians, ours over PyTorch's, in wall and in CPU time; shares of the peak."""
     found: dict[str, Any] = {}
     for kind in ("seconds", "least_seconds", "cpu_seconds"):
 
@@ -224,7 +249,17 @@ def summary(results: dict[str, Any], batch: int) -> dict[str, Any]:
     found["images per second"] = {
         name: round(batch / row["seconds"], 1)
         for name, row in results.items()
-        if row["seconds"] and "training" not in name
+        if row["seconds"] and not name.endswith(("training", "matrix product"))
+    }
+    product = results["jax/matrix product"]
+    peak = product["report"]["flops"] / product["seconds"]
+    forward = product["report"]["flops of a forward pass"]
+    passes = {"maximise": 2 * steps, "update": 9}  # a gradient by everything costs two more
+    found["peak, GFLOP/s"] = round(peak / 1e9, 1)
+    found["share of peak"] = {
+        f"{side}/{phase}": round(forward * count / results[f"{side}/{phase}"]["seconds"] / peak, 3)
+        for phase, count in passes.items()
+        for side in ("jax", "torch")
     }
     return found
 
@@ -235,6 +270,13 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--steps", type=int, default=5, help="ascent steps, n")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--dtype", default="float32", help="of our convolutions and activations")
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        choices=["cpu", "cuda"],
+        help="of PyTorch, cuda with bfloat16 and channels last; ours is JAX's default device",
+    )
     parser.add_argument("--train", type=int, default=30, help="steps to train before measuring")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--phases-only", action="store_true", help="leave the whole steps out")
@@ -248,11 +290,12 @@ def main() -> None:
             jax_program,
             cores,
             **common,
+            dtype=options.dtype,
             train=options.train,
             cache=options.cache,
             whole=not options.phases_only,
         ),
-        "torch": Program(torch_program, cores, **common),
+        "torch": Program(torch_program, cores, **common, device=options.device),
     }
     try:
         results = measure(programs, options.repeats)
@@ -262,7 +305,7 @@ def main() -> None:
     report = {
         "machine": machine(),
         "settings": {k: v for k, v in vars(options).items() if k not in ("out", "cache")},
-        "summary": summary(results, options.batch),
+        "summary": summary(results, options.batch, options.steps),
         "measurements": results,
     }
     print(json.dumps(report["summary"], indent=2))
