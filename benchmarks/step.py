@@ -270,7 +270,12 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--steps", type=int, default=5, help="ascent steps, n")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--dtype", default="float32", help="of our convolutions and activations")
+    parser.add_argument(
+        "--dtype",
+        default="float32",
+        choices=["float32", "bfloat16"],
+        help="of our convolutions and activations",
+    )
     parser.add_argument(
         "--device",
         default="cpu",

@@ -50,20 +50,41 @@ class _State(NamedTuple):
     stopped: jax.Array
 
 
-def default_chunk(batch: int) -> int:
-    """Samples per chunk where the caller does not say.
+def chunk_size(compact: bool | int, batch: int) -> int | None:
+    """The `chunk` of `ascend` that a user's `compact` asks for.
 
     Small chunks follow the number of active samples closely, large ones use the device better.
     On the CPU 8 has been measured to be best (docs/performance.md); for accelerators, a quarter of
     the batch is a guess that has not been measured.
 
     Args:
+        compact: samples per chunk; True: as many as suit the device; False or 0: no chunks.
         batch: number of samples, at least 1.
 
     Returns:
-        Samples per chunk, at least 1; `ascend` keeps it between 8 and `batch`.
+        Samples per chunk, at least 1, which `ascend` keeps between 8 and `batch`, or None.
+
+    Raises:
+        ValueError: `compact` is neither a bool nor a number that is not negative.
     """
-    return CPU_CHUNK if jax.default_backend() == "cpu" else -(-batch // 4)
+    if not isinstance(compact, bool | int) or compact < 0:
+        raise ValueError(f"compact must be True, False or a positive number, got {compact!r}")
+    if compact is True:
+        return CPU_CHUNK if jax.default_backend() == "cpu" else -(-batch // 4)
+    return compact or None
+
+
+def take(values: jax.Array, rows: jax.Array | None) -> jax.Array:
+    """Some samples' part of the values of a batch.
+
+    Args:
+        values: `[B, ...]`.
+        rows: int32 `[R]`, of which those past the end mean the last; None: all of the batch.
+
+    Returns:
+        `[R, ...]`, or `values`.
+    """
+    return values if rows is None else values.at[rows].get(mode="clip")
 
 
 def ascend(
@@ -100,39 +121,37 @@ def ascend(
     def active(state: _State) -> jax.Array:
         return ~state.stopped & (state.taken < steps)
 
-    def advance(
-        state: _State, gradient: Any, wrong: jax.Array, rows: jax.Array | None = None
-    ) -> _State:
-        """Judges and moves the active samples."""
+    def judged(state: _State, wrong: jax.Array) -> _State:
         memory, stops = judge(state.memory, state.taken, wrong)
-        moves = active(state) & ~stops
-        moved = move(state.variables, gradient, state.taken, rows)
+        return state._replace(memory=memory, stopped=state.stopped | stops)
+
+    def moved(state: _State, gradient: Any, rows: jax.Array | None = None) -> _State:
+        moves = active(state)
         variables = jax.tree.map(
             lambda new, old: jnp.where(moves.reshape(-1, *[1] * (old.ndim - 1)), new, old),
-            moved,
+            move(state.variables, gradient, state.taken, rows),
             state.variables,
         )
-        return _State(variables, memory, state.taken + moves, state.stopped | stops)
+        return state._replace(variables=variables, taken=state.taken + moves)
 
     def of_whole_batch(state: _State) -> _State:
-        objective, backward, wrong = _differentiate(forward, state.variables, None)
+        gradient, wrong = _evaluate(forward, state.variables, None)
+        after = judged(state, wrong)
         if chunk is None:
-            return advance(state, backward(jnp.ones_like(objective))[0], wrong)
-        _, stops = judge(state.memory, state.taken, wrong)
-        worth = (active(state) & ~stops).sum() > MANY_MOVING * batch
+            return moved(after, gradient())
         # Those that go on are judged in their chunk, when they are not moved here.
         return jax.lax.cond(
-            worth,
-            lambda: advance(state, backward(jnp.ones_like(objective))[0], wrong),
-            lambda: state._replace(stopped=state.stopped | stops),
+            active(after).sum() > MANY_MOVING * batch,
+            lambda: moved(after, gradient()),
+            lambda: state._replace(stopped=after.stopped),
         )
 
     def of_chunk(state: _State) -> _State:
         ahead, rows = jax.lax.top_k(jnp.where(active(state), steps - state.taken, 0), size)
         rows = jnp.where(ahead > 0, rows, batch)
-        own = jax.tree.map(lambda v: v.at[rows].get(mode="clip"), state)
-        objective, backward, wrong = _differentiate(forward, own.variables, rows)
-        own = advance(own, backward(jnp.ones_like(objective))[0], wrong, rows)
+        own = jax.tree.map(lambda whole: take(whole, rows), state)
+        gradient, wrong = _evaluate(forward, own.variables, rows)
+        own = moved(judged(own, wrong), gradient(), rows)
         return jax.tree.map(lambda whole, part: whole.at[rows].set(part, mode="drop"), state, own)
 
     state = _State(variables, memory, jnp.zeros(batch, jnp.int32), jnp.zeros(batch, bool))
@@ -144,8 +163,9 @@ def ascend(
     return state.variables, state.taken
 
 
-def _differentiate(
+def _evaluate(
     forward: Forward, variables: Any, rows: jax.Array | None
-) -> tuple[jax.Array, Callable, jax.Array]:
-    """The objectives, what takes them back to gradients of each sample's own, who is wrong."""
-    return jax.vjp(lambda v: forward(v, rows), variables, has_aux=True)
+) -> tuple[Callable[[], Any], jax.Array]:
+    """What computes the gradient of each sample's own objective, and who is misclassified."""
+    objective, backward, wrong = jax.vjp(lambda v: forward(v, rows), variables, has_aux=True)
+    return lambda: backward(jnp.ones_like(objective))[0], wrong

@@ -9,6 +9,7 @@ decide whether a sample has been misclassified after its last update are those o
 pass that computes the next gradient.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -131,22 +132,19 @@ def augmax(
     Raises:
         ValueError: a shape, dtype or setting is not as described.
     """
-    _check(images, chains, labels, m, p, steps, step_size, patience, early_stop, targets, compact)
+    _check(images, chains, labels, m, p, steps, step_size, patience, early_stop, targets)
     images, chains, labels = jnp.asarray(images), jnp.asarray(chains), jnp.asarray(labels)
     ascended = labels if targets is None else jnp.asarray(targets)
     m, p = jnp.asarray(m, jnp.float32), jnp.asarray(p, jnp.float32)
     batch = images.shape[0]
-    chunk = None  # without it, all samples are evaluated together
-    if compact and early_stop == "sample":
-        chunk = active_set.default_chunk(batch) if compact is True else compact
+    chunk = active_set.chunk_size(compact, batch)
+    if early_stop != "sample":  # no sample finishes alone
+        chunk = None
 
     def forward(variables, rows):
         """What some samples of the batch (None: all) ascend on, and who is misclassified."""
         m, p = variables
-
-        def own(values: jax.Array) -> jax.Array:
-            return values if rows is None else values.at[rows].get(mode="clip")
-
+        own = functools.partial(active_set.take, rows=rows)
         logits = logits_fn(mix(own(images), own(chains), m, jax.nn.softmax(p)))
         logits = logits.astype(jnp.float32)
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, own(ascended))
@@ -174,9 +172,7 @@ def augmax(
     return AugMaxResult(x, m, p, taken)
 
 
-def _check(
-    images, chains, labels, m, p, steps, step_size, patience, early_stop, targets, compact
-) -> None:
+def _check(images, chains, labels, m, p, steps, step_size, patience, early_stop, targets) -> None:
     """Raises ValueError unless the arguments of `augmax` fit together."""
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != jnp.uint8:
         raise ValueError(
@@ -210,5 +206,3 @@ def _check(
     if patience < 1:
         raise ValueError(f"patience must be at least 1, got {patience}")
     check_name("early_stop", early_stop, EARLY_STOP)
-    if not isinstance(compact, bool | int) or compact < 0:
-        raise ValueError(f"compact must be True, False or a positive number, got {compact!r}")

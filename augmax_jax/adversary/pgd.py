@@ -87,9 +87,9 @@ def pgd(
         if isinstance(budget, int):
             check_at_least(0, budget=budget)
         left = jnp.broadcast_to(jnp.asarray(budget, jnp.int32), (batch,))
-    chunk = None  # without it, all samples are evaluated together
-    if compact and budget is not None:
-        chunk = active_set.default_chunk(batch) if compact is True else compact
+    chunk = active_set.chunk_size(compact, batch)
+    if budget is None:  # no sample finishes alone
+        chunk = None
 
     low, high = jnp.maximum(clean - eps, 0), jnp.minimum(clean + eps, 1)
     keys = jax.vmap(jax.random.split)(example_keys(key, batch, first_index=first_index))
@@ -98,11 +98,8 @@ def pgd(
         noise = jax.vmap(lambda k: jax.random.uniform(k, clean.shape[1:], minval=-1, maxval=1))
         start = jnp.clip(clean + eps * noise(keys[:, 0]), low, high)
 
-    def of(values: jax.Array, rows: jax.Array | None) -> jax.Array:
-        return values if rows is None else values.at[rows].get(mode="clip")
-
     def forward(x, rows):
-        logits, own = logits_fn(x), of(labels, rows)
+        logits, own = logits_fn(x), active_set.take(labels, rows)
         return cross_entropies(logits, own), jnp.argmax(logits, axis=-1) != own
 
     def judge(left, taken, wrong):
@@ -112,9 +109,9 @@ def pgd(
     def move(x, gradient, taken, rows):
         x = x + step_size * jnp.sign(gradient)
         if jitter:
-            step_keys = jax.vmap(jax.random.fold_in)(of(keys[:, 1], rows), taken)
+            step_keys = jax.vmap(jax.random.fold_in)(active_set.take(keys[:, 1], rows), taken)
             x += jitter * jax.vmap(lambda k: jax.random.normal(k, x.shape[1:]))(step_keys)
-        return jnp.clip(x, of(low, rows), of(high, rows))
+        return jnp.clip(x, active_set.take(low, rows), active_set.take(high, rows))
 
     x, taken = active_set.ascend(forward, judge, move, start, left, steps=steps, chunk=chunk)
     return PGDResult(jax.lax.stop_gradient(x), taken)

@@ -164,6 +164,7 @@ def test_no_gradient_flows_back(problem, key):
         ({"labels": np.zeros(BATCH)}, r"labels must be int \[6\]"),
         ({"images": np.zeros((6, 4, 4))}, r"images must be \[B, H, W, 3\]"),
         ({"images": np.zeros((6, 4, 4, 3), np.int32)}, "uint8 or float"),
+        ({"compact": -1}, "compact must be True, False or a positive number"),
     ],
 )
 def test_bad_input(problem, key, changes, message):
