@@ -13,6 +13,7 @@ the running variance comes from the unbiased estimator although the batch is nor
 biased one; instance norm has affine parameters, shared by the routes, and no running statistics.
 """
 
+import functools
 from typing import ClassVar
 
 import jax
@@ -27,6 +28,8 @@ EPSILON = 1e-5
 MOMENTUM = 0.1  # weight of the new batch, PyTorch's sense
 
 
+# The pure functions are jitted so that layers of equal shapes are traced once.
+@functools.partial(jax.jit, static_argnames="axis_name")
 def batch_moments(
     mean: jax.Array, variance: jax.Array, axis_name: str | None = None
 ) -> tuple[jax.Array, jax.Array]:
@@ -51,8 +54,30 @@ def batch_moments(
     return batch_mean, average(variance + jnp.square(mean - batch_mean))
 
 
+@jax.jit
 def _running(old: jax.Array, new: jax.Array) -> jax.Array:
     return (1 - MOMENTUM) * old + MOMENTUM * jax.lax.stop_gradient(new)
+
+
+@jax.jit
+def _normalising(
+    mean: jax.Array, variance: jax.Array, scale: jax.Array, bias: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Center, scale and shift that normalise, and then apply the layer's own scale and bias."""
+    return mean, jax.lax.rsqrt(variance + EPSILON) * scale, bias
+
+
+@jax.jit
+def _joined(instance: tuple[jax.Array, ...], batch: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    """Concatenates values of channels, the first tuple's with a row for each image."""
+    images = instance[0].shape[0]
+
+    def join(first: jax.Array, second: jax.Array) -> jax.Array:
+        if second.ndim > 1:
+            second = jnp.broadcast_to(second, (images, *second.shape[1:]))
+        return jnp.concatenate([first, second], axis=-1)
+
+    return tuple(map(join, instance, batch))
 
 
 class BatchNorm(nn.Module):
@@ -135,23 +160,12 @@ class BatchNorm(nn.Module):
         else:
             batch_mean, batch_variance = (v.value[None, None, None] for v in (mean, variance))
 
+        batch = (batch_mean, batch_variance, batch_scale, batch_bias)
         if not half:
-            return batch_mean, jax.lax.rsqrt(batch_variance + EPSILON) * batch_scale, batch_bias
+            return _normalising(*batch)
         # The halves are joined as coefficients, so the image itself is read and written once.
-        scale, bias = self._affine("instance", half)
-        rows = (x.shape[0], 1, 1, channels - half)
-        center = jnp.concatenate(
-            [image_mean[..., :half], jnp.broadcast_to(batch_mean, rows)], axis=-1
-        )
-        spread = jnp.concatenate(
-            [image_variance[..., :half], jnp.broadcast_to(batch_variance, rows)], axis=-1
-        )
-        weight = jnp.concatenate([scale, batch_scale])
-        return (
-            center,
-            jax.lax.rsqrt(spread + EPSILON) * weight,
-            jnp.concatenate([bias, batch_bias]),
-        )
+        images = (image_mean[..., :half], image_variance[..., :half])
+        return _normalising(*_joined((*images, *self._affine("instance", half)), batch))
 
     def _affine(self, name: str, channels: int) -> tuple[jax.Array, jax.Array]:
         prefix = f"{name}_" if name else ""
