@@ -69,7 +69,7 @@ def _normalising(
 
 @jax.jit
 def _joined(instance: tuple[jax.Array, ...], batch: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-    """Concatenates values of channels, the first tuple's with a row for each image."""
+    """Concatenates values of channels: `[B, 1, 1, C]` with `[1, 1, 1, D]`, or `[C]` with `[D]`."""
     images = instance[0].shape[0]
 
     def join(first: jax.Array, second: jax.Array) -> jax.Array:

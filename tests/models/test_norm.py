@@ -241,3 +241,19 @@ def test_errors():
         DuBIN().apply(variables, x, route="augmneted")
     with pytest.raises(ValueError, match="more than one value per channel"):
         DuBIN().apply(variables, x, train=True, mutable=["batch_stats_clean"])
+
+
+def test_layers_of_equal_shapes_are_traced_once():
+    layers = [DuBIN() for _ in range(3)]
+    x = jnp.zeros((2, 4, 4, 8))
+    variables = [layer.init(jax.random.key(0), x) for layer in layers]
+
+    def network(variables, x):
+        for layer, own in zip(layers, variables, strict=True):
+            x, _ = layer.apply(own, x, train=True, mutable=["batch_stats_clean"])
+        return x
+
+    text = jax.jit(network).lower(variables, x).as_text()
+    for function in (norms.batch_moments, norms._joined, norms._normalising):
+        assert text.count(f"call @{function.__name__}(") == len(layers)
+        assert text.count(f"func private @{function.__name__}(") == 1

@@ -1,5 +1,7 @@
 """Winograd's convolution against NumPy's and SciPy's correlation, and where it is used."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.signal import correlate
 
+from augmax_jax import compiler
 from augmax_jax.models import convolution, winograd
 
 VALUES = st.floats(-100, 100, allow_nan=False)
@@ -95,3 +98,18 @@ def test_a_sample_has_the_same_bits_among_any_others(rng, channels, side):
     for count in (8, 16):
         some = winograd.convolve(x[8 : 8 + count], kernel)
         np.testing.assert_array_equal(some, everything[8 : 8 + count])
+
+
+def test_a_loop_does_not_copy_the_kernels(rng):
+    x = jnp.asarray(rng.normal(size=(8, 8, 8, 64)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(3, 3, 64, 64)), jnp.float32)
+
+    def repeated(x, kernel, count):
+        return jax.lax.fori_loop(0, count, lambda _, x: winograd.convolve(x, kernel), x)
+
+    program = jax.jit(repeated, compiler_options=compiler.jit_options("cpu"))
+    text = program.lower(x, kernel, 3).compile().as_text()
+    bodies = [c for c in text.split("\n\n") if c.count(" convolution(") == len(winograd.KERNEL)]
+    assert len(bodies) == 1
+    made = re.findall(r"= f32\[1,3,64,64\]\S* ([\w-]+)\(", bodies[0])
+    assert set(made) == {"get-tuple-element"}
