@@ -10,10 +10,16 @@ What a library user needs is one name away and imported on first use:
 import importlib
 from typing import Any
 
-from augmax_jax._version import __version__
+__version__ = "0.1.0"
 
 _MODULES = ("adversary", "augment", "corruptions", "data", "models", "objectives")
-_FUNCTIONS = {"augmax": "augmax_jax.loop", "augmix": "augmax_jax.augment"}
+_FUNCTIONS = {
+    "augmax": "augmax_jax.adversary.one_call",
+    "augmix": "augmax_jax.augment",
+    "evaluate_model": "augmax_jax.evaluation.robustness",
+    "evaluate_workdir": "augmax_jax.training.commands",
+    "train_and_evaluate": "augmax_jax.training.commands",
+}
 
 __all__ = ["__version__", *_MODULES, *_FUNCTIONS]
 

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from augmax_jax.augment import operators
-from augmax_jax.errors import check_name, nearest
+from augmax_jax.runtime.errors import check_name, nearest
 
 # Settings that may differ when a run is continued: none of them changes what is computed.
 FREE = (

@@ -10,7 +10,9 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from augmax_jax import config as configs
-from augmax_jax import evaluate, host_memory, train
+from augmax_jax.runtime import host_memory
+from augmax_jax.training.commands import evaluate_workdir, train_and_evaluate
+from augmax_jax.training.loop import TrainingDiverged
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Settings of the run.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and the report go.")
@@ -31,10 +33,10 @@ def main(arguments: list[str]) -> None:
     logging.getLogger("augmax_jax").setLevel(logging.INFO)
     host_memory.keep_freed_memory()
     directory = _WORKDIR.value or ""  # required, see below
-    command = train.train_and_evaluate if _MODE.value == "train" else evaluate.evaluate_workdir
+    command = train_and_evaluate if _MODE.value == "train" else evaluate_workdir
     try:
         command(_CONFIG.value, directory)
-    except (ValueError, OSError, train.TrainingDiverged) as error:
+    except (ValueError, OSError, TrainingDiverged) as error:
         # The user's to mend: the message says how, a traceback would only hide it.
         if _TRACEBACK.value:
             raise

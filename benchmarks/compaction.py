@@ -21,8 +21,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from augmax_jax import adversary, augment, compiler, host_memory, models
+from augmax_jax import adversary, augment, models
 from augmax_jax.adversary import active_set
+from augmax_jax.runtime import compiler, host_memory
 from benchmarks.augment import machine
 from benchmarks.step import CLASSES, digits
 

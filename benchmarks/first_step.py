@@ -25,8 +25,8 @@ def child(model: str, batch: int, cache: str, started: float) -> None:
     import jax
     import numpy as np
 
-    from augmax_jax import compiler, host_memory, parallel
-    from augmax_jax.train_step import create_state, make_train_step
+    from augmax_jax.runtime import compiler, host_memory, parallel
+    from augmax_jax.training.step import create_state, make_train_step
     from benchmarks.runs import make_run
 
     marks["import"] = time.time()

@@ -20,8 +20,8 @@ def step_memory(model: str, batch: int, side: int, remat: bool) -> dict[str, flo
     import jax
     import jax.numpy as jnp
 
-    from augmax_jax import compiler, parallel
-    from augmax_jax.train_step import create_state, make_train_step
+    from augmax_jax.runtime import compiler, parallel
+    from augmax_jax.training.step import create_state, make_train_step
     from benchmarks.runs import make_run
 
     run = make_run(model, batch, remat=remat)

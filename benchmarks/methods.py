@@ -22,11 +22,12 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from augmax_jax import compiler, host_memory, methods, parallel
+from augmax_jax import methods
 from augmax_jax.config import defaults
-from augmax_jax.run import Run, build
-from augmax_jax.train import device_batches
-from augmax_jax.train_step import TrainState, make_train_step
+from augmax_jax.runtime import compiler, host_memory, parallel
+from augmax_jax.training.batches import device_batches
+from augmax_jax.training.run import Run, build
+from augmax_jax.training.step import TrainState, make_train_step
 
 RETRAIN_STEPS = 10  # enough to time an iteration
 

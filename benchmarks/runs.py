@@ -2,8 +2,10 @@
 
 from typing import Any
 
-from augmax_jax import config, methods, optimizer, parallel
-from augmax_jax.run import Run, create_model
+from augmax_jax import config, methods
+from augmax_jax.runtime import parallel
+from augmax_jax.training import optimizer
+from augmax_jax.training.run import Run, create_model
 
 CLASSES = 10
 

@@ -42,7 +42,7 @@ def digits(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def torch_program(model: str, batch: int, steps: int, device: str) -> Tasks:
     """PyTorch's phases, and its normal step."""
-    from augmax_jax import host_memory
+    from augmax_jax.runtime import host_memory
     from benchmarks.torch_peer import Peer
 
     host_memory.keep_freed_memory()  # whatever it gains, both have it
@@ -70,11 +70,12 @@ def jax_program(
     import jax.numpy as jnp
     import optax
 
-    from augmax_jax import adversary, augment, compiler, host_memory, methods, parallel
-    from augmax_jax.models import convolution
+    from augmax_jax import adversary, augment, methods
+    from augmax_jax.models.cpu import convolution
     from augmax_jax.objectives import objective
-    from augmax_jax.run import Run
-    from augmax_jax.train_step import create_state, forward, make_train_step
+    from augmax_jax.runtime import compiler, host_memory, parallel
+    from augmax_jax.training.run import Run
+    from augmax_jax.training.step import create_state, forward, make_train_step
     from benchmarks.runs import make_run
 
     host_memory.keep_freed_memory()  # as the command does

@@ -6,8 +6,8 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 
-from augmax_jax import host_memory
 from augmax_jax.report import tables
+from augmax_jax.runtime import host_memory
 from experiments import grid as grids
 from experiments import options as reading
 from experiments import paper, study

@@ -20,10 +20,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
 
-from augmax_jax import adversary, augment, compiler, methods, workdir
-from augmax_jax.checkpoints import read_variables
+from augmax_jax import adversary, augment, methods
 from augmax_jax.report.tables import Table, percent
-from augmax_jax.run import Run, build
+from augmax_jax.runtime import compiler, files
+from augmax_jax.training.checkpoints import read_variables
+from augmax_jax.training.run import Run, build
 from experiments import common, grid, study
 from experiments.recipes import Experiment
 
@@ -248,7 +249,7 @@ def draw(found: study.Study) -> Table:
         "predicted": {kind: values.tolist() for kind, values in predicted.items()},
         "points": {kind: np.round(at, 3).tolist() for kind, at in points.items()},
     }
-    workdir.write_json(root / "figure1_numbers.json", record)
+    files.write_json(root / "figure1_numbers.json", record)
     rows = [
         [
             title,

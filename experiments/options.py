@@ -13,7 +13,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from augmax_jax import config as configs
-from augmax_jax.errors import nearest
+from augmax_jax.runtime.errors import nearest
 from experiments import recipes, smoke
 from experiments.recipes import Experiment
 

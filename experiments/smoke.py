@@ -93,8 +93,8 @@ def prepare(root: Path) -> None:
 
     Corrupted digits, and a stand-in for CIFAR-10.1: test digits, as many of each class as it has.
     """
-    from augmax_jax.corruptions import benchmark_writer
-    from augmax_jax.corruptions.source import Source
+    from augmax_jax.corruption_sets import writer as benchmark_writer
+    from augmax_jax.corruption_sets.source import Source
     from augmax_jax.data.arrays import load_digits
     from augmax_jax.data.benchmarks.arrays import CIFAR10_1_COUNTS
 

@@ -14,8 +14,8 @@ import jax
 from ml_collections import ConfigDict
 
 from augmax_jax import config as configs
-from augmax_jax import workdir
-from augmax_jax.train import train_and_evaluate
+from augmax_jax.runtime import files, run_directory
+from augmax_jax.training.commands import train_and_evaluate
 from experiments import needs, smoke
 from experiments.options import Options
 from experiments.recipes import Experiment
@@ -171,7 +171,7 @@ class Study:
                 jax.clear_caches()
             gc.collect()
         mark = {"max_steps": config.max_steps, "evaluate": _measured(configs.to_dict(config))}
-        workdir.write_json(directory / FINISHED, mark)
+        files.write_json(directory / FINISHED, mark)
 
 
 def failure(name: str, error: Exception, results: dict[str, Any] | None = None) -> Outcome:
@@ -190,16 +190,16 @@ def standing(config: ConfigDict, directory: Path) -> Outcome:
         config: the run's.
         directory: where it is or would be.
     """
-    kept = workdir.read_json(directory / workdir.CONFIG)
+    kept = files.read_json(directory / run_directory.CONFIG)
     if kept is None:
         return Outcome(WAITING)
     mine = configs.to_dict(config)
     if changed := configs.differences(mine, kept):
         return Outcome(WAITING, f"{directory} holds a run of another config: {'; '.join(changed)}")
-    mark = workdir.read_json(directory / FINISHED)
+    mark = files.read_json(directory / FINISHED)
     if mark is None or mark["max_steps"] != config.max_steps:
         return Outcome(PARTLY)
-    results = workdir.read_json(directory / workdir.RESULTS) or {}
+    results = files.read_json(directory / run_directory.RESULTS) or {}
     missing = {
         name: reason
         for name, reason in (results.get("not_measured") or {}).items()

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from augmax_jax.checkpoints import read_variables
 from augmax_jax.report.tables import Table
+from augmax_jax.training.checkpoints import read_variables
 from experiments import common, grid, paper, study
 from experiments.recipes import Experiment
 

@@ -18,13 +18,13 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from augmax_jax import compiler, parallel, workdir
 from augmax_jax import config as configs
-from augmax_jax.checkpoints import read_variables
 from augmax_jax.report.tables import Table
-from augmax_jax.run import build
-from augmax_jax.train import device_batches
-from augmax_jax.train_step import make_train_step
+from augmax_jax.runtime import compiler, files, parallel
+from augmax_jax.training.batches import device_batches
+from augmax_jax.training.checkpoints import read_variables
+from augmax_jax.training.run import build
+from augmax_jax.training.step import make_train_step
 from experiments import common, grid, paper, study
 from experiments.recipes import Experiment
 
@@ -97,7 +97,7 @@ class Clock:
 
 def look(config: ConfigDict, directory: Path) -> study.Outcome:
     """Whether a method was timed with this config."""
-    kept = workdir.read_json(directory / TIMING)
+    kept = files.read_json(directory / TIMING)
     if kept is None or configs.differences(configs.to_dict(config), kept["config"]):
         return study.Outcome(study.WAITING)
     return study.Outcome(study.DONE, results=kept["results"])
@@ -128,7 +128,7 @@ def measure(found: study.Study) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         results = clock.results()
         kept = {"config": configs.to_dict(found.configs[name]), "results": results}
-        workdir.write_json(directory / TIMING, kept)
+        files.write_json(directory / TIMING, kept)
         found.note(name, study.Outcome(study.DONE, results=results))
 
 

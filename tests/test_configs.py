@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from augmax_jax import models, parallel
+from augmax_jax import models
 from augmax_jax.config import check_keys
-from augmax_jax.run import build
-from augmax_jax.train import device_batches
-from augmax_jax.train_step import make_train_step
+from augmax_jax.runtime import parallel
+from augmax_jax.training.batches import device_batches
+from augmax_jax.training.run import build
+from augmax_jax.training.step import make_train_step
 
 CONFIGS = sorted(p for p in (Path(__file__).parent.parent / "configs").glob("*.py"))
 

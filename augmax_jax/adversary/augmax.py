@@ -19,8 +19,8 @@ import optax
 
 from augmax_jax.adversary import active_set
 from augmax_jax.augment.mixing import mix
-from augmax_jax.errors import check_name
-from augmax_jax.keys import example_keys
+from augmax_jax.runtime.errors import check_name
+from augmax_jax.runtime.keys import example_keys
 
 LogitsFn = Callable[[jax.Array], jax.Array]
 

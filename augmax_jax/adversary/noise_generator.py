@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from augmax_jax.adversary.inputs import as_float
-from augmax_jax.keys import example_keys
+from augmax_jax.runtime.keys import example_keys
 
 CHANNELS = 20
 KERNELS = (1, 3)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from augmax_jax.adversary import active_set
 from augmax_jax.adversary.augmax import LogitsFn
 from augmax_jax.adversary.inputs import as_float, as_labels, check_at_least, cross_entropies
-from augmax_jax.keys import example_keys
+from augmax_jax.runtime.keys import example_keys
 
 
 class PGDResult(NamedTuple):

@@ -16,7 +16,7 @@ import optax
 
 from augmax_jax.augment import float64
 from augmax_jax.augment.arguments import check_images
-from augmax_jax.keys import example_keys
+from augmax_jax.runtime.keys import example_keys
 
 _ONE = 1 << 16  # Pillow's nearest-neighbour warp counts in 1/65536 pixels
 

@@ -11,7 +11,7 @@ from augmax_jax.augment.arguments import check_images
 from augmax_jax.augment.engine import Draws, run
 from augmax_jax.augment.mixing import mix, sample_mixing_weights
 from augmax_jax.augment.operators import AUGMIX, Operator, resolve
-from augmax_jax.keys import example_keys
+from augmax_jax.runtime.keys import example_keys
 
 MAX_DEPTH = 3  # the longest chain when depths are drawn
 LOWEST_LEVEL = 0.1

@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from augmax_jax.keys import example_keys
+from augmax_jax.runtime.keys import example_keys
 
 
 def mix(images: jax.Array, chains: jax.Array, m: jax.Array, w: jax.Array) -> jax.Array:

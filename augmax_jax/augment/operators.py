@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from augmax_jax.augment.enhance import brightness, color, contrast, sharpness
 from augmax_jax.augment.geometry import rotate, shear_x, shear_y, translate_x, translate_y
 from augmax_jax.augment.tables import autocontrast, equalize, posterize, solarize
-from augmax_jax.errors import check_name
+from augmax_jax.runtime.errors import check_name
 
 __all__ = [
     "ALL",

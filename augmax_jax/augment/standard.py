@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from augmax_jax.augment.arguments import check_images
-from augmax_jax.keys import example_keys
+from augmax_jax.runtime.keys import example_keys
 
 
 def flip_and_crop(

@@ -6,10 +6,9 @@ to common corruptions and perturbations", ICLR 2019, and the scripts that made t
 All of them, JPEG included, are JAX functions: they can be jitted and run on any device.
 """
 
-from augmax_jax.corruptions.benchmark_writer import benchmark_key, generate
 from augmax_jax.corruptions.constants import BENCHMARK, BENCHMARKS, EXTRA, FAMILIES, SEVERITIES
+from augmax_jax.corruptions.draws import benchmark_key
 from augmax_jax.corruptions.registry import corrupt
-from augmax_jax.corruptions.source import Source
 
 __all__ = [
     "BENCHMARK",
@@ -17,8 +16,6 @@ __all__ = [
     "EXTRA",
     "FAMILIES",
     "SEVERITIES",
-    "Source",
     "benchmark_key",
     "corrupt",
-    "generate",
 ]

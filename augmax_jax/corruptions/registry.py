@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from augmax_jax import errors, keys
 from augmax_jax.corruptions import (
     blur,
     constants,
@@ -21,6 +20,7 @@ from augmax_jax.corruptions import (
     textures,
     weather,
 )
+from augmax_jax.runtime import errors, keys
 
 
 class Setting(NamedTuple):

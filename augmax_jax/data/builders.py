@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from augmax_jax.data.config import MIN_IMAGE_SIZE
-from augmax_jax.errors import check_name, nearest
+from augmax_jax.runtime.errors import check_name, nearest
 
 _NAME = re.compile(r"\w+(/[\w.-]+)?(:[\d.*]+)?")
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from augmax_jax.errors import check_name
+from augmax_jax.runtime.errors import check_name
 
 TRAIN_TRANSFORMS = ("flip_crop", "crop", "none", "random_resized_crop")
 MIN_IMAGE_SIZE = 8

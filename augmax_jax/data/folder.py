@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from augmax_jax.data.images import EXTENSIONS
-from augmax_jax.errors import nearest
+from augmax_jax.runtime.errors import nearest
 
 _LAYOUT = "an image folder has the layout <dir>/<split>/<class>/<image>, e.g. {0}/train/cat/1.jpg"
 _ANNOTATIONS = "val_annotations.txt"

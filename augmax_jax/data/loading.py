@@ -18,7 +18,7 @@ from augmax_jax.data.folder import (
 from augmax_jax.data.folder_split import FolderSplit, read_split
 from augmax_jax.data.order import check_seed, stratified_split
 from augmax_jax.data.split import Data, Place, Split, make_data, per_host_batch
-from augmax_jax.errors import check_name
+from augmax_jax.runtime.errors import check_name
 
 log = logging.getLogger(__name__)
 

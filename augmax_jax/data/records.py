@@ -12,7 +12,7 @@ from PIL import Image
 
 from augmax_jax.data.config import DataConfig
 from augmax_jax.data.images import fit, to_rgb
-from augmax_jax.errors import nearest
+from augmax_jax.runtime.errors import nearest
 
 _READ_BATCH = 1024
 

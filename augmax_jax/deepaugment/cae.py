@@ -13,7 +13,7 @@ import numpy as np
 
 from augmax_jax.deepaugment import cae_bottleneck
 from augmax_jax.deepaugment.layers import Layer, Network, Weights, check_weights
-from augmax_jax.keys import example_keys
+from augmax_jax.runtime.keys import example_keys
 
 CODE = 32  # channels
 STRIDE = 4  # pixels per place of the code

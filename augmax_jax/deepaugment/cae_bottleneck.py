@@ -20,7 +20,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from augmax_jax.keys import example_keys
+from augmax_jax.runtime.keys import example_keys
 
 IDS = tuple(range(9))
 _PERMUTED = 10

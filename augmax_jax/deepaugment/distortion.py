@@ -18,13 +18,13 @@ import jax
 import numpy as np
 from PIL import Image
 
-from augmax_jax import compiler, files
 from augmax_jax.data.extra import MANIFEST
 from augmax_jax.data.order import check_seed
 from augmax_jax.deepaugment import layers, networks, plan
 from augmax_jax.deepaugment.source import Images, open_images
-from augmax_jax.errors import check_name
-from augmax_jax.progress import Progress
+from augmax_jax.runtime import compiler, files
+from augmax_jax.runtime.errors import check_name
+from augmax_jax.runtime.progress import Progress
 
 FORMATS = {"jpeg": (".jpg", ".jpeg"), "png": (".png",)}
 QUALITY = 75  # of the published copies: Pillow's default

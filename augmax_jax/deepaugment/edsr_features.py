@@ -20,7 +20,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from augmax_jax.keys import example_keys
+from augmax_jax.runtime.keys import example_keys
 
 HEAD_IDS = (1, 2, 3, 4)
 BODY_IDS = (1, 2, 3, 4, 5)

@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from augmax_jax import files, torch_files
+from augmax_jax.pytorch import files as torch_files
+from augmax_jax.runtime import files
 
 Weights = dict[str, jax.Array]
 Params = dict[str, dict[str, jax.Array]]

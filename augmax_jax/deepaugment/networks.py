@@ -15,7 +15,7 @@ from augmax_jax.deepaugment import (
     edsr_weights,
 )
 from augmax_jax.deepaugment.layers import Layer, Network, Weights
-from augmax_jax.errors import check_name
+from augmax_jax.runtime.errors import check_name
 
 
 class Entry(NamedTuple):

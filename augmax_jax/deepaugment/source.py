@@ -15,7 +15,7 @@ from augmax_jax.data.arrays import load_digits
 from augmax_jax.data.extra import class_folder, index_name
 from augmax_jax.data.folder import list_split
 from augmax_jax.data.images import read, to_rgb
-from augmax_jax.errors import check_name
+from augmax_jax.runtime.errors import check_name
 
 DIGITS_SIZE = 32
 

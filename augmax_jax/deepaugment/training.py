@@ -18,11 +18,11 @@ import numpy as np
 import optax
 from PIL import Image
 
-from augmax_jax import compiler
 from augmax_jax.data.order import check_seed
 from augmax_jax.deepaugment import cae, edsr, layers, networks
 from augmax_jax.deepaugment.source import Images, open_images
-from augmax_jax.progress import Progress
+from augmax_jax.runtime import compiler
+from augmax_jax.runtime.progress import Progress
 
 LEARNING_RATE = 1e-3
 _WARMUP = 200  # steps; at most a tenth of them

@@ -10,7 +10,6 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from augmax_jax.errors import check_name
 from augmax_jax.methods.adversarial import augmix_pgd, fat, pgd_at
 from augmax_jax.methods.ant import ant
 from augmax_jax.methods.base import (
@@ -27,6 +26,7 @@ from augmax_jax.methods.base import (
     to_float,
 )
 from augmax_jax.methods.mixing import advmax, advmix, augmax, augmix, maximise, maxup, normal
+from augmax_jax.runtime.errors import check_name
 
 __all__ = [
     "METHODS",

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from augmax_jax.errors import check_name
 from augmax_jax.models.classifier import HE_FAN_OUT, Classifier
 from augmax_jax.models.norm import (
     IBN,
@@ -32,6 +31,7 @@ from augmax_jax.models.resnet import BasicBlock, Bottleneck, ResNet
 from augmax_jax.models.resnext import ResNeXt
 from augmax_jax.models.routes import both_routes, single_route
 from augmax_jax.models.wide_resnet import WideResNet
+from augmax_jax.runtime.errors import check_name
 
 __all__ = [
     "IBN",

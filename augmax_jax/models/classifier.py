@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from augmax_jax.errors import check_name
 from augmax_jax.models.norm import ROUTES, BatchNorm, norm_layer
+from augmax_jax.runtime.errors import check_name
 
 Initializer = Callable[..., jax.Array]
 

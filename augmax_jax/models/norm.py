@@ -20,8 +20,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from augmax_jax.errors import check_name
-from augmax_jax.models.normalization_kernels import Activation, image_moments, scale_and_shift
+from augmax_jax.models.cpu.normalization import Activation, image_moments, scale_and_shift
+from augmax_jax.runtime.errors import check_name
 
 ROUTES = ("clean", "augmented")
 EPSILON = 1e-5

@@ -12,7 +12,7 @@ from augmax_jax.models.classifier import (
     Initializer,
     uniform_bias,
 )
-from augmax_jax.models.convolution import Conv
+from augmax_jax.models.cpu.convolution import Conv
 from augmax_jax.models.norm import norm_layer
 
 

@@ -6,7 +6,7 @@ import jax
 from flax import linen as nn
 
 from augmax_jax.models.classifier import HE_FAN_OUT, Classifier
-from augmax_jax.models.convolution import Conv
+from augmax_jax.models.cpu.convolution import Conv
 from augmax_jax.models.norm import norm_layer
 
 

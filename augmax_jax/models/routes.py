@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from augmax_jax.errors import check_name
 from augmax_jax.models.norm import ROUTES, statistics_collection
+from augmax_jax.runtime.errors import check_name
 
 # norm with two routes -> the norm that one of its routes is
 SINGLE = {"dubn": "bn", "dubin": "ibn"}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from augmax_jax.telemetry import read_history
+from augmax_jax.runtime.run_directory import read_history
 
 _METHODS = {
     "normal": "Normal", "augmix": "AugMix", "augmax": "AugMax", "pgd_at": "PGDAT", "fat": "FAT",

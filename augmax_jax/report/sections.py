@@ -9,7 +9,7 @@ from typing import Any
 from augmax_jax.report import charts, page, tables
 from augmax_jax.report import runs as reading
 from augmax_jax.report.runs import Run
-from augmax_jax.telemetry import flatten
+from augmax_jax.runtime.run_directory import flatten
 
 _VIEWS = {"accuracy_clean": "clean", "accuracy_augmix": "AugMix", "accuracy_augmax": "AugMax"}
 _LOSSES = ("loss", "classification")

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augmax_jax import adversary, augment, compiler, models
+from augmax_jax import adversary, augment, models
 from augmax_jax.adversary import active_set
+from augmax_jax.runtime import compiler
 
 BATCH, WIDTH, SIDE, CLASSES = 21, 3, 16, 10
 OPTIONS = compiler.jit_options("cpu")

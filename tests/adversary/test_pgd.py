@@ -7,7 +7,7 @@ import pytest
 from scipy.special import softmax
 
 from augmax_jax.adversary import pgd
-from augmax_jax.keys import example_keys
+from augmax_jax.runtime.keys import example_keys
 
 BATCH, SIDE, CLASSES = 6, 4, 3
 

@@ -7,7 +7,7 @@ from scipy.special import log_softmax
 
 from augmax_jax import augment
 from augmax_jax.adversary import worst_of_k
-from augmax_jax.keys import example_keys
+from augmax_jax.runtime.keys import example_keys
 
 BATCH, SIDE, CLASSES = 5, 4, 3
 

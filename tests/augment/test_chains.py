@@ -13,7 +13,7 @@ from scipy import stats
 from augmax_jax import augment
 from augmax_jax.augment import chains as chains_module
 from augmax_jax.augment import engine, operators
-from augmax_jax.keys import example_keys
+from augmax_jax.runtime.keys import example_keys
 
 _spec = importlib.util.spec_from_file_location(
     "pillow_reference", Path(__file__).parent / "pillow_reference.py"

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from augmax_jax import augment
-from augmax_jax.keys import example_keys
+from augmax_jax.runtime.keys import example_keys
 
 
 @pytest.fixture

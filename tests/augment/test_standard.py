@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from augmax_jax.augment.standard import flip_and_crop
-from augmax_jax.keys import example_keys
+from augmax_jax.runtime.keys import example_keys
 
 
 def find(image, result, padding):

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from augmax_jax import corruptions, keys
+from augmax_jax import corruptions
 from augmax_jax.corruptions import constants, textures
+from augmax_jax.runtime import keys
 
 NAMES = constants.BENCHMARK + constants.EXTRA
 DETERMINISTIC = (

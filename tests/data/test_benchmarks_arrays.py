@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from augmax_jax import data
-from augmax_jax.corruptions import BENCHMARK, EXTRA, SEVERITIES, Source, generate
+from augmax_jax.corruption_sets import Source, generate
+from augmax_jax.corruptions import BENCHMARK, EXTRA, SEVERITIES
 from augmax_jax.data.benchmarks import NAMES, open_benchmark, opening
 from tests.data.benchmark_sets import CIFAR10, examples
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from augmax_jax import workdir
 from augmax_jax.corruptions import BENCHMARK
+from augmax_jax.runtime import files, run_directory
+from augmax_jax.training import workdir
 from experiments import recipes
 from experiments.options import Options
 
@@ -56,7 +57,7 @@ class Worker:
         workdir.claim(config, directory)
         if directory.name in self.errors:
             raise self.errors[directory.name]
-        workdir.write_json(directory / workdir.RESULTS, results_of(config, **self.options))
+        files.write_json(directory / run_directory.RESULTS, results_of(config, **self.options))
 
 
 @pytest.fixture

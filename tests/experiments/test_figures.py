@@ -6,8 +6,9 @@ import pytest
 from scipy.spatial.distance import pdist
 
 from augmax_jax import config as configs
-from augmax_jax import models, workdir
+from augmax_jax import models
 from augmax_jax.data.arrays import ArraySplit
+from augmax_jax.runtime import files
 from experiments import figure1, study, table1, table7
 from experiments.options import Options
 
@@ -89,7 +90,7 @@ def timing(options, found, name, seconds):
     }
     found.directory(run).mkdir(parents=True)
     kept = {"config": configs.to_dict(found.config(run)), "results": results}
-    workdir.write_json(found.directory(run) / table7.TIMING, kept)
+    files.write_json(found.directory(run) / table7.TIMING, kept)
 
 
 def test_table_7_gives_ratios(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 from augmax_jax.corruptions import BENCHMARK, EXTRA, SEVERITIES
 from augmax_jax.data.config import DataConfig
 from augmax_jax.data.split import Batch, Place, Split
-from augmax_jax.errors import check_name
+from augmax_jax.runtime.errors import check_name
 
 _NAMED = 8
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from augmax_jax.data.benchmarks import arrays, folders, records
 from augmax_jax.data.benchmarks.benchmark import Benchmark, Request
-from augmax_jax.errors import check_name
+from augmax_jax.runtime.errors import check_name
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,79 @@
+"""`python -m augmax_jax.corruptions`: writes a corrupted benchmark of any dataset."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from augmax_jax.corruption_sets.source import Source
+from augmax_jax.corruption_sets.writer import FORMATS, generate
+from augmax_jax.corruptions import constants
+
+
+def _names(text: str) -> list[str]:
+    groups = {
+        "benchmark": constants.BENCHMARK,
+        "extra": constants.EXTRA,
+        "all": constants.BENCHMARK + constants.EXTRA,
+    } | constants.FAMILIES
+    names = [part for word in text.split(",") for part in groups.get(word.strip(), [word.strip()])]
+    return list(dict.fromkeys(names))
+
+
+def _severities(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m augmax_jax.corruptions",
+        description="Write a -C benchmark of any dataset: CIFAR-C's npy files or ImageNet-C's "
+        "folders. Run it again to go on after an interruption.",
+    )
+    parser.add_argument(
+        "--dataset", required=True, help="digits, a tfds name, or a folder <dir>/<split>/<class>/*"
+    )
+    parser.add_argument("--out", required=True, help="folder to write")
+    parser.add_argument("--benchmark", default="cifar", help=", ".join(constants.BENCHMARKS))
+    parser.add_argument("--split", default="test", help="split of the dataset (default: test)")
+    parser.add_argument("--data_dir", default="", help="where tfds data was prepared")
+    parser.add_argument(
+        "--image_size", type=int, default=0, help="default: the benchmark's, 32, 64 or 224"
+    )
+    parser.add_argument(
+        "--corruptions",
+        type=_names,
+        default=list(constants.BENCHMARK),
+        help="comma-separated names; or benchmark (the 15, default), extra, all, noise, blur, "
+        "weather, digital",
+    )
+    parser.add_argument(
+        "--severities", type=_severities, default=list(constants.SEVERITIES), help="default: all"
+    )
+    parser.add_argument(
+        "--format", default="", help=f"{' or '.join(FORMATS)}; default: npy for cifar, else folder"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--batch_size", type=int, default=256)
+    options = parser.parse_args(arguments)
+    try:
+        source = Source(
+            options.dataset,
+            options.split,
+            options.benchmark,
+            options.image_size,
+            options.data_dir,
+        )
+        generate(
+            source,
+            options.out,
+            corruptions=options.corruptions,
+            severities=options.severities,
+            layout=options.format,
+            seed=options.seed,
+            batch_size=options.batch_size,
+        )
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0

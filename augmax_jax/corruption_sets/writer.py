@@ -1,0 +1,219 @@
+"""Writes a corrupted benchmark of any dataset in the layout of the published ones."""
+
+import concurrent.futures
+import dataclasses
+import functools
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from augmax_jax.corruption_sets.source import Images, Source
+from augmax_jax.corruptions import constants, textures
+from augmax_jax.corruptions.draws import benchmark_key
+from augmax_jax.corruptions.registry import corrupt
+from augmax_jax.runtime import errors, files, keys
+
+FORMATS = ("npy", "folder")
+STAMP = "corruptions.json"
+JPEG_QUALITY = 85  # of the published Tiny ImageNet-C and ImageNet-C
+_REVISION = 2  # raise when the same settings give other pixels
+
+
+def generate(
+    source: Source,
+    out: str | os.PathLike[str],
+    *,
+    corruptions: Sequence[str] = constants.BENCHMARK,
+    severities: Sequence[int] = constants.SEVERITIES,
+    layout: str = "",
+    seed: int = 0,
+    batch_size: int = 256,
+    progress: bool = True,
+) -> None:
+    """Corrupts every image of a source and writes the result.
+
+    Layouts: "npy" is that of CIFAR-10-C, `<corruption>.npy` uint8 `[5 N, H, W, 3]`, severity by
+    severity in the order of the set, and `labels.npy`; "folder" is that of ImageNet-C,
+    `<corruption>/<severity>/<class>/<index>.JPEG` of quality 85, with `classes.json`, the class
+    names in label order.
+
+    A corruption appears under its name once it is complete, so an interrupted run goes on where
+    it stopped. The settings are kept in `corruptions.json`; other settings are refused.
+
+    Args:
+        source: images to corrupt.
+        out: folder to write; made if it is missing.
+        corruptions: names; more can be added to the folder later.
+        severities: from 1 to 5, ascending.
+        layout: "npy" or "folder"; empty: the literature's, npy for "cifar".
+        seed: the result is a function of it and the images, not of the batch size.
+        batch_size: images corrupted at a time.
+        progress: whether to draw a bar.
+
+    Raises:
+        ValueError: a name, severity, layout or batch size is not allowed, or `out` holds a
+            benchmark with other settings.
+        FileNotFoundError: the dataset is not there.
+    """
+    for name in corruptions:
+        errors.check_name("corruption", name, constants.BENCHMARK + constants.EXTRA)
+    if not severities or sorted(set(severities) & set(constants.SEVERITIES)) != list(severities):
+        raise ValueError(f"severities must ascend from 1 to 5, got {list(severities)}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be positive, got {batch_size}")
+    layout = layout or ("npy" if source.benchmark == "cifar" else "folder")
+    errors.check_name("layout", layout, FORMATS)
+
+    if "frost" in corruptions:
+        textures.folder()  # says at once if the pictures are missing
+
+    images = source.open()
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    settings = dataclasses.asdict(source) | {
+        "dataset": files.identity(source.dataset),
+        "image_size": source.size,
+        "severities": list(severities),
+        "layout": layout,
+        "seed": seed,
+        "images": len(images),
+        "classes": len(images.class_names),
+        "revision": _REVISION,
+    }
+    del settings["data_dir"]  # where the data lies does not change what it is
+    _check_stamp(out, settings)
+    write = _Npy(out) if layout == "npy" else _Folder(out)
+    write.prepare(images, severities, batch_size)
+
+    total = len(corruptions) * len(severities) * len(images)
+    with tqdm(total=total, unit="image", disable=not progress, smoothing=0.05) as bar:
+        for name in corruptions:
+            bar.set_description(name)
+            if write.done(name):
+                bar.update(len(severities) * len(images))
+                continue
+            pieces = _corrupted(images, name, severities, source.benchmark, seed, batch_size, bar)
+            write.corruption(name, pieces)
+        bar.set_description("done")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Piece:
+    """Corrupted images with consecutive indices."""
+
+    severity: int
+    first: int
+    images: np.ndarray
+    labels: np.ndarray
+
+
+def _corrupted(
+    images: Images,
+    name: str,
+    severities: Sequence[int],
+    benchmark: str,
+    seed: int,
+    batch_size: int,
+    bar: tqdm,
+) -> Iterator[_Piece]:
+    for first, batch, labels in images.batches(batch_size):
+        # The last batch is filled up, so that it does not cost a compilation of its own.
+        full = np.resize(batch, (batch_size, *batch.shape[1:]))
+        for severity in severities:
+            key = keys.example_keys(
+                benchmark_key(seed, name, severity), batch_size, first_index=first
+            )
+            result = np.asarray(corrupt(key, full, name, severity, benchmark=benchmark))
+            yield _Piece(severity, first, result[: len(batch)], labels)
+            bar.update(len(batch))
+
+
+def _check_stamp(out: Path, settings: dict[str, Any]) -> None:
+    """Leaves the settings in the folder, or compares with those that are there."""
+    foreign = sorted(p.name for p in out.iterdir() if p.suffix == ".npy" or p.is_dir())
+    if foreign and not (out / STAMP).exists():
+        raise ValueError(
+            f"{str(out)!r} holds {foreign[0]!r} but no {STAMP}, so it was not made here; write to "
+            "an empty folder"
+        )
+    files.check_settings(out / STAMP, settings, "a benchmark")
+
+
+class _Npy:
+    """One array per corruption, severities one after the other, and the labels."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+
+    def prepare(self, images: Images, severities: Sequence[int], batch_size: int) -> None:
+        self.severities = list(severities)
+        labels = self.out / "labels.npy"
+        if not labels.exists():
+            parts = [part for _, _, part in images.batches(batch_size)]
+            repeated = np.tile(np.concatenate(parts), len(severities))
+            files.write_atomically(labels, functools.partial(_save, array=repeated))
+        self.count = len(np.load(labels, mmap_mode="r")) // len(severities)
+
+    def done(self, name: str) -> bool:
+        return (self.out / f"{name}.npy").exists()
+
+    def corruption(self, name: str, pieces: Iterator[_Piece]) -> None:
+        def write(path: Path) -> None:
+            array: Any = None
+            for piece in pieces:
+                if array is None:
+                    shape = (self.count * len(self.severities), *piece.images.shape[1:])
+                    array = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+                row = self.severities.index(piece.severity) * self.count + piece.first
+                array[row : row + len(piece.images)] = piece.images
+            array.flush()
+
+        files.write_atomically(self.out / f"{name}.npy", write)
+
+
+def _save(path: Path, *, array: np.ndarray) -> None:
+    with path.open("wb") as file:
+        np.save(file, array)
+
+
+class _Folder:
+    """One folder of JPEG files per corruption, severity and class."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+
+    def prepare(self, images: Images, severities: Sequence[int], batch_size: int) -> None:
+        del batch_size
+        self.severities = list(severities)
+        self.classes = [name.replace(os.sep, "_") for name in images.class_names]
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("two classes have the same name; use layout 'npy'")
+        text = json.dumps(self.classes, indent=0)
+        files.write_atomically(self.out / "classes.json", lambda path: path.write_text(text))
+
+    def done(self, name: str) -> bool:
+        return (self.out / name).is_dir()
+
+    def corruption(self, name: str, pieces: Iterator[_Piece]) -> None:
+        partial = self.out / f".{name}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        for severity in self.severities:
+            for class_name in self.classes:
+                (partial / str(severity) / class_name).mkdir(parents=True)
+
+        def save(piece: _Piece, i: int) -> None:
+            folder = partial / str(piece.severity) / self.classes[piece.labels[i]]
+            path = folder / f"{piece.first + i:08}.JPEG"
+            Image.fromarray(piece.images[i]).save(path, quality=JPEG_QUALITY)
+
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            for piece in pieces:
+                list(pool.map(functools.partial(save, piece), range(len(piece.images))))
+        os.replace(partial, self.out / name)

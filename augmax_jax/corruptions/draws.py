@@ -1,0 +1,16 @@
+"""Random keys of benchmark images, so that a set made twice is the same."""
+
+import jax
+
+from augmax_jax.corruptions import constants
+from augmax_jax.runtime import errors
+
+
+def benchmark_key(seed: int, name: str, severity: int) -> jax.Array:
+    """The key of one corruption and severity; an image's own is folded from its index.
+
+    So a benchmark made on disk and one made on the fly from the same seed are the same.
+    """
+    names = constants.BENCHMARK + constants.EXTRA
+    errors.check_name("corruption", name, names)
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), names.index(name)), severity)

@@ -1,0 +1,93 @@
+"""Pictures gathered while a benchmark is evaluated: what corruptions look like, worst mistakes."""
+
+import heapq
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.special import softmax
+
+from augmax_jax.data import Batch
+from augmax_jax.data.benchmarks import Benchmark
+from augmax_jax.evaluation.predictions import Observe
+from augmax_jax.report import pictures
+
+MISTAKES = 24
+
+
+class Gallery:
+    """Keeps one image under every corruption, and the mistakes a network is surest of.
+
+    Args:
+        class_names: the network's classes.
+        mistakes: how many to keep.
+    """
+
+    def __init__(self, class_names: Sequence[str], *, mistakes: int = MISTAKES) -> None:
+        self._class_names, self._limit = tuple(class_names), mistakes
+        self._samples: dict[str, dict[str, np.ndarray]] = {}
+        self._mistakes: list[tuple] = []
+        self._order = itertools.count()  # settles ties, so that images are never compared
+
+    def observer(self, corruption: str, severity: str) -> Observe:
+        """What `predict` shows the batches of one part to."""
+
+        def observe(batch: Batch, logits: np.ndarray) -> None:
+            images, labels = batch["image"], batch["label"]
+            by_severity = self._samples.setdefault(corruption, {})
+            by_severity.setdefault(severity, images[0].copy())
+            confidence = softmax(logits, axis=-1).max(-1)
+            predictions = logits.argmax(-1)
+            wrong = np.flatnonzero((predictions != labels) & batch["mask"])
+            # A few of each part, so that the hardest corruption does not fill the page.
+            for i in wrong[np.argsort(-confidence[wrong])][:2]:
+                note = f"{corruption} {severity}".replace("_", " ")
+                entry = (
+                    float(confidence[i]), next(self._order), images[i].copy(),
+                    int(labels[i]), int(predictions[i]), note,
+                )  # fmt: skip
+                heapq.heappush(self._mistakes, entry)
+                if len(self._mistakes) > self._limit:
+                    heapq.heappop(self._mistakes)
+
+        return observe
+
+    def write(self, directory: Path, benchmark: Benchmark) -> None:
+        """Writes `corruptions_<benchmark>.png` and `mistakes_<benchmark>.png`.
+
+        Where some parts were evaluated in an earlier session and so not seen by this one,
+        a picture that is there already is left.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        seen = sum(len(by) for by in self._samples.values())
+        complete = seen == max(1, len(benchmark.corruptions) * len(benchmark.severities))
+
+        def write(kind: str, picture: np.ndarray) -> None:
+            path = directory / f"{kind}_{benchmark.name.replace('/', '_')}.png"
+            if complete or not path.exists():
+                path.write_bytes(pictures.to_png(picture))
+
+        severities = [str(s) for s in benchmark.severities]
+        whole = {
+            name: np.stack([by[s] for s in severities])
+            for name, by in self._samples.items()
+            if severities and set(severities) <= set(by)
+        }
+        if whole:
+            write(
+                "corruptions",
+                pictures.corruption_grid(None, whole, severities=benchmark.severities),
+            )
+        if self._mistakes:
+            worst = sorted(self._mistakes, key=lambda entry: -entry[0])
+            confidences, _, images, labels, predictions, notes = zip(*worst, strict=True)
+            picture = pictures.mistakes_grid(
+                np.stack(images),
+                np.array(labels),
+                np.array(predictions),
+                np.array(confidences),
+                class_names=self._class_names,
+                notes=notes,
+            )
+            write("mistakes", picture)

@@ -1,0 +1,397 @@
+"""Robustness and calibration metrics: error tables and per-example sums to numbers.
+
+An *error table* maps a corruption to its five top-1 errors, one per severity, each a
+fraction in [0, 1]. All results are fractions too: an mCE that papers print as 82.56 is
+0.8256 here. Sources: Hendrycks and Dietterich, "Benchmarking neural network robustness to
+common corruptions and perturbations", ICLR 2019 (CE, mCE, relative mCE); the AugMax paper,
+Tables 2-6 (SA, RA, the noise-free subset); Guo et al., "On calibration of modern neural
+networks", ICML 2017 (expected calibration error).
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from augmax_jax.corruptions import BENCHMARK, FAMILIES, SEVERITIES
+from augmax_jax.runtime.errors import check_name
+
+ErrorTable = Mapping[str, Sequence[float]]
+
+NOISE_FREE = tuple(name for name in BENCHMARK if name not in FAMILIES["noise"])
+"""The 12 corruptions without noise (the paper's Table 6)."""
+
+ALEXNET_ERRORS = dict(
+    zip(
+        BENCHMARK,
+        (
+            *(0.886428, 0.894468, 0.922640),
+            *(0.819880, 0.826268, 0.785948, 0.798360),
+            *(0.866816, 0.826572, 0.819324, 0.564592),
+            *(0.853204, 0.646056, 0.717840, 0.606500),
+        ),
+        strict=True,
+    )
+)
+"""Mean errors of AlexNet on ImageNet-C, the benchmark's own yardstick."""
+
+ALEXNET_CLEAN_ERROR = 0.43478
+"""Top-1 error of the same network on clean ImageNet, as torchvision publishes it."""
+
+TINY_IMAGENET_RESNET18_ERRORS = dict(
+    zip(
+        BENCHMARK,
+        (
+            *(0.8037, 0.7597, 0.7758),
+            *(0.8426, 0.8274, 0.7907, 0.8212),
+            *(0.7497, 0.7381, 0.7433, 0.6800),
+            *(0.8939, 0.7308, 0.6121, 0.6452),
+        ),
+        strict=True,
+    )
+)
+"""Mean errors of the paper's normally trained ResNet-18 on Tiny ImageNet-C."""
+
+TINY_IMAGENET_RESNET18_CLEAN_ERROR = 0.3836
+"""Its error on clean Tiny ImageNet (Table 5: SA 61.64)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Baseline:
+    """The classifier that corruption errors are relative to.
+
+    Attributes:
+        name: what results call it.
+        errors: corruption to its errors, all five or their mean.
+        clean_error: error on clean images; needed for relative mCE only.
+    """
+
+    name: str
+    errors: Mapping[str, float | Sequence[float]]
+    clean_error: float | None = None
+
+    def mean_error(self, corruption: str) -> float:
+        """Error on one corruption, over all severities."""
+        if corruption not in self.errors:
+            raise ValueError(
+                f"baseline {self.name!r} has no error for {corruption!r}; it has: "
+                f"{', '.join(self.errors)}"
+            )
+        error = float(np.mean(self.errors[corruption]))
+        if not 0 < error <= 1:
+            raise ValueError(
+                f"error of baseline {self.name!r} on {corruption!r} must be a fraction in (0, 1], "
+                f"got {error}"
+            )
+        return error
+
+
+BASELINES = {
+    baseline.name: baseline
+    for baseline in (
+        Baseline("alexnet", ALEXNET_ERRORS, ALEXNET_CLEAN_ERROR),
+        Baseline(
+            "tiny_imagenet_resnet18",
+            TINY_IMAGENET_RESNET18_ERRORS,
+            TINY_IMAGENET_RESNET18_CLEAN_ERROR,
+        ),
+    )
+}
+"""Published baselines: AlexNet for ImageNet-C, the paper's ResNet-18 for Tiny ImageNet-C."""
+
+
+def error_matrix(errors: ErrorTable, corruptions: Iterable[str] = BENCHMARK) -> np.ndarray:
+    """The rows of an error table, float64 `[corruptions, 5]`.
+
+    Raises:
+        ValueError: a corruption is missing, a row does not have one error per severity, or
+            an error is not a fraction.
+    """
+    names = list(corruptions)
+    missing = [name for name in names if name not in errors]
+    if missing:
+        raise ValueError(
+            f"errors lack {', '.join(missing)}; they have: {', '.join(errors) or 'nothing'}"
+        )
+    for name in names:
+        row = np.asarray(errors[name], float)
+        if row.shape != (len(SEVERITIES),):
+            raise ValueError(
+                f"errors of {name!r} must be {len(SEVERITIES)} numbers, one per severity, got "
+                f"shape {list(row.shape)}"
+            )
+        if not ((row >= 0) & (row <= 1)).all():
+            raise ValueError(f"errors of {name!r} must be fractions in [0, 1], got {row.tolist()}")
+    return np.array([errors[name] for name in names], float).reshape(-1, len(SEVERITIES))
+
+
+def robust_accuracy(errors: ErrorTable, corruptions: Iterable[str] = BENCHMARK) -> float:
+    """RA: accuracy averaged over corruptions and severities (spec §8.1)."""
+    return float(1 - error_matrix(errors, corruptions).mean())
+
+
+def accuracy_by_corruption(
+    errors: ErrorTable, corruptions: Iterable[str] | None = None
+) -> dict[str, float]:
+    """Accuracy on each corruption, averaged over severities; all of the table by default."""
+    names = list(errors if corruptions is None else corruptions)
+    return dict(zip(names, (1 - error_matrix(errors, names).mean(1)).tolist(), strict=True))
+
+
+def accuracy_by_severity(
+    errors: ErrorTable, corruptions: Iterable[str] = BENCHMARK
+) -> dict[int, float]:
+    """Accuracy at each severity, averaged over corruptions."""
+    means = 1 - error_matrix(errors, corruptions).mean(0)
+    return dict(zip(SEVERITIES, means.tolist(), strict=True))
+
+
+def accuracy_by_family(errors: ErrorTable) -> dict[str, float]:
+    """Accuracy on noise, blur, weather and digital corruptions, every corruption counting alike."""
+    return {family: robust_accuracy(errors, names) for family, names in FAMILIES.items()}
+
+
+def corruption_errors(
+    errors: ErrorTable, baseline: str | Baseline, corruptions: Iterable[str] = BENCHMARK
+) -> dict[str, float]:
+    """CE: sum of errors over severities, relative to the baseline's.
+
+    Args:
+        errors: the error table.
+        baseline: one of `BASELINES` by name, or your own.
+        corruptions: those to compute.
+
+    Returns:
+        CE of each corruption; 1 means as bad as the baseline.
+    """
+    baseline = _baseline(baseline)
+    return {
+        name: float(error_matrix(errors, [name]).mean() / baseline.mean_error(name))
+        for name in corruptions
+    }
+
+
+def mean_corruption_error(
+    errors: ErrorTable, baseline: str | Baseline, corruptions: Iterable[str] = BENCHMARK
+) -> float:
+    """mCE: the mean of `corruption_errors`; over `NOISE_FREE` for the paper's Table 6."""
+    return float(np.mean(list(corruption_errors(errors, baseline, corruptions).values())))
+
+
+def relative_mean_corruption_error(
+    errors: ErrorTable,
+    clean_error: float,
+    baseline: str | Baseline,
+    corruptions: Iterable[str] = BENCHMARK,
+) -> float:
+    """Relative mCE: what corruption adds to the clean error, relative to the baseline's.
+
+    Raises:
+        ValueError: the baseline has no clean error, or corruption adds nothing to it.
+    """
+    baseline = _baseline(baseline)
+    if not 0 <= clean_error <= 1:
+        raise ValueError(f"clean_error must be a fraction in [0, 1], got {clean_error}")
+    if baseline.clean_error is None:
+        raise ValueError(f"baseline {baseline.name!r} has no clean_error, relative mCE needs it")
+    ratios = []
+    for name in corruptions:
+        added = baseline.mean_error(name) - baseline.clean_error
+        if added <= 0:
+            raise ValueError(f"{name!r} adds no error to baseline {baseline.name!r}")
+        ratios.append((error_matrix(errors, [name]).mean() - clean_error) / added)
+    return float(np.mean(ratios))
+
+
+def _baseline(baseline: str | Baseline) -> Baseline:
+    if isinstance(baseline, Baseline):
+        return baseline
+    check_name("baseline", baseline, BASELINES)
+    return BASELINES[baseline]
+
+
+def summarize(
+    errors: ErrorTable,
+    *,
+    clean_error: float | None = None,
+    baseline: str | Baseline | None = None,
+) -> dict[str, Any]:
+    """Every number that an error table supports.
+
+    Args:
+        errors: the error table. Averages over the 15 benchmark corruptions are left out if
+            one of them is missing; others (the 4 extra ones, say) only count in
+            `by_corruption`.
+        clean_error: error on clean images.
+        baseline: adds CE and mCE, and relative mCE if both clean errors are known and every
+            corruption adds to the baseline's.
+
+    Returns:
+        JSON-able dict with `by_corruption`, and where they apply `sa`, `ra`,
+        `ra_noise_free`, `by_severity`, `by_family`, `baseline`, `ce`, `mce`,
+        `mce_noise_free`, `relative_mce`.
+    """
+    out: dict[str, Any] = {"by_corruption": accuracy_by_corruption(errors)}
+    if clean_error is not None:
+        out["sa"] = 1 - clean_error
+    if set(BENCHMARK) <= set(errors):
+        out["ra"] = robust_accuracy(errors)
+        out["ra_noise_free"] = robust_accuracy(errors, NOISE_FREE)
+        out["by_severity"] = {str(s): a for s, a in accuracy_by_severity(errors).items()}
+        out["by_family"] = accuracy_by_family(errors)
+        if baseline is not None:
+            baseline = _baseline(baseline)
+            out["baseline"] = baseline.name
+            out["ce"] = corruption_errors(errors, baseline)
+            out["mce"] = mean_corruption_error(errors, baseline)
+            out["mce_noise_free"] = mean_corruption_error(errors, baseline, NOISE_FREE)
+            # Undefined where a corruption does the baseline no harm, as on easy data.
+            harmed = baseline.clean_error is not None and all(
+                baseline.mean_error(name) > baseline.clean_error for name in BENCHMARK
+            )
+            if clean_error is not None and harmed:
+                out["relative_mce"] = relative_mean_corruption_error(errors, clean_error, baseline)
+    return out
+
+
+class Tally(NamedTuple):
+    """Sums over examples, from which accuracy, NLL and calibration follow.
+
+    Sums of disjoint batches add up (`a.plus(b)`, or `psum` over devices), so nothing depends
+    on how a set was cut into batches. All arrays are NumPy or all are JAX.
+
+    Attributes:
+        count: examples.
+        correct: correctly classified ones.
+        nll: sum of negative log-likelihoods, in nats.
+        bin_count: examples by confidence, `[bins]`.
+        bin_correct: correct ones by confidence, `[bins]`.
+        bin_confidence: sum of confidences, `[bins]`.
+    """
+
+    count: Any
+    correct: Any
+    nll: Any
+    bin_count: Any
+    bin_correct: Any
+    bin_confidence: Any
+
+    def plus(self, other: "Tally") -> "Tally":
+        """The tally of both sets of examples."""
+        return Tally(*(a + b for a, b in zip(self, other, strict=True)))
+
+    @property
+    def accuracy(self) -> float:
+        """Share of correctly classified examples."""
+        return float(self.correct / self.count)
+
+    @property
+    def negative_log_likelihood(self) -> float:
+        """Mean negative log-likelihood, in nats."""
+        return float(self.nll / self.count)
+
+    @property
+    def calibration_error(self) -> float:
+        """Expected calibration error; see `expected_calibration_error`."""
+        gaps = np.abs(np.asarray(self.bin_correct) - np.asarray(self.bin_confidence))
+        return float(gaps.sum() / self.count)
+
+
+def tally(logits: Any, labels: Any, mask: Any = None, *, bins: int = 15) -> Tally:
+    """Adds up what the metrics need over a batch; jittable.
+
+    Args:
+        logits: float `[N, C]`, NumPy (summed in float64) or JAX (in float32); -inf
+            excludes a class.
+        labels: int `[N]`.
+        mask: bool `[N]`, False for padding; None counts all.
+        bins: number of confidence bins of equal width, each open on the left.
+
+    Raises:
+        ValueError: shapes do not fit, there is nothing to count, `bins` is not positive, or
+            (NumPy only) a label is no class.
+    """
+    on_device = isinstance(logits, jax.Array)
+    xp: Any = jnp if on_device else np
+    logits = logits.astype(jnp.float32) if on_device else np.asarray(logits, np.float64)
+    labels = xp.asarray(labels)
+    if logits.ndim != 2 or 0 in logits.shape or labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"logits must be [N, C] and labels [N], not empty, got {list(logits.shape)} and "
+            f"{list(labels.shape)}"
+        )
+    if bins < 1:
+        raise ValueError(f"bins must be at least 1, got {bins}")
+    mask = xp.ones(labels.shape, bool) if mask is None else xp.asarray(mask)
+    if not on_device:
+        wrong = labels[mask & ((labels < 0) | (labels >= logits.shape[1]))]
+        if wrong.size:
+            raise ValueError(f"labels must be in [0, {logits.shape[1]}), got {wrong[0]}")
+    # Padding may hold anything, so it is replaced before it can spread a NaN.
+    logits = xp.where(mask[:, None], logits, 0)
+    shifted = logits - logits.max(1, keepdims=True)
+    log_p = shifted - xp.log(xp.exp(shifted).sum(1, keepdims=True))
+    correct = mask & (xp.argmax(logits, 1) == labels)
+    nll = -xp.take_along_axis(log_p, labels[:, None], 1)[:, 0]
+    confidence = xp.exp(log_p.max(1))
+    # A network that gives NaN has no confidence: it falls in the first bin.
+    index = xp.clip(xp.ceil(xp.nan_to_num(confidence) * bins).astype(int) - 1, 0, bins - 1)
+    member = (index[:, None] == xp.arange(bins)) & mask[:, None]
+    return Tally(
+        count=mask.sum(),
+        correct=correct.sum(),
+        nll=xp.where(mask, nll, 0).sum(),
+        bin_count=member.sum(0),
+        bin_correct=(member & correct[:, None]).sum(0),
+        bin_confidence=xp.where(member, confidence[:, None], 0).sum(0),
+    )
+
+
+def accuracy(logits: Any, labels: Any) -> float:
+    """Top-1 accuracy of logits `[N, C]` against labels `[N]`."""
+    return tally(logits, labels).accuracy
+
+
+def negative_log_likelihood(logits: Any, labels: Any) -> float:
+    """Mean of -log softmax(logits)[label] in nats; logits `[N, C]`, labels `[N]`."""
+    return tally(logits, labels).negative_log_likelihood
+
+
+def expected_calibration_error(logits: Any, labels: Any, *, bins: int = 15) -> float:
+    """ECE: how far confidence is from accuracy (Guo et al. 2017, Eq. 3).
+
+    The confidence of a prediction is its softmax probability. Predictions are put into
+    `bins` intervals of equal width, ((b-1)/bins, b/bins]; the result is the mean over bins,
+    weighted by their share of the predictions, of |accuracy - mean confidence|.
+
+    Args:
+        logits: float `[N, C]`.
+        labels: int `[N]`.
+        bins: 15 in the literature.
+    """
+    return tally(logits, labels, bins=bins).calibration_error
+
+
+def restrict_classes(logits: Any, classes: Sequence[int] | np.ndarray) -> Any:
+    """Excludes all but some classes, as ImageNet-A and -R need with their 200 of 1000.
+
+    Args:
+        logits: float `[N, C]`.
+        classes: indices of the classes that remain possible.
+
+    Returns:
+        `[N, C]`, -inf elsewhere: argmax and softmax are those of the remaining columns.
+    """
+    xp: Any = jnp if isinstance(logits, jax.Array) else np
+    classes = np.asarray(classes)
+    if classes.size == 0 or classes.min() < 0 or classes.max() >= logits.shape[-1]:
+        raise ValueError(
+            f"classes must be indices in [0, {logits.shape[-1]}), at least one, got "
+            f"{classes.tolist()}"
+        )
+    keep = np.zeros(logits.shape[-1], bool)
+    keep[classes] = True
+    return xp.where(keep, logits, -xp.inf)

@@ -1,0 +1,103 @@
+"""Predictions over whole splits, every example exactly once."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from augmax_jax.data import Batch, Split
+from augmax_jax.evaluation import metrics
+from augmax_jax.methods import to_float
+from augmax_jax.runtime import compiler, parallel
+
+# uint8 [B, H, W, 3] -> logits float32 [B, C], on the host.
+Score = Callable[[np.ndarray], np.ndarray]
+# (batch with its mask, logits of the batch): a look at the examples as they pass.
+Observe = Callable[[Batch, np.ndarray], None]
+
+
+def model_score(
+    model: nn.Module, devices: Sequence[jax.Device], *, route: str = "clean"
+) -> Callable[[Any], Score]:
+    """A pmapped eval-mode forward, compiled once for all sets of one batch size.
+
+    Args:
+        model: the network.
+        devices: those to spread a batch over.
+        route: norm route; the paper evaluates on the clean one (spec §8.1).
+
+    Returns:
+        A function of replicated variables to a `Score`.
+    """
+
+    def logits(variables, images):
+        return model.apply(variables, to_float(images), route=route, train=False)
+
+    step = parallel.pmap(
+        logits, devices, compiler_options=compiler.jit_options(devices[0].platform)
+    )
+
+    def with_variables(variables: Any) -> Score:
+        return lambda images: parallel.gather(step(variables, parallel.shard(images, devices)))
+
+    return with_variables
+
+
+def function_score(logits_fn: Callable[[jax.Array], jax.Array]) -> Score:
+    """A `Score` from anyone's network: float32 `[B, H, W, 3]` in [0, 1] to logits `[B, C]`."""
+    step = jax.jit(lambda images: logits_fn(to_float(images)))
+    return lambda images: np.asarray(step(images), np.float32)
+
+
+def predict(
+    score: Score, split: Split, batch_size: int, *, devices: int = 1, observe: Observe | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits of a whole split.
+
+    Batches have one size, the last one padded and masked, so no example is dropped or
+    counted twice whatever the sizes. Of several processes each reads its share of the
+    split, and all get the predictions of the whole.
+
+    Args:
+        score: the network.
+        split: what to predict.
+        batch_size: most examples of this process at a time.
+        devices: the batch size becomes a multiple of this.
+        observe: sees every batch of this process with its logits.
+
+    Returns:
+        Logits float32 `[N, C]` and labels int32 `[N]`.
+    """
+    processes = jax.process_count()
+    size = -(-min(batch_size, -(-len(split) // processes)) // devices) * devices
+    columns = []
+    for batch in split.eval_batches(size * processes):
+        logits = score(batch["image"])
+        if observe is not None:
+            observe(batch, logits)
+        columns.append((logits, batch["label"], batch["mask"]))
+    logits, labels, real = parallel.all_processes(
+        tuple(np.concatenate(column) for column in zip(*columns, strict=True))
+    )
+    return logits[real], labels[real]
+
+
+def scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Accuracy, loss and calibration of predictions.
+
+    Args:
+        logits: float `[N, C]`.
+        labels: int `[N]`.
+
+    Returns:
+        {"accuracy", "loss" (mean negative log-likelihood), "ece", "count"}.
+    """
+    sums = metrics.tally(logits, labels)
+    return {
+        "accuracy": sums.accuracy,
+        "loss": sums.negative_log_likelihood,
+        "ece": sums.calibration_error,
+        "count": len(labels),
+    }

@@ -1,0 +1,1 @@
+"""PyTorch checkpoints: reading their files, importing them, exporting ours."""

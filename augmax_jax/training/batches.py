@@ -1,0 +1,32 @@
+"""The batches of a run, on its devices."""
+
+from collections.abc import Iterator
+
+import jax
+
+from augmax_jax.runtime import parallel
+from augmax_jax.training.run import Run
+from augmax_jax.training.step import Batch
+
+
+def device_batches(run: Run, start_step: int) -> Iterator[Batch]:
+    """The batches of a run from a step on, on the devices, `[D, b, ...]` a leaf.
+
+    A resident training set is copied to every device once; then only the indices of a
+    batch travel. A streamed one is fed from the host.
+    """
+    split, size = run.data.train, run.config.batch_size
+    if not split.resident:
+        for batch in split.train_batches(size, start_step=start_step):
+            yield parallel.shard(batch, run.devices)
+    images, labels = split.arrays()
+    held = parallel.replicate({"image": images, "label": labels}, run.devices)
+    take = parallel.pmap(lambda held, index: jax.tree.map(lambda x: x[index], held), run.devices)
+    mine = slice(
+        size * jax.process_index() // jax.process_count(),
+        size * (jax.process_index() + 1) // jax.process_count(),
+    )
+    step = start_step
+    while True:
+        yield take(held, parallel.shard(split.indices(step, size)[mine], run.devices))
+        step += 1

@@ -1,0 +1,174 @@
+"""The training loop (host side): feeds bytes, reads metrics, saves, resumes, reports."""
+
+import contextlib
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from augmax_jax.runtime import compiler, parallel
+from augmax_jax.training import augmentation_pictures
+from augmax_jax.training.batches import device_batches
+from augmax_jax.training.checkpoints import Checkpoints
+from augmax_jax.training.run import Run
+from augmax_jax.training.selection import Selection
+from augmax_jax.training.step import make_train_step
+from augmax_jax.training.telemetry import Telemetry
+
+logger = logging.getLogger(__name__)
+
+# The steps of a session that `config.profile` traces: a few, after compilation.
+PROFILE_FROM = 5
+PROFILE_STEPS = 3
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss became NaN or infinite; the last good checkpoint is kept."""
+
+
+def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
+    """Trains up to the last step, from the newest checkpoint if there is one.
+
+    Returns:
+        Seconds spent in training steps, over all sessions of the run.
+
+    Raises:
+        TrainingDiverged: the loss is no longer finite.
+        KeyboardInterrupt: asked to stop; the state was saved first.
+    """
+    config = run.config
+    state = run.initial_state()
+    start, seconds, best = 0, 0.0, None
+    restored = checkpoints.restore("latest", state)
+    if restored is not None:
+        start, state, record = restored
+        seconds, best = record["seconds"], record["best"]
+        logger.info("going on from the checkpoint of step %d", start)
+    if start >= run.total_steps:
+        return seconds
+
+    platform = run.devices[0].platform
+    step_fn = parallel.pmap(
+        make_train_step(run),
+        run.devices,
+        donate=(0,),
+        compiler_options=compiler.jit_options(platform),
+    )
+    select = Selection(run, checkpoints, best)
+    draw = augmentation_pictures.make_drawer(run, directory)
+    state = parallel.replicate(state, run.devices)
+    batches = device_batches(run, start)
+    pending: list[tuple[int, Any]] = []
+    begin = time.perf_counter()
+    telemetry = Telemetry(
+        directory,
+        total_steps=run.total_steps,
+        examples_per_epoch=len(run.data.train),
+        batch_size=config.batch_size,
+        start_step=start,
+        hparams=config.to_dict(),
+        tensorboard=config.tensorboard,
+        progress=config.progress,
+    )
+    with telemetry, _stop_signals() as stopping:
+        for step in range(start + 1, run.total_steps + 1):
+            with jax.transfer_guard("disallow"), _profiled(config.profile, directory, step - start):
+                state, metrics = step_fn(state, next(batches))
+            pending.append((step, metrics))
+            if step == start + 1:
+                jax.block_until_ready(metrics)
+                logger.info("first step after %.1f s", time.perf_counter() - begin)
+
+            stop = stopping()
+            save = stop or run.due(step, config.checkpoint.every_epochs)
+            choose = run.due(step, config.eval_every_epochs)
+            if save or choose or step % config.log_every == 0:
+                # Also before every save: a checkpoint must not hold a diverged state.
+                telemetry.progress(step, _flush(pending, telemetry) | select.postfix())
+            else:
+                telemetry.progress(step)
+            with telemetry.pause():
+                if choose:
+                    telemetry.scalars(step, "eval", select(step, state))
+                if run.due(step, config.pictures_every_epochs):
+                    telemetry.images(step, "augmentations", draw(step, state)[None])
+                if save:
+                    record = {"seconds": seconds + telemetry.seconds, "best": select.best}
+                    checkpoints.save("latest", step, parallel.first(state), record)
+            if stop:
+                logger.warning("stopped at step %d; the same command goes on from there", step)
+                raise KeyboardInterrupt
+        return seconds + telemetry.seconds
+
+
+def _flush(pending: list[tuple[int, Any]], telemetry: Telemetry) -> dict[str, float]:
+    """Reads the pending steps' metrics, checks that they are finite, and logs their means.
+
+    Raises:
+        TrainingDiverged: naming the first step whose loss or parameters are not finite.
+    """
+    if not pending:
+        return {}
+    rows = [(step, parallel.first(metrics)) for step, metrics in pending]
+    pending.clear()
+    for step, row in rows:
+        # The loss is that before the update; the norm tells whether the update was sound.
+        for name in ("loss", "parameter_norm"):
+            if not math.isfinite(row[name]):
+                raise TrainingDiverged(
+                    f"the {name.replace('_', ' ')} became {row[name]} at step {step}. The last "
+                    "good checkpoint is kept. Lower config.optimizer.learning_rate, or give it "
+                    "config.optimizer.warmup_epochs."
+                )
+    means = {name: float(np.mean([row[name] for _, row in rows])) for name in rows[0][1]}
+    means["learning_rate"] = float(rows[-1][1]["learning_rate"])
+    if telemetry.images_per_second:
+        means["images_per_second"] = telemetry.images_per_second
+    telemetry.scalars(rows[-1][0], "train", means)
+    return {"loss": means["loss"]}
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[Callable[[], bool]]:
+    """Turns the first Ctrl-C or SIGTERM into a flag, so that a step is not cut in half.
+
+    A second one interrupts at once.
+    """
+    asked = False
+    before: dict[int, Any] = {}
+
+    def ask(number, frame):
+        nonlocal asked
+        del number, frame
+        asked = True
+        restore()
+
+    def restore():
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, ask)
+    try:
+        yield lambda: asked
+    finally:
+        restore()
+
+
+@contextlib.contextmanager
+def _profiled(enabled: bool, directory: Path, steps_done: int) -> Iterator[None]:
+    """Traces a few warm steps for TensorBoard or Perfetto, if the config asks for it."""
+    if enabled and steps_done == PROFILE_FROM:
+        jax.profiler.start_trace(str(directory / "profile"), create_perfetto_trace=True)
+    yield
+    if enabled and steps_done == PROFILE_FROM + PROFILE_STEPS:
+        jax.profiler.stop_trace()
+        logger.info("wrote the profile to %s", directory / "profile")

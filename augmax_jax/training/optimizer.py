@@ -1,0 +1,83 @@
+"""SGD as the reference implementations run it, with its learning-rate schedules (spec §6)."""
+
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from augmax_jax.runtime.errors import check_name
+
+SCHEDULES = ("cosine", "step", "constant")
+
+
+def learning_rate(
+    config: ConfigDict, *, batch_size: int, examples: int, epochs: float
+) -> optax.Schedule:
+    """The learning rate as a function of the step.
+
+    `config.schedule`: "cosine" from `learning_rate` to 0; "step", times `factor` at each of
+    `boundaries` (epochs); "constant". With `per = "epoch"` the rate changes once an epoch,
+    as the released code does; with "step" at every step. The first `warmup_epochs` rise
+    linearly from 0, always per step, and the schedule then goes on from where it stands.
+
+    Args:
+        config: `config.optimizer`.
+        batch_size: examples in a step.
+        examples: examples in an epoch.
+        epochs: length of the run.
+
+    Raises:
+        ValueError: unknown schedule, or settings out of range.
+    """
+    check_name("schedule", config.schedule, SCHEDULES)
+    check_name("schedule unit", config.per, ("epoch", "step"))
+    for name in ("learning_rate", "warmup_epochs"):
+        if config[name] < 0:
+            raise ValueError(f"optimizer.{name} must not be negative, got {config[name]}")
+    boundaries = tuple(config.boundaries)
+    if config.schedule == "step" and (not boundaries or list(boundaries) != sorted(boundaries)):
+        raise ValueError(
+            "optimizer.boundaries must list epochs in rising order for the step schedule, "
+            f"got {boundaries}"
+        )
+
+    def rate(step):
+        # The first example of the step decides its epoch.
+        epoch = step * (batch_size / examples)
+        # A whisker up, so that a boundary computed as 2.9999998 counts as 3.
+        place = jnp.floor(epoch + 1e-4) if config.per == "epoch" else epoch
+        if config.schedule == "cosine":
+            # ½(1 + cos x) as cos²(x/2), which keeps its digits near the end.
+            scale = jnp.square(jnp.cos(0.5 * jnp.pi * jnp.clip(place / epochs, 0.0, 1.0)))
+        elif config.schedule == "step":
+            passed = jnp.sum(place >= jnp.asarray(boundaries, jnp.float32))
+            scale = jnp.float32(config.factor) ** passed
+        else:
+            scale = jnp.ones(())
+        if config.warmup_epochs:
+            scale = scale * jnp.clip((epoch + batch_size / examples) / config.warmup_epochs, 0, 1)
+        return config.learning_rate * scale
+
+    return rate
+
+
+def create(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """SGD with coupled weight decay on every parameter, norms and biases included.
+
+    `g ← g + wd·θ, v ← momentum·v + g, θ ← θ − lr·v` (or Nesterov's form of it), the update
+    of the released code.
+
+    Args:
+        config: `config.optimizer`: momentum, nesterov, weight_decay.
+        schedule: learning rate by step.
+
+    Raises:
+        ValueError: momentum or weight decay out of range.
+    """
+    if not 0 <= config.momentum < 1:
+        raise ValueError(f"optimizer.momentum must be in [0, 1), got {config.momentum}")
+    if config.weight_decay < 0:
+        raise ValueError(f"optimizer.weight_decay must not be negative, got {config.weight_decay}")
+    return optax.chain(
+        optax.add_decayed_weights(config.weight_decay),
+        optax.sgd(schedule, momentum=config.momentum, nesterov=config.nesterov),
+    )

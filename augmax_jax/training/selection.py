@@ -1,0 +1,43 @@
+"""Choosing the best checkpoint while a run trains."""
+
+from typing import Any
+
+from augmax_jax.evaluation.predictions import model_score, predict, scores
+from augmax_jax.runtime import parallel
+from augmax_jax.training.checkpoints import Checkpoints
+from augmax_jax.training.run import Run
+
+
+class Selection:
+    """Keeps the best checkpoint: highest accuracy on the selection set, then lowest loss.
+
+    Args:
+        run: the run; `config.select_on` says whether the held-out slice or, as in the
+            literature, the test split selects.
+        checkpoints: where the best is kept.
+        best: the record of the best so far, from a checkpoint.
+    """
+
+    def __init__(self, run: Run, checkpoints: Checkpoints, best: dict[str, Any] | None):
+        self.best = best
+        self._checkpoints = checkpoints
+        self._name = run.config.select_on
+        split = run.data.test if self._name == "test" else run.data.holdout
+        assert split is not None  # config.validate and data.load see to it
+        self._split = split
+        self._score = model_score(run.model, run.devices)
+        self._batch_size, self._devices = run.config.eval_batch_size, len(run.devices)
+
+    def __call__(self, step: int, state: Any) -> dict[str, float]:
+        """Evaluates a replicated state, keeps it if it is the best, and returns its scores."""
+        score = self._score(state.variables)
+        found = scores(*predict(score, self._split, self._batch_size, devices=self._devices))
+        place = (found["accuracy"], -found["loss"])
+        if self.best is None or place >= (self.best["accuracy"], -self.best["loss"]):
+            self.best = {"step": step, "split": self._name, **found}
+            self._checkpoints.save("best", step, parallel.first(state), self.best)
+        return {f"{self._name}_{name}": found[name] for name in ("accuracy", "loss")}
+
+    def postfix(self) -> dict[str, float]:
+        """What the progress bar shows."""
+        return {"best SA": 100 * self.best["accuracy"]} if self.best else {}

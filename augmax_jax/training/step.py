@@ -1,0 +1,202 @@
+"""One training step, from a uint8 batch to the new state; pure, and pmapped as a whole."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import flax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from augmax_jax.augment import standard
+from augmax_jax.methods import StepInputs, View
+from augmax_jax.models import statistics_collection
+from augmax_jax.objectives import objective
+from augmax_jax.runtime import compiler, keys, parallel
+
+if TYPE_CHECKING:
+    from augmax_jax.training.run import Run
+
+Batch = dict[str, jax.Array]
+
+
+@flax.struct.dataclass
+class TrainState:
+    """All that a run carries from step to step.
+
+    Attributes:
+        step: steps taken, int32 scalar.
+        params: the network's parameters.
+        statistics: its collections of running statistics, by collection name.
+        opt_state: the optimizer's state.
+        method_state: the training method's own, None for most.
+    """
+
+    step: jax.Array
+    params: Any
+    statistics: dict[str, Any]
+    opt_state: optax.OptState
+    method_state: Any = None
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What `model.apply` takes."""
+        return {"params": self.params, **self.statistics}
+
+    def with_variables(self, variables: dict[str, Any]) -> "TrainState":
+        """The same state with other parameters and statistics."""
+        statistics = dict(variables)
+        params = statistics.pop("params")
+        return dataclasses.replace(self, params=params, statistics=statistics)
+
+
+def create_state(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    key: jax.Array,
+    image_shape: tuple[int, int, int],
+) -> TrainState:
+    """Initialises a network, its statistics and the optimizer's state.
+
+    Args:
+        model: from `models.create`.
+        optimizer: from `optimizer.create`.
+        key: one key.
+        image_shape: (H, W, 3).
+    """
+    # Inside another traced function (`jax.eval_shape`) the options are the outer one's business.
+    outermost = not isinstance(key, jax.core.Tracer)
+    init = jax.jit(
+        lambda key: model.init(key, jnp.zeros((1, *image_shape)), route="clean"),
+        compiler_options=compiler.jit_options(jax.default_backend(), once=True)
+        if outermost
+        else {},
+    )
+    statistics = dict(init(key))
+    params = statistics.pop("params")
+    return TrainState(jnp.zeros((), jnp.int32), params, statistics, optimizer.init(params))
+
+
+def standard_augmentation(keys: jax.Array, images: jax.Array, config: ConfigDict) -> jax.Array:
+    """Flip and crop as `config.data.train_transform` says, uint8 to uint8 (spec §2.3)."""
+    transform = config.data.train_transform
+    if transform in ("none", "random_resized_crop"):  # the latter is done while decoding
+        return images
+    return standard.flip_and_crop(
+        keys, images, padding=config.augment.padding, flip=transform == "flip_crop"
+    )
+
+
+def forward(
+    model: nn.Module, params: Any, statistics: dict[str, Any], views: list[View], *, joint: bool
+) -> tuple[list[jax.Array], dict[str, Any]]:
+    """Training forwards of all views, in order; running statistics thread through them.
+
+    Args:
+        model: the network.
+        params: its parameters.
+        statistics: its collections of running statistics.
+        views: what to forward; each updates the collection of its own route only.
+        joint: views of one route share a forward, and so their batch statistics.
+
+    Returns:
+        Logits of each view, and the statistics after all of them.
+    """
+    groups: list[list[int]] = []
+    for i, view in enumerate(views):
+        home = next((g for g in groups if joint and views[g[0]].route == view.route), None)
+        if home is None:
+            groups.append([i])
+        else:
+            home.append(i)
+
+    logits: list[jax.Array] = [None] * len(views)  # type: ignore[list-item]
+    for group in groups:
+        route = views[group[0]].route
+        images = jnp.concatenate([views[i].images for i in group])
+        joined, updated = model.apply(
+            {"params": params, **statistics},
+            images,
+            route=route,
+            train=True,
+            mutable=[statistics_collection(model.norm, route)],
+        )
+        statistics = {**statistics, **updated}
+        for i, part in zip(group, jnp.split(joined, len(group)), strict=True):
+            logits[i] = part
+    return logits, statistics
+
+
+def make_train_step(
+    run: "Run",
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+    """Builds one device's share of the training step, to be mapped over `parallel.AXIS`.
+
+    Gradients, metrics and running statistics are averaged over the devices. Random
+    draws belong to an example's place in the global batch, so they do not depend on
+    how many devices share it.
+
+    Args:
+        run: network, method, optimizer and config.
+
+    Returns:
+        A function of (state, {"image": uint8 `[b, H, W, 3]`, "label": int32 `[b]`}) to the
+        new state and the step's metrics, float32 scalars.
+    """
+    config, model, optimizer = run.config, run.model, run.optimizer
+    share = config.batch_size // (len(run.devices) * jax.process_count())
+    settings = config.objective
+    joint = settings.forwards == "joint"
+
+    def train_step(state: TrainState, batch: Batch):
+        key = keys.step_key(config.seed, state.step)
+        first_index = jax.lax.axis_index(parallel.AXIS) * share
+        example_keys = keys.example_keys(key, share, first_index=first_index)
+        split = jax.vmap(jax.random.split)(example_keys)
+        images = standard_augmentation(split[:, 0], batch["image"], config)
+
+        def logits_fn(x, route):
+            return model.apply(state.variables, x, route=route, train=False)
+
+        inputs = StepInputs(
+            logits_fn=logits_fn,
+            keys=split[:, 1],
+            images=images,
+            labels=batch["label"],
+            place=first_index + jnp.arange(share),
+            key=jax.random.fold_in(key, keys.SHARED),
+            step=state.step,
+            mean=lambda tree: jax.lax.pmean(tree, parallel.AXIS),
+        )
+        views, diagnostics, method_state = run.method.views(inputs, state.method_state)
+
+        def loss_fn(params):
+            logits, statistics = forward(model, params, state.statistics, views, joint=joint)
+            loss, parts = objective(
+                logits,
+                batch["label"],
+                weights=[view.weight for view in views],
+                consistent=[view.consistent for view in views],
+                consistency_weight=settings.consistency_weight,
+            )
+            for view, scores in zip(views, logits, strict=True):
+                hit = jnp.argmax(scores, axis=-1) == batch["label"]
+                parts[f"accuracy_{view.name}"] = hit.mean()
+            return loss, (statistics, parts)
+
+        gradient, (statistics, metrics) = jax.grad(loss_fn, has_aux=True)(state.params)
+        gradient, statistics, metrics = jax.lax.pmean(
+            (gradient, statistics, metrics | diagnostics), parallel.AXIS
+        )
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics["learning_rate"] = run.schedule(state.step)
+        metrics["gradient_norm"] = optax.tree.norm(gradient)
+        metrics["parameter_norm"] = optax.tree.norm(params)
+        new_state = TrainState(state.step + 1, params, statistics, opt_state, method_state)
+        return new_state, jax.tree.map(lambda x: x.astype(jnp.float32), metrics)
+
+    return train_step

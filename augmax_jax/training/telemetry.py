@@ -1,0 +1,292 @@
+"""What a run says while it works: a JSONL history, TensorBoard logs and a progress bar.
+
+`history.jsonl` is the record of a run: one JSON object per line with `step`, `epoch`,
+`kind` ("train", "eval" or "benchmark"), `time` (Unix seconds) and the metrics. It needs
+nothing but the standard library, so a machine without TensorFlow still leaves a full
+record; the report is drawn from it. JSON has no NaN or infinity: they are written as the
+strings "nan", "inf" and "-inf", and `read_history` turns them back into floats.
+
+TensorBoard logs lie in the workdir itself, written by clu, which imports TensorFlow;
+both are imported on first use, with accelerators hidden from TensorFlow.
+"""
+
+import contextlib
+import json
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+import jax
+import numpy as np
+
+from augmax_jax.runtime.errors import check_name
+from augmax_jax.runtime.progress import Progress
+from augmax_jax.runtime.run_directory import HISTORY, flatten, repair_history, to_json
+
+KINDS = ("train", "eval", "benchmark")
+
+_RESERVED = ("step", "epoch", "kind", "time")
+
+
+class Telemetry:
+    """Writes a run's history and TensorBoard logs and draws its progress bar.
+
+    A context manager. In processes other than the first of a multi-host run every method
+    does nothing.
+
+    Args:
+        workdir: directory of the run; made if need be.
+        total_steps: steps of the whole run, for the time left.
+        examples_per_epoch: examples that make an epoch, for the epoch of a step.
+        batch_size: global batch size.
+        start_step: steps done when this process takes over (the step of the restored
+            checkpoint, 0 for a new run). Rows and TensorBoard events of later steps, left
+            by a process that went on after that checkpoint, are dropped, so that nothing
+            is there twice. None keeps everything, for commands that only add to a run.
+        hparams: the config, possibly nested, for TensorBoard's HPARAMS tab.
+        tensorboard: write TensorBoard logs.
+        progress: draw the bar (on a terminal or in a notebook) or print a line now and
+            then (anywhere else).
+        process: index of this process; None asks JAX.
+
+    Raises:
+        ValueError: a count is not positive.
+        OSError: the workdir cannot be written; the message says what to do.
+    """
+
+    def __init__(
+        self,
+        workdir: str | os.PathLike[str],
+        *,
+        total_steps: int,
+        examples_per_epoch: int,
+        batch_size: int,
+        start_step: int | None = 0,
+        hparams: Mapping[str, Any] | None = None,
+        tensorboard: bool = True,
+        progress: bool = True,
+        process: int | None = None,
+    ) -> None:
+        counts = {
+            "total_steps": total_steps,
+            "examples_per_epoch": examples_per_epoch,
+            "batch_size": batch_size,
+        }
+        for name, count in counts.items():
+            if count < 1:
+                raise ValueError(f"{name} must be at least 1, got {count}")
+        if start_step is not None and start_step < 0:
+            raise ValueError(f"start_step must be at least 0, or None, got {start_step}")
+
+        self.workdir = Path(workdir)
+        self._examples_per_epoch = examples_per_epoch
+        self._batch_size = batch_size
+        self._active = (jax.process_index() if process is None else process) == 0
+        self._file: TextIO | None = None
+        self._writer: Any = None
+        self._progress = Progress(
+            total_steps=total_steps,
+            batch_size=batch_size,
+            start_step=start_step or 0,
+            show=progress and self._active,
+        )
+        if not self._active:
+            return
+        path = self.workdir / HISTORY
+        with _clear_errors(path):
+            self.workdir.mkdir(parents=True, exist_ok=True)
+            repair_history(path, start_step)
+            self._file = path.open("a", encoding="utf-8")
+        if tensorboard:
+            self._writer = _tensorboard_writer(self.workdir, start_step)
+            if self._writer is not None and hparams:
+                self._log(lambda writer: writer.write_hparams(flatten(hparams)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start, evaluation pauses left out."""
+        return self._progress.seconds
+
+    @property
+    def images_per_second(self) -> float | None:
+        """Mean speed from the first `progress` call on (so without compilation) or None."""
+        return self._progress.mean_images_per_second
+
+    def epoch(self, step: int) -> float:
+        """The epoch, with its fraction, that ends at `step`."""
+        return round(step * self._batch_size / self._examples_per_epoch, 4)
+
+    def scalars(self, step: int, kind: str, metrics: Mapping[str, Any]) -> None:
+        """Adds a row to the history, and each number as `kind/name` to TensorBoard.
+
+        Args:
+            step: steps done.
+            kind: "train", "eval" or "benchmark".
+            metrics: name -> number (Python, NumPy or JAX scalar), or text, which only the
+                history keeps.
+
+        Raises:
+            ValueError: unknown kind, a reserved name, or a value that is not one number.
+            OSError: the row could not be written, as on a full disk.
+        """
+        check_name("kind of history row", kind, KINDS)
+        if clash := sorted(set(metrics) & set(_RESERVED)):
+            raise ValueError(f"metrics may not be named {', '.join(clash)}: the row uses these")
+        values = {name: _scalar(name, value) for name, value in metrics.items()}
+        if self._file is None:
+            return
+        step = int(step)
+        row = {"step": step, "epoch": self.epoch(step), "kind": kind, "time": round(time.time(), 3)}
+        row |= {name: to_json(value) for name, value in values.items()}
+        with _clear_errors(self.workdir / HISTORY):
+            self._file.write(json.dumps(row, allow_nan=False) + "\n")
+            self._file.flush()
+        numbers = {f"{kind}/{k}": v for k, v in values.items() if isinstance(v, int | float)}
+        self._log(lambda writer: writer.write_scalars(step, numbers))
+
+    def images(self, step: int, tag: str, images: np.ndarray) -> None:
+        """Shows images in TensorBoard.
+
+        Args:
+            step: steps done.
+            tag: name of the group of images.
+            images: uint8 `[N, H, W, 3]`.
+
+        Raises:
+            ValueError: another shape or dtype.
+        """
+        images = np.asarray(images)
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+            raise ValueError(
+                f"images must be uint8 [N, H, W, 3], got {images.dtype} {list(images.shape)}"
+            )
+        self._log(lambda writer: writer.write_images(int(step), {tag: images}))
+
+    def progress(self, step: int, postfix: Mapping[str, Any] | None = None) -> None:
+        """Moves the progress bar to `step`.
+
+        Call it as often as every step: drawing is throttled.
+
+        Args:
+            step: steps done.
+            postfix: what to show, such as `{"loss": 0.31, "SA": 0.94}`; a name keeps its
+                last value until it is given again. SA, RA and accuracy show as percentages.
+        """
+        if self._active:
+            self._progress.update(int(step), self.epoch(int(step)), postfix or {})
+
+    def pause(self) -> contextlib.AbstractContextManager[None]:
+        """A context whose time (evaluation, checkpoints) counts for no speed or time left."""
+        return self._progress.pause()
+
+    def close(self) -> None:
+        """Writes out what is pending and closes the files and the bar; again is harmless."""
+        self._progress.close()
+        file, self._file = self._file, None
+        if file is not None:
+            with _clear_errors(self.workdir / HISTORY):
+                file.close()
+        if self._writer is not None:
+            self._log(lambda writer: writer.close(), flush=False)
+            self._writer = None
+
+    def _log(self, write: Callable[[Any], None], *, flush: bool = True) -> None:
+        if self._writer is None:
+            return
+        import tensorflow as tf
+
+        try:
+            write(self._writer)
+            if flush:
+                self._writer.flush()
+        except tf.errors.OpError as error:
+            raise OSError(
+                f"cannot write TensorBoard logs to {self.workdir}: {error.message}. "
+                "Free some space or choose another --workdir; what was written so far is kept"
+            ) from error
+
+
+def _tensorboard_writer(workdir: Path, start_step: int | None) -> Any:
+    # TensorFlow only writes files here; without these it prints notes over the progress bar.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    try:
+        import tensorflow as tf
+        from clu.metric_writers import SummaryWriter
+    except Exception as error:  # a clash of protobuf versions shows as TypeError, for one
+        warnings.warn(
+            f"TensorBoard logs are off, because they need TensorFlow, clu and tensorboard "
+            f"({type(error).__name__}: {error}). The history goes to {workdir / HISTORY} all "
+            f"the same.",
+            stacklevel=3,
+        )
+        return None
+    # A RuntimeError says that TensorFlow already runs with the devices it found: too late.
+    with contextlib.suppress(RuntimeError):
+        tf.config.set_visible_devices([], "GPU")
+    if start_step is not None:
+        for path in workdir.glob("*tfevents*"):
+            with _clear_errors(path):
+                _drop_events(path, start_step)
+    return SummaryWriter(os.fspath(workdir))
+
+
+def _drop_events(path: Path, start_step: int) -> None:
+    """Drops the events beyond `start_step`, atomically: TensorBoard would show both lines."""
+    import tensorflow as tf
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    records = []
+    # A killed process leaves a half-written last record.
+    with contextlib.suppress(tf.errors.DataLossError):
+        for record in tf.data.TFRecordDataset(os.fspath(path)).as_numpy_iterator():
+            records.append(record)
+    keep = [record for record in records if Event.FromString(record).step <= start_step]
+    if len(keep) == len(records):
+        return
+    temporary = path.with_name("events.tmp")
+    with tf.io.TFRecordWriter(os.fspath(temporary)) as writer:
+        for record in keep:
+            writer.write(record)
+    os.replace(temporary, path)
+
+
+def _scalar(name: str, value: Any) -> bool | int | float | str | None:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    array = np.asarray(value)
+    if array.size != 1 or (array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16"):
+        raise ValueError(
+            f"metric {name!r} must be one number, got {array.dtype} of shape {list(array.shape)}"
+        )
+    if array.dtype.kind in "iu":
+        return int(array.item())
+    return bool(array.item()) if array.dtype.kind == "b" else float(array.item())
+
+
+@contextlib.contextmanager
+def _clear_errors(path: Path) -> Iterator[None]:
+    """Makes an OSError name the file and the way out."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"cannot write {path}: {error.strerror or error}. Free some space, or choose a "
+            "--workdir that can be written; what was written so far is kept",
+        ) from error

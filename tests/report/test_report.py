@@ -1,0 +1,358 @@
+"""Reports from fabricated workdirs: whole, partial, damaged; tables checked by hand."""
+
+import html.parser
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from augmax_jax import report
+from augmax_jax.report import __main__ as command
+from augmax_jax.report import charts, pictures, runs, tables
+
+SVG_NUMBER = r"-?\d+(?:\.\d+)?"
+
+
+def make_results(**changes):
+    accuracy = {"fog": {"1": 0.9, "5": 0.5}, "shot_noise": {"1": 0.8, "5": 0.7}}
+    return {
+        "method": "augmax", "model": "wrn40_2", "norm": "dubin", "dataset": "cifar10", "seed": 0,
+        "epochs": 2, "steps": 20, "selected": "best", "select_on": "holdout", "best_step": 10,
+        "clean": {
+            "best": {"split": "test", "step": 10, "accuracy": 0.95, "loss": 0.2, "count": 100},
+            "last": {"split": "test", "step": 20, "accuracy": 0.94, "loss": 0.3, "count": 100},
+        },
+        "holdout": {"split": "holdout", "step": 10, "accuracy": 0.96, "loss": 0.1},
+        "benchmarks": {
+            "cifar10_c": {
+                "source": "published", "accuracy": accuracy, "ra": 0.725, "mce": 0.8256,
+                "baseline": "AlexNet", "by_family": {"weather": 0.7, "noise": 0.75},
+            },
+            "cifar10_1": {"source": "published", "accuracy": 0.88, "loss": 0.4, "count": 2021},
+        },
+        "not_measured": {"spatial": "no <place> for it"},
+        "seconds": 3725.0, "device": "1 x cpu",
+    } | changes  # fmt: skip
+
+
+def make_run(path, *, results=None, history=True, pngs=True, config=None):
+    path.mkdir(parents=True)
+    if results is not None:
+        (path / "results.json").write_text(json.dumps(results))
+    config = config or {"method": "augmax", "model": {"name": "wrn40_2"}, "note": "<script>"}
+    (path / "config.json").write_text(json.dumps(config))
+    if history:
+        rows = [
+            {"step": s, "epoch": s / 10, "kind": "train", "time": 1.7e9 + s, "loss": 1 / s,
+             "classification": 0.5 / s, "accuracy_clean": 1 - 1 / s, "learning_rate": 0.1,
+             "ascent_steps": 1.75, "ascent_steps/0": 0.0, "ascent_steps/1": 0.5,
+             "ascent_steps/2": 0.25, "ascent_steps/3": 0.25, "consistency": "nan"}
+            for s in range(1, 21)
+        ]  # fmt: skip
+        rows.append({"step": 20, "epoch": 2.0, "kind": "eval", "holdout_accuracy": 0.9})
+        (path / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    if pngs:
+        (path / "pictures").mkdir()
+        png = pictures.to_png(np.zeros((4, 4, 3), np.uint8))
+        for name in ("augmentations_0000010", "augmentations_0000020", "corruptions_cifar10_c",
+                     "mistakes_cifar10_c", "other"):  # fmt: skip
+            (path / "pictures" / f"{name}.png").write_bytes(png)
+    return path
+
+
+def test_the_work_that_stopping_early_saves():
+    rows = [{"ascent_steps/0": 0.5, "ascent_steps/1": 0.25, "ascent_steps/2": 0.25}, {"loss": 1.0},
+            {"ascent_steps/0": 0.0, "ascent_steps/1": 0.75, "ascent_steps/2": 0.25}]  # fmt: skip
+    shares = runs.ascent_shares(rows)
+    assert shares == {0: 0.25, 1: 0.5, 2: 0.25}
+    # One evaluation each for those that never moved, two for all others, of two.
+    assert runs.ascent_work(shares) == pytest.approx((0.25 * 1 + 0.75 * 2) / 2)
+    assert runs.ascent_shares([{"loss": 1.0}]) == {}
+
+
+class Checker(html.parser.HTMLParser):
+    """Collects elements, and every address that the page refers to."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.addresses, self.open, self.data = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.addresses += [v for k, v in attrs if k in ("src", "href", "srcset", "xlink:href")]
+        if tag not in ("meta", "img", "br", "path", "circle", "rect"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag in self.open:
+            assert self.open.pop() == tag, f"</{tag}> closes another element"
+
+    def handle_data(self, data):
+        if data.strip():
+            self.data.append(data.strip())
+
+
+def check(text):
+    checker = Checker()
+    checker.feed(text)
+    assert checker.open == []
+    return checker
+
+
+def test_page_is_whole_and_refers_to_nothing_outside(tmp_path):
+    path = report.write(make_run(tmp_path / "run", results=make_results()))
+    assert path == tmp_path / "run" / "report.html"
+    page = check(path.read_text())
+    assert "script" not in page.tags
+    assert all(a.startswith(("#", "data:image/png;base64,")) for a in page.addresses)
+    assert not re.search(r"url\(|@import|https?://", path.read_text())
+    assert page.tags.count("img") == 5
+    text = " ".join(page.data)
+    for part in ("AugMax-DuBIN, WRN40-2 on cifar10", "95.00", "72.50", "82.56", "1:02:05",
+                 "against AlexNet", "no <place> for it", "<script>", "Consistency"):  # fmt: skip
+        assert (part in text) == (part != "Consistency")  # all NaN: no chart
+    for heading in ("Summary", "Training", "Augmentations", "Robustness", "Settings"):
+        assert heading in page.data
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("selected", ["best", "last"])
+@pytest.mark.parametrize("select_on", ["holdout", "test"])
+def test_page_says_how_the_checkpoint_was_chosen(tmp_path, selected, select_on):
+    results = make_results(selected=selected, select_on=select_on)
+    text = report.render(make_run(tmp_path / "run", results=results))
+    assert ("optimistic" in text) == ((selected, select_on) == ("best", "test"))
+    assert ("held out" in text) == ((selected, select_on) == ("best", "holdout"))
+
+
+@pytest.mark.parametrize(
+    "results",
+    [None, {}, {"selected": "last", "clean": {"last": {"accuracy": 0.5}}},
+     {"benchmarks": {"x": {}}}, make_results(seconds=None, steps=None, clean={}, benchmarks={})],
+)  # fmt: skip
+@pytest.mark.parametrize("history", [True, False])
+def test_parts_may_be_missing(tmp_path, results, history):
+    run = make_run(tmp_path / "run", results=results, history=history, pngs=False)
+    page = check(report.render(run))
+    assert ("svg" in page.tags) == history
+    assert report.summary_table(results or {})
+
+
+def test_damaged_results_are_left_out_with_a_warning(tmp_path):
+    run = make_run(tmp_path / "run")
+    (run / "results.json").write_text('{"clean": ')
+    with pytest.warns(UserWarning, match=r"results\.json is damaged"):
+        check(report.render(run))
+
+
+def test_no_run_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="nowhere' is not a directory"):
+        report.write(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="holds none of"):
+        report.write(tmp_path)
+
+
+def test_unwritable_report_is_named(tmp_path):
+    run = make_run(tmp_path / "run")
+    (tmp_path / "results").write_text("")
+    with pytest.raises(OSError, match=r"cannot write .*results.*--out"):
+        report.write(run, out=tmp_path / "results" / "report.html")
+
+
+def test_neighbours_of_the_same_benchmark_stand_beside(tmp_path):
+    run = make_run(tmp_path / "mine", results=make_results())
+    make_run(tmp_path / "other", results=make_results(method="augmix", norm="bn"))
+    make_run(tmp_path / "elsewhere", results=make_results(dataset="cifar100"))
+    bars = "<title>{}, fog: 70.00%</title>"
+    text = report.render(run)
+    assert bars.format("mine") in text
+    assert bars.format("other") in text
+    assert "elsewhere" not in text
+    assert bars.format("other") not in report.render(run, against=())
+
+
+def test_summary_table():
+    lines = report.summary_table(make_results(select_on="test")).splitlines()
+    assert lines[0] == "AugMax-DuBIN, WRN40-2, cifar10 (test)"
+    assert lines[1].split() == ["SA", "%", "RA", "%", "mCE", "%"]
+    cells = {line.split("  ")[0]: line.split()[-2:] for line in lines[3:]}
+    assert cells["clean (best checkpoint, step 10)"][-1] == "95.00"
+    assert cells["cifar10_c (published)"] == ["72.50", "82.56"]
+    assert cells["cifar10_1 (published)"][-1] == "88.00"
+    assert "mCE is relative to AlexNet." in lines
+    assert any("spatial was not measured" in line for line in lines)
+    assert any("chosen on the test split" in line for line in lines)
+
+
+def results_of(method, norm, *, model="wrn40_2", seed=0, sa=0.9, ra=0.7, mce=None):
+    scores = {"ra": ra, "source": "published"} | ({} if mce is None else {"mce": mce})
+    return {
+        "method": method, "norm": norm, "model": model, "dataset": "cifar10", "seed": seed,
+        "selected": "last", "clean": {"last": {"accuracy": sa}}, "benchmarks": {"c": scores},
+    }  # fmt: skip
+
+
+def cells(table):
+    return [line.split() for line in table.splitlines()]
+
+
+def test_one_network_gives_a_row_per_method_with_the_best_starred(tmp_path):
+    found = [
+        make_run(tmp_path / "a", results=results_of("normal", "bn", sa=0.9478, ra=0.7371, mce=1.0)),
+        make_run(tmp_path / "b", results=results_of("augmix", "bn", sa=0.9567, ra=0.8901, mce=0.8)),
+        make_run(tmp_path / "c", results=results_of("augmax", "dubin", sa=0.95, ra=0.9067)),
+    ]
+    table = cells(report.comparison_table(found))
+    assert table[0] == ["cifar10,", "WRN40-2"]
+    assert table[1] == ["method", "SA", "%", "RA", "%", "mCE", "%"]
+    assert table[3] == ["Normal", "94.78", "73.71", "100.00"]
+    assert table[4] == ["AugMix", "95.67", "*", "89.01", "80.00", "*"]  # a low mCE is good
+    assert table[5] == ["AugMax-DuBIN", "95.00", "90.67", "*", "–"]
+
+
+def test_seeds_become_mean_and_sample_deviation(tmp_path):
+    found = [
+        make_run(tmp_path / str(seed), results=results_of("augmax", "dubin", seed=seed, ra=ra))
+        for seed, ra in enumerate((0.90, 0.91, 0.95))
+    ]
+    table = report.comparison_table(found)
+    deviation = 100 * np.std([0.90, 0.91, 0.95], ddof=1)
+    assert cells(table)[3] == ["AugMax-DuBIN", "90.00", "±0.00", "92.00", f"±{deviation:.2f}"]
+    assert "3 seeds" in table
+
+
+def test_runs_that_differ_by_more_than_the_seed_stay_apart(tmp_path):
+    found = [make_run(tmp_path / n, results=results_of("augmax", "bn")) for n in ("n5", "n10")]
+    table = report.comparison_table(found)
+    assert "AugMax (n5)" in table
+    assert "AugMax (n10)" in table
+    assert "±" not in table
+
+
+def test_several_networks_give_a_column_per_method(tmp_path):
+    found = [
+        make_run(tmp_path / f"{m}{n}", results=results_of(m, "bn", model=n, sa=sa))
+        for m, n, sa in [("normal", "resnet18", 0.91), ("augmix", "resnet18", 0.92),
+                         ("augmix", "wrn40_2", 0.93)]
+    ]  # fmt: skip
+    table = cells(report.comparison_table(found))
+    assert table[1] == ["Normal", "AugMix"]
+    assert table[3] == ["ResNet18", "SA", "%", "91.00", "92.00", "*"]
+    assert table[5] == ["WRN40-2", "SA", "%", "–", "93.00"]
+
+
+def test_data_sets_have_tables_of_their_own(tmp_path):
+    found = [
+        make_run(tmp_path / "a", results=results_of("normal", "bn")),
+        make_run(tmp_path / "b", results=results_of("normal", "bn") | {"dataset": "/x/my images"}),
+    ]
+    table = report.comparison_table(found)
+    assert "cifar10, WRN40-2" in table
+    assert "my images, WRN40-2" in table
+
+
+def test_comparison_page(tmp_path):
+    found = [
+        make_run(tmp_path / "a" / "run", results=make_results(), config={"seed": 1, "same": 2}),
+        make_run(tmp_path / "b" / "run", results=make_results(method="augmix"),
+                 config={"seed": 3, "same": 2}),
+    ]  # fmt: skip
+    path, text = report.compare(found, out=tmp_path / "out" / "page.html")
+    page = check(path.read_text())
+    assert "a/run · b/run" in page.data
+    assert "seed" in page.data
+    assert "same" not in page.data
+    assert "AugMax-DuBIN" in text
+
+
+def test_command_reports_one_run(tmp_path, capsys):
+    command.main([str(make_run(tmp_path / "run", results=make_results()))])
+    shown = capsys.readouterr().out
+    assert "AugMax-DuBIN" in shown
+    assert f"Report: {tmp_path / 'run' / 'report.html'}" in shown
+
+
+def test_command_compares_runs(tmp_path, capsys):
+    found = [str(make_run(tmp_path / n, results=make_results(seed=n))) for n in ("a", "b")]
+    command.main([*found, "--out", str(tmp_path / "c.html")])
+    assert "2 seeds" in capsys.readouterr().out
+    assert (tmp_path / "c.html").exists()
+
+
+def test_command_says_what_is_wrong(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "augmax_jax.report", str(tmp_path / "nowhere")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: run ")
+    assert "Traceback" not in done.stderr
+
+
+def test_line_chart_puts_points_to_scale():
+    chart = charts.line_chart({"a": ([0, 5, 10], [0.0, 1.0, 4.0])}, title="t")
+    points = re.findall(rf'<circle cx="({SVG_NUMBER})" cy="({SVG_NUMBER})"', chart)
+    (x0, y0), (x1, y1), (x2, y2) = np.array(points, float)
+    assert x1 - x0 == pytest.approx(x2 - x1, abs=0.11)
+    assert (y0 - y1) * 4 == pytest.approx(y0 - y2, abs=0.5)  # up is less in SVG
+
+
+def test_line_chart_logarithmic_axis():
+    chart = charts.line_chart({"a": ([0, 1, 2, 3], [0.01, 1.0, 100.0, 0.0])}, title="t", log=True)
+    heights = np.array(re.findall(rf'cy="({SVG_NUMBER})"', chart), float)
+    assert len(heights) == 3  # zero has no logarithm
+    assert heights[0] - heights[1] == pytest.approx(heights[1] - heights[2], abs=0.2)
+
+
+@pytest.mark.parametrize("ys", [[], [float("nan")], [float("inf")]])
+def test_chart_without_points_is_left_out(ys):
+    assert charts.line_chart({"a": (range(len(ys)), ys)}, title="t") == ""
+    assert charts.bar_chart({"a": {}}, title="t") == ""
+
+
+def test_bars_are_as_long_as_their_values():
+    chart = charts.bar_chart({"a": {"x": 0.2, "y": 0.8, "z": 0.0}}, title="t")
+    x, y, z = np.array(re.findall(rf'<rect [^>]*width="({SVG_NUMBER})"', chart), float)
+    assert y == pytest.approx(4 * x, rel=0.01)
+    assert z == 0
+
+
+def test_heat_map_is_redder_with_more_errors_and_knows_the_mean():
+    chart = charts.heat_map({"fog": {"1": 1.0, "5": 0.5}}, title="t")
+    shares = [int(s) for s in re.findall(r"--e:(\d+)%", chart)]
+    assert shares == [0, 100, 50]
+    assert ">75.0</td>" in chart
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "count", "expected"),
+    [
+        (0, 1, 5, [0, 0.5, 1.0]),
+        (0.07, 2.3, 5, [0, 1, 2, 3]),
+        (0, 200, 6, [0, 50, 100, 150, 200]),
+        (3, 3, 5, [3, 4, 5, 6]),
+    ],
+)
+def test_ticks_are_round_and_cover(low, high, count, expected):
+    assert charts.ticks(low, high, count) == pytest.approx(expected)
+
+
+def test_log_ticks_cover():
+    assert charts.log_ticks(0.02, 30) == pytest.approx([0.01, 0.1, 1, 10, 100])
+    assert len(charts.log_ticks(1e-12, 1e12)) <= 7
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.12345, "12.35"), (None, "–"), (float("nan"), "–")])
+def test_percentages(value, text):
+    assert tables.percent(value) == text
+
+
+def test_names_of_runs_are_as_short_as_they_can_be(tmp_path):
+    for name in ("a/x", "b/x", "b/y"):
+        make_run(tmp_path / name)
+    loaded = runs.load_all([tmp_path / name for name in ("a/x", "b/x", "b/y")])
+    assert [run.name for run in loaded] == ["a/x", "b/x", "b/y"]
+    assert [run.name for run in runs.load_all([tmp_path / "a/x", tmp_path / "b/y"])] == ["x", "y"]

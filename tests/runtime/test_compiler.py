@@ -1,0 +1,94 @@
+"""Compiler options reach XLA, unknown ones do no harm; the cache serves another process."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from augmax_jax.models.cpu.convolution import conv
+from augmax_jax.runtime import compiler
+
+
+def _compile(options):
+    step = jax.jit(lambda x, w: conv(x, w), compiler_options=options)
+    return step.lower(jnp.zeros((8, 16, 16, 16)), jnp.zeros((3, 3, 16, 16))).compile().as_text()
+
+
+def test_cpu_convolutions_leave_the_slow_library():
+    options = compiler.jit_options("cpu")
+    if not options:
+        pytest.skip("this XLA does not know the option")
+    assert "convolution(" in _compile(options)
+    assert "__ynn_fusion" not in _compile(options)
+
+
+@pytest.mark.parametrize("platform", ["gpu", "cuda", "tpu", "METAL"])
+def test_other_platforms_get_no_options(platform):
+    assert compiler.jit_options(platform) == {}
+    assert compiler.jit_options(platform, once=True) == {}
+
+
+def test_a_program_that_runs_once_computes_the_same():
+    def draw(key):
+        return jax.random.normal(key, (3, 3, 16, 16))
+
+    key = jax.random.key(0)
+    options = compiler.jit_options("cpu", once=True)
+    np.testing.assert_array_equal(jax.jit(draw, compiler_options=options)(key), jax.jit(draw)(key))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"xla_cpu_no_such_option": "true"}, {"xla_cpu_experimental_ynn_fusion_type": "NO_SUCH_TYPE"}],
+)
+def test_rejected_options_are_dropped(monkeypatch, options):
+    monkeypatch.setattr(compiler, "CPU_OPTIONS", options)
+    assert compiler.jit_options("cpu") == {}
+
+
+def test_options_apply_to_a_pmapped_function():
+    step = jax.jit(
+        jax.pmap(lambda x: jax.lax.psum(x, "i"), "i"), compiler_options=compiler.jit_options("cpu")
+    )
+    assert step(jnp.arange(2.0)).tolist() == [1.0, 1.0]
+
+
+def test_cache_fills_and_serves_the_next_process(tmp_path):
+    script = (
+        "import sys, jax, jax.numpy as jnp\n"
+        "from augmax_jax.runtime.compiler import enable_compilation_cache, jit_options\n"
+        "enable_compilation_cache(sys.argv[1])\n"
+        "jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)\n"
+        "events = []\n"
+        "jax.monitoring.register_event_listener(lambda event, **_: events.append(event))\n"
+        "jax.jit(lambda x: jnp.sin(x) @ x, compiler_options=jit_options('cpu'))(jnp.ones((9, 9)))\n"
+        "print(events.count('/jax/compilation_cache/cache_misses'))\n"
+    )
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    directory = tmp_path / "new" / "cache"
+
+    def misses():
+        command = [sys.executable, "-c", script, str(directory)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+        return int(done.stdout)
+
+    assert misses() > 0
+    assert list(directory.iterdir())
+    assert misses() == 0
+
+
+def test_cache_none_changes_nothing():
+    before = jax.config.jax_compilation_cache_dir
+    compiler.enable_compilation_cache(None)
+    assert jax.config.jax_compilation_cache_dir == before
+
+
+def test_cache_in_a_file_is_refused(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("")
+    with pytest.raises(ValueError, match="compilation cache is a file"):
+        compiler.enable_compilation_cache(path)
