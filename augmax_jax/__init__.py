@@ -16,7 +16,7 @@ _MODULES = ("adversary", "augment", "corruptions", "data", "models", "objectives
 _FUNCTIONS = {
     "augmax": "augmax_jax.adversary.one_call",
     "augmix": "augmax_jax.augment",
-    "evaluate_model": "augmax_jax.evaluation.robustness",
+    "evaluate_model": "augmax_jax.robustness",
     "evaluate_workdir": "augmax_jax.training.commands",
     "train_and_evaluate": "augmax_jax.training.commands",
 }

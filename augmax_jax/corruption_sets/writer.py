@@ -23,7 +23,6 @@ from augmax_jax.runtime import errors, files, keys
 FORMATS = ("npy", "folder")
 STAMP = "corruptions.json"
 JPEG_QUALITY = 85  # of the published Tiny ImageNet-C and ImageNet-C
-_REVISION = 2  # raise when the same settings give other pixels
 
 
 def generate(
@@ -85,7 +84,7 @@ def generate(
         "seed": seed,
         "images": len(images),
         "classes": len(images.class_names),
-        "revision": _REVISION,
+        "revision": constants.REVISION,
     }
     del settings["data_dir"]  # where the data lies does not change what it is
     _check_stamp(out, settings)

@@ -6,7 +6,14 @@ to common corruptions and perturbations", ICLR 2019, and the scripts that made t
 All of them, JPEG included, are JAX functions: they can be jitted and run on any device.
 """
 
-from augmax_jax.corruptions.constants import BENCHMARK, BENCHMARKS, EXTRA, FAMILIES, SEVERITIES
+from augmax_jax.corruptions.constants import (
+    BENCHMARK,
+    BENCHMARKS,
+    EXTRA,
+    FAMILIES,
+    REVISION,
+    SEVERITIES,
+)
 from augmax_jax.corruptions.draws import benchmark_key
 from augmax_jax.corruptions.registry import corrupt
 
@@ -15,6 +22,7 @@ __all__ = [
     "BENCHMARKS",
     "EXTRA",
     "FAMILIES",
+    "REVISION",
     "SEVERITIES",
     "benchmark_key",
     "corrupt",

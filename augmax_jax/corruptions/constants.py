@@ -42,6 +42,9 @@ BENCHMARKS = ("cifar", "tiny_imagenet", "imagenet")
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
+REVISION = 2
+"""Raised whenever the same key and images give other pixels; kept with what was made by it."""
+
 BASE_SIZE = {"cifar": 32, "tiny_imagenet": 64, "imagenet": 224}
 """Image size a benchmark was made at."""
 

@@ -52,6 +52,9 @@ class ArraySplit(IndexedSplit):
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         return self.images, self.labels
 
+    def examples(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.images[rows], self.labels[rows]
+
     def indices(self, step: int, batch_size: int) -> np.ndarray:
         first = step * batch_size
         return self.order.indices(np.arange(first, first + batch_size, dtype=np.int64))

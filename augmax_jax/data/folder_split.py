@@ -173,6 +173,10 @@ class FolderSplit(IndexedSplit):
             labels[i], mask[i] = self.labels[row], True
         return {"image": images, "label": labels, "mask": mask}
 
+    def examples(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        part = self._eval_part(rows)
+        return part["image"], part["label"]
+
     def train_batches(self, batch_size: int, start_step: int = 0) -> Iterator[Batch]:
         self.per_host(batch_size)
 

@@ -91,7 +91,9 @@ def _load_digits(config: DataConfig, place: Place) -> Data:
     class_names = tuple("0123456789")
     train, holdout = hold_out(config, class_names, *parts[config.train_split], place)
     test = ArraySplit(*parts[config.test_split], **place)
-    return make_data(config, class_names, train, holdout, test)
+    return make_data(
+        config, class_names, train, holdout, test, f"digits, split {config.test_split}"
+    )
 
 
 def _load_folder(config: DataConfig, path: str, place: Place) -> Data:
@@ -120,6 +122,7 @@ def _load_folder(config: DataConfig, path: str, place: Place) -> Data:
         make(train, True),
         make(holdout, False) if holdout else None,
         make(test, False),
+        os.path.realpath(os.path.join(path, test_split)),
     )
 
 

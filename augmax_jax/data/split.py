@@ -32,9 +32,11 @@ class Split(abc.ABC):
 
     Attributes:
         resident: whether `arrays()` and `indices()` are to be had.
+        labels: int32 `[N]` of all examples; None where the images must be read to know them.
     """
 
     resident = False
+    labels: np.ndarray | None = None
 
     def __init__(self, *, seed: int, process_index: int = 0, process_count: int = 1) -> None:
         self.seed = seed
@@ -68,6 +70,17 @@ class Split(abc.ABC):
             ValueError: `batch_size` is not a positive multiple of the number of hosts.
         """
 
+    def examples(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A few examples by their place in the split, prepared as for evaluation.
+
+        Args:
+            rows: integers `[n]` in [0, N).
+
+        Returns:
+            Images uint8 `[n, H, W, 3]` and labels int32 `[n]`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not give examples by their place")
+
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """All images, uint8 `[N, H, W, 3]`, and labels, int32 `[N]`, of a resident split."""
         raise ValueError("this split is streamed, not resident in memory; see data.resident")
@@ -93,6 +106,8 @@ def per_host_batch(batch_size: int, process_count: int) -> int:
 
 class IndexedSplit(Split):
     """A split whose examples can be fetched by index: exact order, any host count."""
+
+    labels: np.ndarray
 
     def __init__(
         self, labels: np.ndarray, *, seed: int, process_index: int = 0, process_count: int = 1
@@ -128,6 +143,8 @@ class Data:
         holdout: examples kept out of training, or None.
         test: the evaluation split.
         description: one line for people.
+        test_place: where the test split was read from: a folder, or a prepared tfds dataset of
+            one version, with the split's name.
     """
 
     name: str
@@ -137,6 +154,7 @@ class Data:
     holdout: Split | None
     test: Split
     description: str
+    test_place: str = ""
 
 
 def make_data(
@@ -145,6 +163,7 @@ def make_data(
     train: Split,
     holdout: Split | None,
     test: Split,
+    test_place: str,
 ) -> Data:
     """Puts the parts together and says in the log what was found."""
     held = f", {len(holdout):,} held out" if holdout is not None else ""
@@ -155,4 +174,4 @@ def make_data(
         f"{len(class_names)} classes, {config.image_size}x{config.image_size}, {where}"
     )
     log.info(line)
-    return Data(config.name, len(class_names), class_names, train, holdout, test, line)
+    return Data(config.name, len(class_names), class_names, train, holdout, test, line, test_place)

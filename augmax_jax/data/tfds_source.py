@@ -24,12 +24,15 @@ def load(config: DataConfig, place: Place) -> Data:
     builder = open_builder(config.name, config.data_dir, config.train_split, config.download)
     class_names = check_features(builder)
     train = Records.open(builder, config.train_split)
-    test = Records.open(builder, _test_split(builder, config))
+    test_split = _test_split(builder, config)
+    test = Records.open(builder, test_split)
+    test_place = f"{builder.data_path}, split {test_split}"
     if config.keeps(len(train) + len(test)):
         # In the order of their indices, which name the copies.
         images, labels = train.read(config, ordered=bool(config.extra_train))
         kept, held = hold_out(config, class_names, images, labels, place)
-        return make_data(config, class_names, kept, held, ArraySplit(*test.read(config), **place))
+        in_memory = ArraySplit(*test.read(config), **place)
+        return make_data(config, class_names, kept, held, in_memory, test_place)
     if config.extra_train:
         raise ValueError(
             f"config.data.extra_train: {config.name!r} is streamed by tfds, which cannot be mixed "
@@ -47,6 +50,7 @@ def load(config: DataConfig, place: Place) -> Data:
         if held_count
         else None,
         RecordSplit(test, config, train=False, **place),
+        test_place,
     )
 
 
@@ -93,6 +97,17 @@ class RecordSplit(Split):
 
     def __len__(self) -> int:
         return len(self.records)
+
+    def examples(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        images, labels = [], []
+        for row in rows:
+            record = self.records.slice(int(row), int(row) + 1).dataset(encoded=True)
+            ((contents, label),) = record
+            images.append(
+                np.asarray(decode.central(contents, self.config.image_size, self.config.resize))
+            )
+            labels.append(np.int32(label))
+        return np.stack(images), np.array(labels)
 
     def train_batches(self, batch_size: int, start_step: int = 0) -> Iterator[Batch]:
         share = self.per_host(batch_size)

@@ -1,1 +1,5 @@
 """How accurate a network is, on clean images and under distribution shift."""
+
+from augmax_jax.evaluation.checks import check
+
+__all__ = ["check"]

@@ -1,52 +1,15 @@
 """Robustness sets made from a split as it is read: nothing is written, any dataset has one."""
 
-from collections.abc import Callable, Iterator, Sequence
-
-import jax
-import numpy as np
+from collections.abc import Sequence
 
 from augmax_jax import corruptions
-from augmax_jax.corruptions import textures
-from augmax_jax.data import Batch, Split
+from augmax_jax.data import Split
 from augmax_jax.data.benchmarks import Benchmark
-from augmax_jax.runtime import keys
+from augmax_jax.evaluation import identity
+from augmax_jax.evaluation.derived import DerivedSplit
+from augmax_jax.runtime import errors, keys
 
 CORRUPTED = "corrupted"  # what results call the test split corrupted as it is read
-
-# (images uint8 [b, H, W, 3], place of the first of them in the split) -> images
-Transform = Callable[[np.ndarray, int], jax.Array]
-
-
-class DerivedSplit(Split):
-    """A split whose evaluation images come out transformed.
-
-    The transform is told where in the split the images lie, so that what it draws does not
-    depend on the batch size.
-
-    Args:
-        split: the original images.
-        transform: of a batch.
-    """
-
-    def __init__(self, split: Split, transform: Transform) -> None:
-        super().__init__(
-            seed=split.seed, process_index=split.process_index, process_count=split.process_count
-        )
-        self._split, self._transform = split, transform
-
-    def __len__(self) -> int:
-        return len(self._split)
-
-    def train_batches(self, batch_size: int, start_step: int = 0) -> Iterator[Batch]:
-        """Not to be had: a benchmark is not trained on."""
-        raise ValueError("a derived split is for evaluation only")
-
-    def eval_batches(self, batch_size: int) -> Iterator[Batch]:
-        """The split's own batches, transformed."""
-        share = batch_size // self.process_count
-        for n, batch in enumerate(self._split.eval_batches(batch_size)):
-            first = n * batch_size + self.process_index * share
-            yield {**batch, "image": np.asarray(self._transform(batch["image"], first))}
 
 
 def corrupted(
@@ -55,6 +18,7 @@ def corrupted(
     constants: str = "cifar",
     names: Sequence[str] = corruptions.BENCHMARK,
     seed: int = 0,
+    place: str = "",
 ) -> Benchmark:
     """A `-C` benchmark of anyone's images, corrupted as they are read.
 
@@ -66,12 +30,22 @@ def corrupted(
             for 64, "imagenet" for 224.
         names: the corruptions.
         seed: of the draws.
+        place: where the split was read from, as results are to say.
 
     Raises:
-        ValueError: "frost" is among them and its pictures are not installed.
+        ValueError: a name or the constants are unknown, or "frost" is among the names and its
+            pictures are not installed.
     """
+    errors.check_name("constants", constants, corruptions.BENCHMARKS)
+    for name in names:
+        errors.check_name("corruption", name, corruptions.BENCHMARK + corruptions.EXTRA)
+    recipe = identity.of_split(split) | {
+        "constants": constants,
+        "seed": seed,
+        "revision": corruptions.REVISION,
+    }
     if "frost" in names:
-        textures.folder()
+        recipe["frost pictures"] = identity.of_frost()
 
     def load(corruption: str | None, severity: int | None) -> Split:
         name, level = corruption or "", severity or 0
@@ -91,4 +65,7 @@ def corrupted(
         severities=corruptions.SEVERITIES,
         classes=None,
         loader=load,
+        place=place,
+        constants=constants,
+        recipe=recipe,
     )

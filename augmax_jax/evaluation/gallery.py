@@ -53,18 +53,23 @@ class Gallery:
 
         return observe
 
-    def write(self, directory: Path, benchmark: Benchmark) -> None:
-        """Writes `corruptions_<benchmark>.png` and `mistakes_<benchmark>.png`.
+    def write(self, directory: Path, stem: str, benchmark: Benchmark) -> None:
+        """Writes `corruptions_<stem>.png` and `mistakes_<stem>.png`.
 
         Where some parts were evaluated in an earlier session and so not seen by this one,
         a picture that is there already is left.
+
+        Args:
+            directory: where to.
+            stem: what the files of the benchmark are called.
+            benchmark: the set.
         """
         directory.mkdir(parents=True, exist_ok=True)
         seen = sum(len(by) for by in self._samples.values())
         complete = seen == max(1, len(benchmark.corruptions) * len(benchmark.severities))
 
         def write(kind: str, picture: np.ndarray) -> None:
-            path = directory / f"{kind}_{benchmark.name.replace('/', '_')}.png"
+            path = directory / f"{kind}_{stem}.png"
             if complete or not path.exists():
                 path.write_bytes(pictures.to_png(picture))
 

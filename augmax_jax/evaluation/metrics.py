@@ -8,7 +8,6 @@ Tables 2-6 (SA, RA, the noise-free subset); Guo et al., "On calibration of moder
 networks", ICML 2017 (expected calibration error).
 """
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,90 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from augmax_jax.corruptions import BENCHMARK, FAMILIES, SEVERITIES
+from augmax_jax.evaluation.baselines import BASELINES, Baseline
 from augmax_jax.runtime.errors import check_name
 
 ErrorTable = Mapping[str, Sequence[float]]
 
 NOISE_FREE = tuple(name for name in BENCHMARK if name not in FAMILIES["noise"])
 """The 12 corruptions without noise (the paper's Table 6)."""
-
-ALEXNET_ERRORS = dict(
-    zip(
-        BENCHMARK,
-        (
-            *(0.886428, 0.894468, 0.922640),
-            *(0.819880, 0.826268, 0.785948, 0.798360),
-            *(0.866816, 0.826572, 0.819324, 0.564592),
-            *(0.853204, 0.646056, 0.717840, 0.606500),
-        ),
-        strict=True,
-    )
-)
-"""Mean errors of AlexNet on ImageNet-C, the benchmark's own yardstick."""
-
-ALEXNET_CLEAN_ERROR = 0.43478
-"""Top-1 error of the same network on clean ImageNet, as torchvision publishes it."""
-
-TINY_IMAGENET_RESNET18_ERRORS = dict(
-    zip(
-        BENCHMARK,
-        (
-            *(0.8037, 0.7597, 0.7758),
-            *(0.8426, 0.8274, 0.7907, 0.8212),
-            *(0.7497, 0.7381, 0.7433, 0.6800),
-            *(0.8939, 0.7308, 0.6121, 0.6452),
-        ),
-        strict=True,
-    )
-)
-"""Mean errors of the paper's normally trained ResNet-18 on Tiny ImageNet-C."""
-
-TINY_IMAGENET_RESNET18_CLEAN_ERROR = 0.3836
-"""Its error on clean Tiny ImageNet (Table 5: SA 61.64)."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Baseline:
-    """The classifier that corruption errors are relative to.
-
-    Attributes:
-        name: what results call it.
-        errors: corruption to its errors, all five or their mean.
-        clean_error: error on clean images; needed for relative mCE only.
-    """
-
-    name: str
-    errors: Mapping[str, float | Sequence[float]]
-    clean_error: float | None = None
-
-    def mean_error(self, corruption: str) -> float:
-        """Error on one corruption, over all severities."""
-        if corruption not in self.errors:
-            raise ValueError(
-                f"baseline {self.name!r} has no error for {corruption!r}; it has: "
-                f"{', '.join(self.errors)}"
-            )
-        error = float(np.mean(self.errors[corruption]))
-        if not 0 < error <= 1:
-            raise ValueError(
-                f"error of baseline {self.name!r} on {corruption!r} must be a fraction in (0, 1], "
-                f"got {error}"
-            )
-        return error
-
-
-BASELINES = {
-    baseline.name: baseline
-    for baseline in (
-        Baseline("alexnet", ALEXNET_ERRORS, ALEXNET_CLEAN_ERROR),
-        Baseline(
-            "tiny_imagenet_resnet18",
-            TINY_IMAGENET_RESNET18_ERRORS,
-            TINY_IMAGENET_RESNET18_CLEAN_ERROR,
-        ),
-    )
-}
-"""Published baselines: AlexNet for ImageNet-C, the paper's ResNet-18 for Tiny ImageNet-C."""
 
 
 def error_matrix(errors: ErrorTable, corruptions: Iterable[str] = BENCHMARK) -> np.ndarray:
@@ -129,7 +51,7 @@ def error_matrix(errors: ErrorTable, corruptions: Iterable[str] = BENCHMARK) -> 
 
 
 def robust_accuracy(errors: ErrorTable, corruptions: Iterable[str] = BENCHMARK) -> float:
-    """RA: accuracy averaged over corruptions and severities (spec §8.1)."""
+    """RA: accuracy averaged over corruptions and severities."""
     return float(1 - error_matrix(errors, corruptions).mean())
 
 
@@ -257,6 +179,20 @@ def summarize(
     return out
 
 
+class Outcomes(NamedTuple):
+    """What each example adds to the metrics; NumPy arrays, or all JAX.
+
+    Attributes:
+        correct: whether its top-1 prediction is right, bool `[N]`.
+        nll: its negative log-likelihood in nats, float `[N]`.
+        confidence: the probability of its prediction, float `[N]`.
+    """
+
+    correct: Any
+    nll: Any
+    confidence: Any
+
+
 class Tally(NamedTuple):
     """Sums over examples, from which accuracy, NLL and calibration follow.
 
@@ -331,12 +267,38 @@ def tally(logits: Any, labels: Any, mask: Any = None, *, bins: int = 15) -> Tall
         if wrong.size:
             raise ValueError(f"labels must be in [0, {logits.shape[1]}), got {wrong[0]}")
     # Padding may hold anything, so it is replaced before it can spread a NaN.
-    logits = xp.where(mask[:, None], logits, 0)
+    return add_up(outcomes(xp.where(mask[:, None], logits, 0), labels), mask, bins=bins)
+
+
+def outcomes(logits: Any, labels: Any) -> Outcomes:
+    """What each example adds to the metrics.
+
+    Args:
+        logits: float `[N, C]`, NumPy or JAX, used as they are; -inf excludes a class.
+        labels: int `[N]` in [0, C).
+    """
+    xp: Any = jnp if isinstance(logits, jax.Array) else np
     shifted = logits - logits.max(1, keepdims=True)
     log_p = shifted - xp.log(xp.exp(shifted).sum(1, keepdims=True))
-    correct = mask & (xp.argmax(logits, 1) == labels)
-    nll = -xp.take_along_axis(log_p, labels[:, None], 1)[:, 0]
-    confidence = xp.exp(log_p.max(1))
+    return Outcomes(
+        correct=xp.argmax(logits, 1) == labels,
+        nll=-xp.take_along_axis(log_p, labels[:, None], 1)[:, 0],
+        confidence=xp.exp(log_p.max(1)),
+    )
+
+
+def add_up(found: Outcomes, mask: Any = None, *, bins: int = 15) -> Tally:
+    """The sums of outcomes; jittable.
+
+    Args:
+        found: of `N` examples.
+        mask: bool `[N]`, False for padding; None counts all.
+        bins: as of `tally`.
+    """
+    xp: Any = jnp if isinstance(found.nll, jax.Array) else np
+    correct, nll, confidence = found
+    mask = xp.ones(correct.shape, bool) if mask is None else mask
+    correct = mask & correct
     # A network that gives NaN has no confidence: it falls in the first bin.
     index = xp.clip(xp.ceil(xp.nan_to_num(confidence) * bins).astype(int) - 1, 0, bins - 1)
     member = (index[:, None] == xp.arange(bins)) & mask[:, None]

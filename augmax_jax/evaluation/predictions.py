@@ -26,7 +26,7 @@ def model_score(
     Args:
         model: the network.
         devices: those to spread a batch over.
-        route: norm route; the paper evaluates on the clean one (spec §8.1).
+        route: norm route; the paper evaluates on the clean one.
 
     Returns:
         A function of replicated variables to a `Score`.
@@ -45,14 +45,14 @@ def model_score(
     return with_variables
 
 
-def function_score(logits_fn: Callable[[jax.Array], jax.Array]) -> Score:
-    """A `Score` from anyone's network: float32 `[B, H, W, 3]` in [0, 1] to logits `[B, C]`."""
-    step = jax.jit(lambda images: logits_fn(to_float(images)))
-    return lambda images: np.asarray(step(images), np.float32)
-
-
 def predict(
-    score: Score, split: Split, batch_size: int, *, devices: int = 1, observe: Observe | None = None
+    score: Score,
+    split: Split,
+    batch_size: int,
+    *,
+    devices: int = 1,
+    observe: Observe | None = None,
+    what: str = "the images",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Logits of a whole split.
 
@@ -66,22 +66,39 @@ def predict(
         batch_size: most examples of this process at a time.
         devices: the batch size becomes a multiple of this.
         observe: sees every batch of this process with its logits.
+        what: what messages call the images.
 
     Returns:
         Logits float32 `[N, C]` and labels int32 `[N]`.
+
+    Raises:
+        ValueError: the network gives NaN or infinity for some images, which have no prediction.
     """
     processes = jax.process_count()
     size = -(-min(batch_size, -(-len(split) // processes)) // devices) * devices
     columns = []
     for batch in split.eval_batches(size * processes):
         logits = score(batch["image"])
-        if observe is not None:
+        if observe is not None and not _useless(logits[batch["mask"]]).any():
             observe(batch, logits)
         columns.append((logits, batch["label"], batch["mask"]))
     logits, labels, real = parallel.all_processes(
         tuple(np.concatenate(column) for column in zip(*columns, strict=True))
     )
-    return logits[real], labels[real]
+    logits, labels = logits[real], labels[real]
+    useless = int(_useless(logits).sum())
+    if useless:
+        raise ValueError(
+            f"the network gives NaN or infinity for {useless} of {len(logits)} images of {what}: "
+            "they have no prediction, and accuracy would mean nothing. Look for an overflow or a "
+            "diverged training"
+        )
+    return logits, labels
+
+
+def _useless(logits: np.ndarray) -> np.ndarray:
+    """Whether no class is the most likely one: a NaN, +inf, or nothing but -inf; bool `[N]`."""
+    return ~np.isfinite(logits.max(-1))
 
 
 def scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -94,10 +111,14 @@ def scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     Returns:
         {"accuracy", "loss" (mean negative log-likelihood), "ece", "count"}.
     """
-    sums = metrics.tally(logits, labels)
+    return scores_of(metrics.tally(logits, labels))
+
+
+def scores_of(sums: metrics.Tally) -> dict[str, float]:
+    """The same from sums over examples."""
     return {
         "accuracy": sums.accuracy,
         "loss": sums.negative_log_likelihood,
         "ece": sums.calibration_error,
-        "count": len(labels),
+        "count": int(sums.count),
     }

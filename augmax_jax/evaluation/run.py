@@ -11,9 +11,11 @@ from ml_collections import ConfigDict
 
 from augmax_jax import report
 from augmax_jax.data import Data
-from augmax_jax.evaluation import robustness
+from augmax_jax.evaluation import benchmarks, comparison, identity
 from augmax_jax.evaluation.gallery import Gallery
+from augmax_jax.evaluation.loop import evaluate_benchmark, summarize
 from augmax_jax.evaluation.predictions import Score, model_score, predict, scores
+from augmax_jax.evaluation.store import Store
 from augmax_jax.runtime import files, parallel, run_directory
 
 logger = logging.getLogger(__name__)
@@ -85,10 +87,15 @@ def evaluate_candidates(
         "clean": {},
         "benchmarks": {},
         "not_measured": {},
+        "test_set": {"place": subject.data.test_place, **identity.of_split(subject.data.test)},
     }
     for kind, candidate in candidates.items():
         predicted = predict(
-            bound[kind], subject.data.test, config.eval_batch_size, devices=len(subject.devices)
+            bound[kind],
+            subject.data.test,
+            config.eval_batch_size,
+            devices=len(subject.devices),
+            what=f"the test split, evaluating the {kind} checkpoint",
         )
         found = {"split": config.data.test_split, "step": candidate.step, **scores(*predicted)}
         results["clean"][kind] = found
@@ -99,18 +106,21 @@ def evaluate_candidates(
     if results["steps"] and results["seconds"]:
         results["images_per_second"] = results["steps"] * config.batch_size / results["seconds"]
     files.write_json(directory / run_directory.RESULTS, results)
-    weights = robustness.fingerprint(candidates[chosen].variables)
     results["benchmarks"], results["not_measured"] = evaluate_benchmarks(
         subject,
         directory,
         bound[chosen],
-        {"checkpoint": chosen, "step": candidates[chosen].step, "weights": weights},
+        {
+            "checkpoint": chosen,
+            "step": candidates[chosen].step,
+            "weights": identity.digest(candidates[chosen].variables),
+            "network": {k: v for k, v in config.model.to_dict().items() if k != "remat"},
+            "dtype": config.dtype,
+        },
         clean_accuracy=results["clean"][chosen]["accuracy"],
     )
     files.write_json(directory / run_directory.RESULTS, results)
-    page = report.write(directory)
-    print(report.summary_table(results))
-    print(f"Report: {page}\nLogs:   tensorboard --logdir {directory}")
+    report.write(directory)
     return results
 
 
@@ -118,7 +128,7 @@ def evaluate_benchmarks(
     subject: Subject,
     directory: Path,
     score: Score,
-    mark: dict[str, Any],
+    network: dict[str, Any],
     *,
     clean_accuracy: float,
 ) -> tuple[dict[str, Any], dict[str, str]]:
@@ -128,40 +138,28 @@ def evaluate_benchmarks(
         subject: what to evaluate.
         directory: its directory.
         score: the network.
-        mark: what tells these weights from others.
+        network: what tells this network from others, as values that JSON keeps.
         clean_accuracy: SA.
 
     Returns:
         What was measured, by benchmark; and the reason for each that could not be.
     """
     config = subject.config.evaluate
-    baseline = robustness.read_baseline(config.baseline)
+    reference = comparison.read(config.baseline)
     measured, missing = {}, {}
     for name in config.benchmarks:
-        if name == robustness.SPATIAL:
-            measured[name] = {
-                "source": "generated",
-                **robustness.evaluate_spatial(
-                    score,
-                    subject.data.test,
-                    batch_size=subject.config.eval_batch_size,
-                    devices=len(subject.devices),
-                    seed=subject.config.seed,
-                ),
-            }
-            continue
         try:
-            benchmark = robustness.find(name, subject.config, subject.data)
+            benchmark = benchmarks.find(name, subject.config, subject.data)
         except (ValueError, OSError, ImportError) as error:
             missing[name] = str(error)
             logger.warning("%s is left out: %s", name, error)
             continue
-        settings = {"constants": config.constants, "seed": subject.config.seed}
-        store = robustness.Store(
-            directory / "evaluation" / f"{benchmark.name}.json".replace("/", "_"), mark | settings
+        stem = benchmarks.file_stem(name, benchmark)
+        store = Store(
+            directory / "evaluation" / f"{stem}.json", network=network, benchmark=benchmark
         )
-        gallery = Gallery(subject.data.class_names)
-        rows = robustness.evaluate_benchmark(
+        gallery = Gallery(subject.data.class_names) if benchmark.kind != "worst" else None
+        rows = evaluate_benchmark(
             score,
             benchmark,
             batch_size=subject.config.eval_batch_size,
@@ -170,8 +168,19 @@ def evaluate_benchmarks(
             gallery=gallery,
             progress=subject.config.progress,
         )
-        gallery.write(directory / "pictures", benchmark)
-        measured[name] = robustness.summarize(
-            rows, benchmark, clean_accuracy=clean_accuracy, baseline=baseline
-        )
+        if gallery is not None:
+            gallery.write(directory / "pictures", stem, benchmark)
+        of_set: dict[str, Any] = {"set": store.identity()}
+        baseline = None
+        if reference is not None and benchmark.complete:
+            target = comparison.Target(
+                name, benchmark.constants, subject.config.data.name, of_set["set"]
+            )
+            try:
+                baseline = reference.fit(target)
+            except ValueError as error:
+                logger.warning("%s has no mCE: %s", name, error)
+                of_set["no_mce"] = str(error)
+        found = summarize(rows, benchmark, clean_accuracy=clean_accuracy, baseline=baseline)
+        measured[name] = found | of_set
     return measured, missing

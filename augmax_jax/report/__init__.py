@@ -63,7 +63,7 @@ def render(
     run = reading.load(workdir)
     others = reading.siblings(run) if against is None else reading.load_all(against)
     return page.page(
-        f"{run.method}, {run.model} on {run.dataset}",
+        run.title,
         sections.lead(run),
         [
             ("Summary", sections.summary(run)),

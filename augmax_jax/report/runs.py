@@ -52,8 +52,20 @@ class Run:
         return model_label(self.results, self.config)
 
     @property
+    def given(self) -> bool:
+        """Whether it is a network that was handed to `evaluate_model`, no run of ours."""
+        return is_given(self.results)
+
+    @property
+    def title(self) -> str:
+        """The network and what it is for, as the paper writes them, or as they were given."""
+        return f"{network_label(self.results, self.config)} on {self.dataset}"
+
+    @property
     def dataset(self) -> str:
         """Name of the data set."""
+        if self.given:
+            return self.results.get("dataset") or "the images given"
         name = self.results.get("dataset") or self.config.get("data", {}).get("name") or "?"
         return Path(str(name)).name if os.sep in str(name) else str(name)
 
@@ -134,7 +146,7 @@ def method_label(results: Mapping[str, Any], config: Mapping[str, Any] | None = 
     method = results.get("method") or config.get("method")
     norm = results.get("norm") or config.get("model", {}).get("norm") or "bn"
     if method is None:
-        return "model"
+        return results.get("name") or "model"
     return "-".join(filter(None, (_METHODS.get(method, method), _NORMS.get(norm, norm))))
 
 
@@ -142,6 +154,18 @@ def model_label(results: Mapping[str, Any], config: Mapping[str, Any] | None = N
     """The network as the paper writes it, such as WRN40-2."""
     name = results.get("model") or (config or {}).get("model", {}).get("name") or "?"
     return _MODELS.get(name, name)
+
+
+def is_given(results: Mapping[str, Any]) -> bool:
+    """Whether results are those of a network that was handed to `evaluate_model`."""
+    return "called" in results
+
+
+def network_label(results: Mapping[str, Any], config: Mapping[str, Any] | None = None) -> str:
+    """Method and network as the paper writes them, or the name that a network was given."""
+    if is_given(results):
+        return results.get("name") or "the network given"
+    return f"{method_label(results, config)}, {model_label(results, config)}"
 
 
 def clean(results: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,12 +50,9 @@ def tiles(run: Run) -> str:
     shown = []
     scores = reading.clean(results)
     if "accuracy" in scores:
-        count = f", {scores['count']:,} images" if scores.get("count") else ""
-        shown.append(
-            page.tile(
-                tables.percent(scores["accuracy"]), "SA", f"clean {scores.get('split', '')}{count}"
-            )
-        )
+        count = f"{scores['count']:,} images" if scores.get("count") else ""
+        what = ", ".join(filter(None, (f"clean {scores.get('split', '')}".strip(), count)))
+        shown.append(page.tile(tables.percent(scores["accuracy"]), "SA", what))
     for name, found in reading.benchmark_scores(results).items():
         whole = results["benchmarks"][name]
         if "accuracy" in found:
@@ -81,9 +78,19 @@ def tiles(run: Run) -> str:
             f"{html.escape(str(results.get('best_step', '?')))}), chosen on a slice held out of "
             "the training set; the test split had no part in it.</p>"
         )
+    elif run.given:
+        body += f"<p class=note>{_how_called(results)}</p>"
     elif selected:
         body += f"<p class=note>Figures are those of the {html.escape(selected)} checkpoint.</p>"
     return body
+
+
+def _how_called(results: Mapping[str, Any]) -> str:
+    """How a network that was given was asked, and how its answers were read."""
+    read = "probabilities" if results.get("outputs") == "probabilities" else "logits"
+    compiled = results["called"] == "compiled"
+    how = "compiled by JAX" if compiled else "called from the host, batch by batch"
+    return f"The network was given as a function: {how}, its outputs read as {read}."
 
 
 def summary(run: Run) -> str:
@@ -112,6 +119,8 @@ def summary(run: Run) -> str:
             "calibration error %",
             "images",
         ]
+        if run.given:  # it has neither checkpoints nor a split
+            titles, rows = ["", *titles[3:]], [["all images", *row[3:]] for row in rows]
         body += page.card(tables.to_html(tables.Table("Clean data", titles, rows)))
     columns = {
         "accuracy": "accuracy %", "ra": "RA %", "ra_noise_free": "RA without noise %",

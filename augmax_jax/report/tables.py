@@ -96,7 +96,8 @@ def summary(results: Mapping[str, Any]) -> Table:
     for kind, scores in (results.get("clean") or {}).items():
         split = scores.get("split", "")
         where = f"{kind} checkpoint" + (f", step {scores['step']}" if scores.get("step") else "")
-        rows.append([f"clean ({where})", percent(scores.get("accuracy")), "", ""])
+        title = "clean" if reading.is_given(results) else f"clean ({where})"
+        rows.append([title, percent(scores.get("accuracy")), "", ""])
     for name, found in (results.get("benchmarks") or {}).items():
         scores = reading.benchmark_scores(results).get(name, {})
         rows.append(
@@ -107,7 +108,7 @@ def summary(results: Mapping[str, Any]) -> Table:
                 percent(scores["mCE"]) if "mCE" in scores else "",
             ]
         )
-    title = f"{reading.method_label(results)}, {reading.model_label(results)}"
+    title = reading.network_label(results)
     if results.get("dataset"):
         title += f", {results['dataset']}" + (f" ({split})" if split else "")
     columns = ["", "SA %", "RA %", "mCE %"]
@@ -116,6 +117,11 @@ def summary(results: Mapping[str, Any]) -> Table:
     baselines = {b.get("baseline") for b in (results.get("benchmarks") or {}).values()} - {None}
     if baselines:
         notes.append(f"mCE is relative to {', '.join(sorted(baselines))}.")
+    notes += [
+        f"{name} has no mCE: {found['no_mce']}."
+        for name, found in (results.get("benchmarks") or {}).items()
+        if found.get("no_mce")
+    ]
     notes += [f"{n} was not measured: {why}" for n, why in not_measured(results).items()]
     if results.get("select_on") == "test":
         notes.append("The best checkpoint was chosen on the test split (the literature's habit).")

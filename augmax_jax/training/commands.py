@@ -6,6 +6,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from augmax_jax import report
+from augmax_jax.evaluation import benchmarks
 from augmax_jax.evaluation.run import Candidate, evaluate_candidates
 from augmax_jax.runtime import compiler
 from augmax_jax.training import workdir
@@ -37,6 +39,7 @@ def train_and_evaluate(config: ConfigDict, directory: str | Path) -> dict[str, A
     directory = Path(directory)
     compiler.enable_compilation_cache(config.compilation_cache or None)
     run = build(config)
+    benchmarks.missing(config, run.data)  # says now what would be missing after the training
     workdir.claim(config, directory)
     checkpoints = Checkpoints(directory, keep=config.checkpoint.keep)
     try:
@@ -76,7 +79,9 @@ def evaluate_workdir(config: ConfigDict, directory: str | Path) -> dict[str, Any
         with contextlib.closing(Checkpoints(directory, keep=config.checkpoint.keep)) as kept:
             return evaluate_run(run, directory, kept)
     variables = run.load(source, run.initial_state(), new_head=False)
-    return evaluate_candidates(run.subject, directory, {"last": Candidate(0, variables, {})})
+    results = evaluate_candidates(run.subject, directory, {"last": Candidate(0, variables, {})})
+    _show(results, directory)
+    return results
 
 
 def evaluate_run(
@@ -105,4 +110,12 @@ def evaluate_run(
             candidates[kind] = Candidate(step, state.variables, record)
     if not candidates:
         raise FileNotFoundError(f"{directory} holds no checkpoint to evaluate: train there first")
-    return evaluate_candidates(run.subject, directory, candidates, seconds=seconds)
+    results = evaluate_candidates(run.subject, directory, candidates, seconds=seconds)
+    _show(results, directory)
+    return results
+
+
+def _show(results: dict[str, Any], directory: Path) -> None:
+    """Prints the summary of an evaluation, and where to look further."""
+    print(report.summary_table(results))
+    print(f"Report: {directory / report.REPORT}\nLogs:   tensorboard --logdir {directory}")

@@ -14,7 +14,7 @@ import optax
 from ml_collections import ConfigDict
 
 from augmax_jax import config as configs
-from augmax_jax import data, methods, models
+from augmax_jax import data, evaluation, methods, models
 from augmax_jax.evaluation.run import Subject
 from augmax_jax.runtime import keys, parallel
 from augmax_jax.training import optimizer, pretrained, step
@@ -110,6 +110,7 @@ def build(config: ConfigDict) -> Run:
         FileNotFoundError: the dataset is not there; says what would provide it.
     """
     configs.validate(config)
+    evaluation.check(config)
     devices = parallel.local_devices(config.num_devices)
     shares = len(devices) * jax.process_count()
     if config.batch_size % shares:

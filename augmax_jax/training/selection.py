@@ -29,9 +29,20 @@ class Selection:
         self._batch_size, self._devices = run.config.eval_batch_size, len(run.devices)
 
     def __call__(self, step: int, state: Any) -> dict[str, float]:
-        """Evaluates a replicated state, keeps it if it is the best, and returns its scores."""
+        """Evaluates a replicated state, keeps it if it is the best, and returns its scores.
+
+        Raises:
+            ValueError: the network gives NaN or infinity, and so has no accuracy.
+        """
         score = self._score(state.variables)
-        found = scores(*predict(score, self._split, self._batch_size, devices=self._devices))
+        predicted = predict(
+            score,
+            self._split,
+            self._batch_size,
+            devices=self._devices,
+            what=f"the {self._name} split after step {step}",
+        )
+        found = scores(*predicted)
         place = (found["accuracy"], -found["loss"])
         if self.best is None or place >= (self.best["accuracy"], -self.best["loss"]):
             self.best = {"step": step, "split": self._name, **found}

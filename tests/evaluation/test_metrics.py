@@ -11,7 +11,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.calibration import calibration_curve
 
 from augmax_jax.corruptions import BENCHMARK, EXTRA, FAMILIES
-from augmax_jax.evaluation import metrics
+from augmax_jax.evaluation import baselines, metrics
 
 
 def flat(errors: dict[str, float]) -> dict[str, list[float]]:
@@ -26,8 +26,8 @@ def table(rng) -> dict[str, list[float]]:
 
 def test_baselines_reproduce_the_published_averages():
     # spec §8.1: means of 15 and of 12 corruptions; the paper's "Normal" row, Tables 5 and 6.
-    alexnet = flat(metrics.ALEXNET_ERRORS)
-    tiny = flat(metrics.TINY_IMAGENET_RESNET18_ERRORS)
+    alexnet = flat(baselines.ALEXNET_ERRORS)
+    tiny = flat(baselines.TINY_IMAGENET_RESNET18_ERRORS)
     assert 1 - metrics.robust_accuracy(alexnet) == pytest.approx(0.788993, abs=5e-7)
     assert 1 - metrics.robust_accuracy(alexnet, metrics.NOISE_FREE) == pytest.approx(
         0.760947, abs=5e-7
@@ -37,25 +37,25 @@ def test_baselines_reproduce_the_published_averages():
         24.38, abs=0.006
     )
     for name, errors in (("alexnet", alexnet), ("tiny_imagenet_resnet18", tiny)):
-        clean = metrics.BASELINES[name].clean_error
+        clean = baselines.BASELINES[name].clean_error
         assert metrics.mean_corruption_error(errors, name) == pytest.approx(1)
         assert metrics.mean_corruption_error(errors, name, metrics.NOISE_FREE) == pytest.approx(1)
         assert metrics.relative_mean_corruption_error(errors, clean, name) == pytest.approx(1)
 
 
 def test_single_values_of_the_anchor_table():
-    assert metrics.ALEXNET_ERRORS["gaussian_noise"] == 0.886428
-    assert metrics.ALEXNET_ERRORS["brightness"] == 0.564592
-    assert metrics.ALEXNET_ERRORS["jpeg_compression"] == 0.606500
-    assert metrics.TINY_IMAGENET_RESNET18_ERRORS["frost"] == 0.7381
-    assert metrics.TINY_IMAGENET_RESNET18_ERRORS["elastic_transform"] == 0.7308
-    assert metrics.BASELINES["alexnet"].clean_error == 0.43478
+    assert baselines.ALEXNET_ERRORS["gaussian_noise"] == 0.886428
+    assert baselines.ALEXNET_ERRORS["brightness"] == 0.564592
+    assert baselines.ALEXNET_ERRORS["jpeg_compression"] == 0.606500
+    assert baselines.TINY_IMAGENET_RESNET18_ERRORS["frost"] == 0.7381
+    assert baselines.TINY_IMAGENET_RESNET18_ERRORS["elastic_transform"] == 0.7308
+    assert baselines.BASELINES["alexnet"].clean_error == 0.43478
 
 
 def test_values_computed_by_hand():
     # Every corruption 0.5 at severities 1-5 but fog, (0.1, 0.2, 0.3, 0.4, 0.5).
     errors = flat(dict.fromkeys(BENCHMARK, 0.5)) | {"fog": [0.1, 0.2, 0.3, 0.4, 0.5]}
-    baseline = metrics.Baseline("half", dict.fromkeys(BENCHMARK, 0.6), clean_error=0.2)
+    baseline = baselines.Baseline("half", dict.fromkeys(BENCHMARK, 0.6), clean_error=0.2)
     assert metrics.robust_accuracy(errors) == pytest.approx(1 - (14 * 0.5 + 0.3) / 15)
     assert metrics.accuracy_by_corruption(errors)["fog"] == pytest.approx(0.7)
     assert metrics.accuracy_by_severity(errors)[1] == pytest.approx(1 - (14 * 0.5 + 0.1) / 15)
@@ -70,8 +70,8 @@ def test_values_computed_by_hand():
 
 
 def test_a_baseline_may_have_all_severities(table):
-    whole = metrics.Baseline("mine", table, 0.05)
-    means = metrics.Baseline("mine", {name: np.mean(row) for name, row in table.items()}, 0.05)
+    whole = baselines.Baseline("mine", table, 0.05)
+    means = baselines.Baseline("mine", {name: np.mean(row) for name, row in table.items()}, 0.05)
     other = flat(dict.fromkeys(BENCHMARK, 0.4))
     assert metrics.corruption_errors(other, whole) == pytest.approx(
         metrics.corruption_errors(other, means)
@@ -120,14 +120,14 @@ def test_bad_baselines_are_refused(table):
     with pytest.raises(ValueError, match=r"unknown baseline 'alexnt'\. Did you mean 'alexnet'"):
         metrics.mean_corruption_error(table, "alexnt")
     with pytest.raises(ValueError, match="baseline 'b' has no error for 'gaussian_noise'"):
-        metrics.mean_corruption_error(table, metrics.Baseline("b", {"fog": 0.5}))
-    percent = metrics.Baseline("b", dict.fromkeys(BENCHMARK, 60.0))
+        metrics.mean_corruption_error(table, baselines.Baseline("b", {"fog": 0.5}))
+    percent = baselines.Baseline("b", dict.fromkeys(BENCHMARK, 60.0))
     with pytest.raises(ValueError, match=r"must be a fraction in \(0, 1\], got 60"):
         metrics.mean_corruption_error(table, percent)
-    plain = metrics.Baseline("b", dict.fromkeys(BENCHMARK, 0.6))
+    plain = baselines.Baseline("b", dict.fromkeys(BENCHMARK, 0.6))
     with pytest.raises(ValueError, match="has no clean_error"):
         metrics.relative_mean_corruption_error(table, 0.1, plain)
-    strange = metrics.Baseline("b", dict.fromkeys(BENCHMARK, 0.6), 0.7)
+    strange = baselines.Baseline("b", dict.fromkeys(BENCHMARK, 0.6), 0.7)
     with pytest.raises(ValueError, match="'gaussian_noise' adds no error to baseline"):
         metrics.relative_mean_corruption_error(table, 0.1, strange)
     with pytest.raises(ValueError, match="clean_error must be a fraction"):

@@ -6,14 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import log_softmax
 
 from augmax_jax import adversary, corruptions
 from augmax_jax.data.arrays import ArraySplit
+from augmax_jax.evaluation import baselines, loop
 from augmax_jax.evaluation import corrupted as generated
-from augmax_jax.evaluation import metrics, robustness
 from augmax_jax.evaluation import predictions as predict
 from augmax_jax.evaluation.gallery import Gallery
-from augmax_jax.runtime import files
+from augmax_jax.evaluation.spatial import worst_of_maps
+from augmax_jax.evaluation.store import Store
 
 COUNT, CLASSES = 53, 4
 
@@ -74,6 +76,10 @@ def test_an_evaluation_resumes_where_it_was(split, tmp_path):
     names = ("brightness", "contrast")
     benchmark = generated.corrupted(split, names=names)
     path = tmp_path / "evaluation" / "corrupted.json"
+
+    def store(weights=1):
+        return Store(path, network={"weights": weights}, benchmark=benchmark)
+
     score, calls = counting(brightness_score)
 
     def broken(images):
@@ -82,38 +88,88 @@ def test_an_evaluation_resumes_where_it_was(split, tmp_path):
         return score(images)
 
     with pytest.raises(RuntimeError, match="power cut"):
-        robustness.evaluate_benchmark(
-            broken, benchmark, batch_size=99, store=robustness.Store(path, {"w": 1})
-        )
+        loop.evaluate_benchmark(broken, benchmark, batch_size=99, store=store())
     assert len(calls) == 7
-    rows = robustness.evaluate_benchmark(
-        score, benchmark, batch_size=99, store=robustness.Store(path, {"w": 1})
-    )
+    rows = loop.evaluate_benchmark(score, benchmark, batch_size=99, store=store())
     assert len(calls) == 10
-    fresh = robustness.evaluate_benchmark(brightness_score, benchmark, batch_size=99)
+    fresh = loop.evaluate_benchmark(brightness_score, benchmark, batch_size=99)
     assert rows == fresh
     assert json.loads(path.read_text())["rows"] == fresh
     lines = path.with_suffix(".csv").read_text().splitlines()
     assert lines[0] == "corruption,severity,accuracy,loss,ece,count"
     assert len(lines) == 1 + 2 * 5
     # Other weights are other results.
-    assert robustness.Store(path, {"w": 2}).rows == {}
+    assert store(weights=2).rows == {}
 
 
 def test_spatial_robustness_is_the_worst_of_k(split):
     images, labels = split.arrays()
-    found = robustness.evaluate_spatial(brightness_score, split, batch_size=20, k=4)
-    key = jax.random.key(0)
+
+    def worst(k):
+        rows = loop.evaluate_benchmark(brightness_score, worst_of_maps(split, k=k), batch_size=20)
+        assert list(rows["map"]) == [str(i + 1) for i in range(k)]
+        return rows["all"]["0"]
+
+    found = worst(4)
 
     def logits_fn(x):
         mean = 255 * x.mean((1, 2))
         return jnp.concatenate([mean, 255 - mean[:, :1]], axis=1) / 50
 
-    whole = adversary.worst_of_k_spatial(key, logits_fn, images, labels, k=4)
+    whole = adversary.worst_of_k_spatial(jax.random.key(0), logits_fn, images, labels, k=4)
     assert found["accuracy"] == np.mean(whole.logits.argmax(-1) == labels)
     np.testing.assert_allclose(found["loss"], whole.loss.mean(), rtol=1e-4)
-    once = robustness.evaluate_spatial(brightness_score, split, batch_size=20, k=1)
-    assert found["accuracy"] <= once["accuracy"]
+    # Not only close: the scores are those of the logits under the worst maps.
+    tried = [
+        predict.predict(brightness_score, worst_of_maps(split, k=4).load("map", i), 20)[0]
+        for i in (1, 2, 3, 4)
+    ]
+    likelihood = [log_softmax(t, axis=-1)[np.arange(COUNT), labels] for t in tried]
+    chosen = np.stack(tried)[np.argmin(likelihood, axis=0), np.arange(COUNT)]
+    assert found == predict.scores(chosen, labels)
+    assert found["accuracy"] <= worst(1)["accuracy"]
+
+
+@pytest.mark.parametrize("damage", ["none", "lost", "damaged"])
+def test_the_spatial_attack_resumes_map_by_map(split, tmp_path, damage):
+    benchmark = worst_of_maps(split, k=5)
+    path = tmp_path / "spatial.json"
+    score, calls = counting(brightness_score)
+
+    def broken(images):
+        if len(calls) == 3:
+            raise RuntimeError("power cut")
+        return score(images)
+
+    def evaluate(score):
+        store = Store(path, network={"weights": 1}, benchmark=benchmark)
+        return loop.evaluate_benchmark(score, benchmark, batch_size=99, store=store)
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        evaluate(broken)
+    if damage == "lost":
+        path.with_suffix(".npz").unlink()
+    elif damage == "damaged":
+        path.with_suffix(".npz").write_bytes(b"PK not much")
+    rows = evaluate(score)
+    assert len(calls) == (5 if damage == "none" else 3 + 5)
+    assert rows == loop.evaluate_benchmark(brightness_score, benchmark, batch_size=99)
+    assert evaluate(score) == rows
+    assert len(calls) == (5 if damage == "none" else 3 + 5)
+
+
+def test_images_without_a_prediction_are_named(split):
+    def broken(images):
+        logits = np.array(brightness_score(images))
+        logits[:3] = np.nan
+        return logits
+
+    with pytest.raises(ValueError, match="NaN or infinity for 3 of 53 images of brightness 2"):
+        predict.predict(broken, split, 99, what="brightness 2")
+    gallery = Gallery([str(i) for i in range(CLASSES)])
+    with pytest.raises(ValueError, match="of corrupted brightness 1"):
+        benchmark = generated.corrupted(split, names=("brightness",))
+        loop.evaluate_benchmark(broken, benchmark, batch_size=99, gallery=gallery)
 
 
 def test_summary_holds_what_the_metrics_find(split):
@@ -126,77 +182,29 @@ def test_summary_holds_what_the_metrics_find(split):
         }
         for c in corruptions.BENCHMARK
     }
-    baseline = metrics.BASELINES["alexnet"]
-    out = robustness.summarize(rows, benchmark, clean_accuracy=0.9, baseline=baseline)
+    baseline = baselines.BASELINES["alexnet"]
+    out = loop.summarize(rows, benchmark, clean_accuracy=0.9, baseline=baseline)
     table = np.array([[rows[c][str(s)]["accuracy"] for s in range(1, 6)] for c in rows])
     np.testing.assert_allclose(out["ra"], table.mean())
-    anchors = [metrics.ALEXNET_ERRORS[c] for c in rows]
+    anchors = [baselines.ALEXNET_ERRORS[c] for c in rows]
     np.testing.assert_allclose(out["mce"], np.mean((1 - table).mean(1) / anchors))
     np.testing.assert_allclose(
         out["mean_ece"], np.mean([[row["ece"] for row in by.values()] for by in rows.values()])
     )
     assert "relative_mce" in out
-    unharmed = metrics.Baseline("easy", dict.fromkeys(corruptions.BENCHMARK, 0.1), 0.1)
-    easy = robustness.summarize(rows, benchmark, clean_accuracy=0.9, baseline=unharmed)
+    unharmed = baselines.Baseline("easy", dict.fromkeys(corruptions.BENCHMARK, 0.1), 0.1)
+    easy = loop.summarize(rows, benchmark, clean_accuracy=0.9, baseline=unharmed)
     assert easy["mce"] > 0
     assert "relative_mce" not in easy
     part = generated.corrupted(split, names=("fog",))
-    assert "ra" not in robustness.summarize({"fog": rows["fog"]}, part)
-
-
-def _run_results(path, *, start=0.5, clean=0.8, method="normal"):
-    """Writes results with accuracies of `start` + 0.01 to 0.05 on every corruption."""
-    by_severity = {str(s): start + s / 100 for s in range(1, 6)}
-    accuracy = dict.fromkeys(corruptions.BENCHMARK, by_severity)
-    results = {
-        "method": method,
-        "selected": "best",
-        "clean": {"best": {"accuracy": clean}},
-        "benchmarks": {"corrupted": {"accuracy": accuracy}},
-    }
-    files.write_json(path, results)
-    return results
-
-
-def test_baseline_of_several_runs(tmp_path):
-    paths = [tmp_path / f"{i}.json" for i in range(3)]
-    _run_results(paths[0])
-    _run_results(paths[1], start=0.2, clean=0.5)
-    perfect = _run_results(paths[2], clean=1.0)
-    perfect["benchmarks"]["corrupted"]["accuracy"] = {
-        c: {str(s): 1.0 for s in range(1, 6)} for c in corruptions.BENCHMARK
-    }
-    files.write_json(paths[2], perfect)
-    baseline = robustness.read_baseline(", ".join(map(str, paths)))
-    assert baseline.name == "normal"
-    assert baseline.clean_error == pytest.approx((0.2 + 0.5 + 0) / 3)
-    assert baseline.mean_error("fog") == pytest.approx((0.47 + 0.77 + 0) / 3)
-    with pytest.raises(ValueError, match=r"error of baseline 'normal' .* got 0"):
-        robustness.read_baseline(str(paths[2]))
-
-
-def test_baseline_from_another_run(tmp_path):
-    path = tmp_path / "results.json"
-    _run_results(path)
-    baseline = robustness.read_baseline(str(path))
-    assert baseline.clean_error == pytest.approx(0.2)
-    assert baseline.mean_error("fog") == pytest.approx(0.47)
-    assert robustness.read_baseline("") is None
-    assert robustness.read_baseline("alexnet").name == "alexnet"
-    with pytest.raises(ValueError, match="Did you mean 'alexnet'"):
-        robustness.read_baseline("alexnt")
-    with pytest.raises(ValueError, match="is not there"):
-        robustness.read_baseline(str(tmp_path / "other.json"))
-    files.write_json(path, {"benchmarks": {}})
-    with pytest.raises(ValueError, match="no benchmark with all 15"):
-        robustness.read_baseline(str(path))
+    assert "ra" not in loop.summarize({"fog": rows["fog"]}, part)
 
 
 def test_gallery_keeps_samples_and_the_surest_mistakes(split, tmp_path):
     benchmark = generated.corrupted(split, names=("brightness", "contrast"))
     gallery = Gallery([str(i) for i in range(CLASSES)], mistakes=5)
-    robustness.evaluate_benchmark(brightness_score, benchmark, batch_size=20, gallery=gallery)
-    gallery.write(tmp_path, benchmark)
+    loop.evaluate_benchmark(brightness_score, benchmark, batch_size=20, gallery=gallery)
+    gallery.write(tmp_path, "corrupted", benchmark)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "corruptions_corrupted.png",
         "mistakes_corrupted.png",
@@ -211,22 +219,3 @@ def test_gallery_keeps_samples_and_the_surest_mistakes(split, tmp_path):
             confidence = np.asarray(jax.nn.softmax(logits)).max(-1)
             everything.extend(confidence[logits.argmax(-1) != labels])
     assert kept[-1] == pytest.approx(max(everything), rel=1e-5)
-
-
-@pytest.mark.slow
-def test_any_network_gets_the_same_report(split, tmp_path):
-    images, labels = split.arrays()
-
-    def logits_fn(x):
-        mean = x.mean((1, 2)) * 5
-        return jnp.concatenate([mean, 5 - mean[:, :1]], axis=1)
-
-    results = robustness.evaluate_model(
-        logits_fn, images, labels, baseline="alexnet", directory=tmp_path
-    )
-    found = results["benchmarks"]["corrupted"]
-    assert set(found["accuracy"]) == set(corruptions.BENCHMARK)
-    assert 0 <= found["ra"] <= 1
-    assert found["mce"] > 0
-    assert (tmp_path / "report.html").stat().st_size > 10_000
-    assert json.loads((tmp_path / "results.json").read_text()) == results

@@ -83,6 +83,7 @@ def open_corruptions(
         severities=severities,
         classes=None,
         loader=load,
+        place=str(folder.resolve()),
     )
 
 
@@ -113,6 +114,7 @@ def open_cifar10_1(version: str, folder: Path, request: Request) -> Benchmark:
         severities=(),
         classes=None,
         loader=lambda corruption, severity: ArraySplit(images, labels, **request.place),
+        place=str(folder.resolve()),
     )
 
 

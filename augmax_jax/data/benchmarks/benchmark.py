@@ -1,7 +1,8 @@
 """What a robustness set offers, and how its labels become the model's."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,8 @@ class Benchmark:
 
     Attributes:
         name: what results call it.
-        kind: "corruptions", or "shift" for a set of new natural images.
+        kind: "corruptions", "shift" for a set of new natural images, or "worst" for one where
+            the worst part counts, image by image.
         source: "published" or "tfds" for the sets of the literature, "generated" for those
             made by this package, "files" for others: only the first two compare to papers.
         corruptions: those that can be loaded, the 15 of the literature first; empty for a
@@ -28,6 +30,11 @@ class Benchmark:
         classes: the model's classes that occur, int32 ascending, or None for all: where the
             set has only some, the others are to be excluded from the prediction.
         loader: opens a corruption at a severity, both None for a shift.
+        place: where it was read from: a folder, or a prepared tfds dataset of one version.
+        constants: whose severities it has ("cifar", "tiny_imagenet" or "imagenet"), "" where
+            that is not known.
+        recipe: of a set that is made from a split as it is read, all that decides its images,
+            as values that JSON keeps; empty for others.
     """
 
     name: str
@@ -37,6 +44,9 @@ class Benchmark:
     severities: tuple[int, ...]
     classes: np.ndarray | None
     loader: Callable[[str | None, int | None], Split] = dataclasses.field(repr=False)
+    place: str = ""
+    constants: str = ""
+    recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -174,9 +184,14 @@ class Relabelled(Split):
         )
         self.split = split
         self.table = table.astype(np.int32)
+        self.labels = None if split.labels is None else self.table[split.labels]
 
     def __len__(self) -> int:
         return len(self.split)
+
+    def examples(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        images, labels = self.split.examples(rows)
+        return images, self.table[labels]
 
     def _look_up(self, batch: Batch) -> Batch:
         return {**batch, "label": self.table[batch["label"]]}

@@ -77,6 +77,7 @@ def open_corruptions(
         severities=severities,
         classes=None,
         loader=load,
+        place=str(folder.resolve()),
     )
 
 
@@ -104,6 +105,7 @@ def open_shift(name: str, folder: Path, request: Request, *, num_classes: int) -
         loader=lambda corruption, severity: FolderSplit(
             listing, config, train=False, **request.place
         ),
+        place=str(folder.resolve()),
     )
 
 

@@ -20,6 +20,7 @@ class Published:
         num_classes: how many it has.
         images: per corruption and severity; 0 if that is not fixed.
         where: how to get it.
+        constants: whose severities it has.
     """
 
     folder: str
@@ -27,17 +28,23 @@ class Published:
     num_classes: int
     images: int
     where: str
+    constants: str
 
 
 CORRUPTIONS = {
-    "cifar10_c": Published("CIFAR-10-C", "npy", 10, 10_000, "Zenodo record 2535967"),
-    "cifar100_c": Published("CIFAR-100-C", "npy", 100, 10_000, "Zenodo record 3555552"),
-    "tiny_imagenet_c": Published("Tiny-ImageNet-C", "folder", 200, 0, "Zenodo record 2536630"),
-    "imagenet_c": Published("ImageNet-C", "folder", 1000, 50_000, "Zenodo record 2235448"),
+    "cifar10_c": Published("CIFAR-10-C", "npy", 10, 10_000, "Zenodo record 2535967", "cifar"),
+    "cifar100_c": Published("CIFAR-100-C", "npy", 100, 10_000, "Zenodo record 3555552", "cifar"),
+    "tiny_imagenet_c": Published(
+        "Tiny-ImageNet-C", "folder", 200, 0, "Zenodo record 2536630", "tiny_imagenet"
+    ),
+    "imagenet_c": Published(
+        "ImageNet-C", "folder", 1000, 50_000, "Zenodo record 2235448", "imagenet"
+    ),
 }
 # Without a version: the one that the AugMax paper measures.
 CIFAR10_1 = {"cifar10_1": "v4", "cifar10_1_v4": "v4", "cifar10_1_v6": "v6"}
-TFDS_CORRUPTIONS = ("cifar10_corrupted", "imagenet2012_corrupted")
+# Whose severities the corrupted sets of tfds have.
+TFDS_CORRUPTIONS = {"cifar10_corrupted": "cifar", "imagenet2012_corrupted": "imagenet"}
 IMAGENET_V2 = ("matched-frequency", "threshold-0.7", "topimages")
 SUBSETS = {"imagenet_a": "imagenet-a", "imagenet_r": "imagenet-r"}
 IMAGENET_CLASSES = 1000
@@ -52,6 +59,25 @@ NAMES = (
     *SUBSETS,
 )
 """Names that `open_benchmark` knows; it also takes the path of a generated set."""
+
+
+def constants_of(name: str) -> str:
+    """Whose severities a corrupted set has: "cifar", "tiny_imagenet" or "imagenet".
+
+    Args:
+        name: as of `open_benchmark`; nothing but a generated set's stamp is read.
+
+    Returns:
+        Empty for a set without corruptions, and for a folder that does not say.
+
+    Raises:
+        ValueError: the stamp of a generated set is damaged.
+    """
+    if name in CORRUPTIONS:
+        return CORRUPTIONS[name].constants
+    if name in NAMES:
+        return TFDS_CORRUPTIONS.get(name, "")
+    return str(arrays.read_stamp(Path(name).expanduser()).get("benchmark", ""))
 
 
 def open_benchmark(
@@ -98,7 +124,11 @@ def open_benchmark(
         data_dir=os.path.expanduser(data_dir),
         place={"seed": 0, "process_index": process_index, "process_count": process_count},
     )
-    root = Path(root).expanduser()
+    benchmark = _open(name, Path(root).expanduser(), request)
+    return dataclasses.replace(benchmark, constants=constants_of(name))
+
+
+def _open(name: str, root: Path, request: Request) -> Benchmark:
     if name in CORRUPTIONS:
         return _open_published(name, CORRUPTIONS[name], root, request)
     if name in TFDS_CORRUPTIONS:

@@ -54,7 +54,8 @@ def open_corruptions(name: str, request: Request) -> Benchmark:
         records, table = _records(config(corruption or "", severity or 0), _split(name), request)
         return _read(records, table, request, natural=False)
 
-    load(prepared[0], SEVERITIES[0])  # refuses other classes now
+    # Refuses other classes now.
+    first, _ = _records(config(prepared[0], SEVERITIES[0]), _split(name), request)
     return Benchmark(
         name=name,
         kind="corruptions",
@@ -63,6 +64,7 @@ def open_corruptions(name: str, request: Request) -> Benchmark:
         severities=SEVERITIES,
         classes=None,
         loader=load,
+        place=f"{first.builder.data_path}, split {_split(name)}",
     )
 
 
@@ -95,6 +97,7 @@ def open_shift(
         severities=(),
         classes=subset(labels, len(request.class_names)),
         loader=lambda corruption, severity: _read(records, table, request, natural=natural),
+        place=f"{records.builder.data_path}, split {_split(dataset)}",
     )
 
 

@@ -1,0 +1,87 @@
+"""The benchmarks that a run can be asked for, by name: published, made on the fly, or a folder."""
+
+import hashlib
+import logging
+import os
+
+import jax
+from ml_collections import ConfigDict
+
+from augmax_jax.data import Data
+from augmax_jax.data.benchmarks import NAMES, Benchmark, open_benchmark
+from augmax_jax.evaluation.corrupted import CORRUPTED, corrupted
+from augmax_jax.evaluation.spatial import SPATIAL, worst_of_maps
+from augmax_jax.runtime import errors, paths
+
+logger = logging.getLogger(__name__)
+
+MADE = (CORRUPTED, SPATIAL)
+"""Benchmarks that are made of the test split as it is read."""
+
+
+def check_name(name: str) -> None:
+    """Raises ValueError unless a benchmark can have this name; a folder need not be there."""
+    is_path = os.sep in name or name.startswith((".", "~")) or paths.expand(name).is_dir()
+    if not is_path or not name:
+        errors.check_name("benchmark", name, (*MADE, *NAMES))
+
+
+def find(name: str, config: ConfigDict, data: Data) -> Benchmark:
+    """The benchmark that a config names.
+
+    Args:
+        name: "corrupted", "spatial", a published one, or a folder.
+        config: the run's.
+        data: the run's; its test split is what the first two are made of.
+
+    Raises:
+        ValueError: the name is unknown, or the set does not fit the run.
+        FileNotFoundError: it is not there.
+    """
+    place = f"test split: {data.test_place}"
+    if name == CORRUPTED:
+        constants = config.evaluate.constants
+        return corrupted(data.test, constants=constants, seed=config.seed, place=place)
+    if name == SPATIAL:
+        return worst_of_maps(data.test, seed=config.seed, place=place)
+    check_name(name)
+    return open_benchmark(
+        name if name in NAMES else str(paths.expand(name)),
+        class_names=data.class_names,
+        image_size=config.data.image_size,
+        root=config.evaluate.data_dir and paths.expand(config.evaluate.data_dir),
+        data_dir=config.data.data_dir,
+        bad_images=config.data.bad_images,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+
+def missing(config: ConfigDict, data: Data) -> dict[str, str]:
+    """Why benchmarks of a config cannot be measured, by name; said in the log as well.
+
+    Args:
+        config: the run's.
+        data: the run's.
+    """
+    reasons = {}
+    for name in config.evaluate.benchmarks:
+        try:
+            find(name, config, data)
+        except (ValueError, OSError, ImportError) as error:
+            reasons[name] = str(error)
+            logger.warning("benchmark %s will not be measured: %s", name, error)
+    return reasons
+
+
+def file_stem(name: str, benchmark: Benchmark) -> str:
+    """What the files of a benchmark are called.
+
+    Args:
+        name: as it was asked for.
+        benchmark: the set; two folders of the same name have other files.
+    """
+    stem = benchmark.name.replace("/", "_")
+    if name in (*MADE, *NAMES):
+        return stem
+    return f"{stem}-{hashlib.sha256(os.fsencode(benchmark.place)).hexdigest()[:8]}"

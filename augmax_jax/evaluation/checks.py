@@ -1,0 +1,84 @@
+"""What can be known of the evaluation's settings before any work."""
+
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from augmax_jax import corruptions
+from augmax_jax.data.benchmarks import NAMES, opening
+from augmax_jax.evaluation import benchmarks, comparison
+from augmax_jax.evaluation.corrupted import CORRUPTED
+from augmax_jax.runtime import paths
+from augmax_jax.runtime.errors import check_name
+
+
+def check(config: ConfigDict) -> None:
+    """Checks `config.evaluate` as far as that takes no data.
+
+    A benchmark that is not there is no error: it is named when training starts, by
+    `benchmarks.missing`, and in the results.
+
+    Args:
+        config: the whole config; `config.data.name` says whose errors a baseline must be.
+
+    Raises:
+        ValueError: a setting or a name is unknown, or the baseline serves none of the
+            benchmarks.
+        FileNotFoundError: `data_dir` or a file of the baseline is not there.
+    """
+    settings = config.evaluate
+    check_name("evaluate.checkpoint", settings.checkpoint, ("best", "last"))
+    check_name("evaluate.constants", settings.constants, corruptions.BENCHMARKS)
+    _check_benchmarks(settings.benchmarks)
+    if settings.data_dir and not paths.expand(settings.data_dir).is_dir():
+        raise FileNotFoundError(
+            f"config.evaluate.data_dir {settings.data_dir!r} is no folder: name the one that holds "
+            "the published sets"
+        )
+    _check_baseline(config)
+
+
+def _check_benchmarks(names: Any) -> None:
+    if not isinstance(names, tuple | list) or not all(isinstance(n, str) and n for n in names):
+        raise ValueError(
+            f"config.evaluate.benchmarks must be a tuple of names, such as ('corrupted',), got "
+            f"{names!r}"
+        )
+    for name in names:
+        benchmarks.check_name(name)
+
+
+def _check_baseline(config: ConfigDict) -> None:
+    """The baseline must be readable, and serve a benchmark if one has corruptions."""
+    baseline = config.evaluate.baseline
+    reference = comparison.read(baseline)
+    if reference is None:
+        return
+    reasons = []
+    for name in config.evaluate.benchmarks:
+        constants = _constants(name, config)
+        if constants is None:
+            continue
+        try:
+            reference.fit(comparison.Target(name, constants, config.data.name))
+        except ValueError as error:
+            reasons.append(str(error))
+        else:
+            return
+    if reasons:
+        raise ValueError(
+            f"config.evaluate.baseline={baseline!r} serves none of config.evaluate.benchmarks: "
+            f"{'; '.join(dict.fromkeys(reasons))}. Name one that does, or none with "
+            "--config.evaluate.baseline="
+        )
+
+
+def _constants(name: str, config: ConfigDict) -> str | None:
+    """Whose severities a benchmark has; None for one without corruptions, or that is absent."""
+    if name == CORRUPTED:
+        return config.evaluate.constants
+    if name in NAMES:
+        return opening.constants_of(name) or None
+    folder = paths.expand(name)
+    return opening.constants_of(str(folder)) if Path(folder).is_dir() else None

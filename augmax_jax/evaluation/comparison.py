@@ -1,0 +1,187 @@
+"""Which baseline the mCE of a benchmark is relative to; errors on another set are refused."""
+
+import dataclasses
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from augmax_jax.corruptions import BENCHMARK, SEVERITIES
+from augmax_jax.evaluation.baselines import BASELINES, Baseline
+from augmax_jax.evaluation.metrics import error_matrix
+from augmax_jax.runtime import files, paths, run_directory
+from augmax_jax.runtime.errors import nearest
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """The benchmark whose mCE is wanted.
+
+    Attributes:
+        name: what results call it.
+        constants: whose severities it has, "" where that is not known.
+        dataset: what the network was made for, "" where that is not known.
+        identity: of the set, as of `Store.identity`; empty before it was read.
+    """
+
+    name: str
+    constants: str = ""
+    dataset: str = ""
+    identity: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """What a baseline's name stands for: a published one, or the results of runs.
+
+    Attributes:
+        published: the published baseline, or None.
+        runs: `results.json` of each run by its path.
+    """
+
+    published: Baseline | None
+    runs: Mapping[str, Mapping[str, Any]]
+
+    def fit(self, target: Target) -> Baseline:
+        """The baseline for one benchmark.
+
+        Args:
+            target: the benchmark.
+
+        Raises:
+            ValueError: the errors are those on another benchmark or data set, are no fractions,
+                or one of the 15 is 0: nothing can be relative to that.
+        """
+        if self.published is not None:
+            if self.published.constants != target.constants:
+                theirs = repr(target.constants) if target.constants else "unknown"
+                raise ValueError(
+                    f"the errors of {self.published.name!r} are those under the severities of "
+                    f"{self.published.constants!r}, and those of {target.name!r} are {theirs}"
+                )
+            return self.published
+        found = [_errors(path, results, target) for path, results in self.runs.items()]
+        cleans = [_clean_error(results) for results in self.runs.values()]
+        known_cleans = [clean for clean in cleans if clean is not None]
+        baseline = Baseline(
+            " + ".join(dict.fromkeys(_name(path, run) for path, run in self.runs.items())),
+            {c: float(np.mean([errors[c] for errors in found])) for c in BENCHMARK},
+            float(np.mean(known_cleans)) if len(known_cleans) == len(cleans) else None,
+        )
+        for corruption in BENCHMARK:
+            baseline.mean_error(corruption)  # refuses an error of 0
+        return baseline
+
+
+def read(name: str) -> Reference | None:
+    """Reads what `config.evaluate.baseline` names.
+
+    Args:
+        name: "" for none, a published baseline, or the `results.json` of another run, or its
+            directory; of several runs (seeds, say), with commas between, the errors are averaged.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the name is unknown, or a file holds no benchmark with all 15 corruptions.
+    """
+    parts = [part.strip() for part in name.split(",") if part.strip()]
+    if not parts:
+        return None
+    if len(parts) == 1 and parts[0] in BASELINES:
+        return Reference(BASELINES[parts[0]], {})
+    return Reference(None, {part: _read_run(part) for part in parts})
+
+
+def _read_run(name: str) -> Mapping[str, Any]:
+    path = paths.expand(name)
+    if path.is_dir():
+        path = path / run_directory.RESULTS
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"config.evaluate.baseline {name!r} is a directory without {path.name}: evaluate "
+                "the run there first"
+            )
+        logger.info("the baseline %s is a directory: its %s is read", name, path.name)
+    elif not path.is_file():
+        if path.suffix != ".json" and os.sep not in name and not name.startswith(("~", ".")):
+            raise ValueError(
+                f"unknown baseline {name!r}.{nearest(name, BASELINES)} Available: "
+                f"{', '.join(BASELINES)}, or the results.json of a run, or its directory"
+            )
+        raise FileNotFoundError(f"config.evaluate.baseline {name!r} is not there")
+    results = files.read_json(path)
+    if not isinstance(results, dict) or not _tables(results):
+        raise ValueError(f"{path} holds no benchmark with all 15 corruptions to be a baseline")
+    return results
+
+
+def _tables(results: Mapping[str, Any]) -> dict[str, Mapping[str, Mapping[str, float]]]:
+    """Accuracies by corruption and severity of each benchmark with all 15 corruptions."""
+    benchmarks = results.get("benchmarks")
+    tables = {
+        name: found["accuracy"]
+        for name, found in (benchmarks if isinstance(benchmarks, dict) else {}).items()
+        if isinstance(found, dict) and isinstance(found.get("accuracy"), dict)
+    }
+    return {name: table for name, table in tables.items() if set(BENCHMARK) <= set(table)}
+
+
+def _errors(path: str, results: Mapping[str, Any], target: Target) -> dict[str, list[float]]:
+    """A run's errors on the 15 corruptions of the benchmark of this name."""
+    tables = _tables(results)
+    found = [name for name in tables if _last(name) == _last(target.name)]
+    name = target.name if target.name in found else next(iter(found), None)
+    if name is None:
+        raise ValueError(f"{path} has no errors on {target.name!r}, but on {', '.join(tables)}")
+    theirs = results.get("dataset")
+    if theirs and target.dataset and _last(theirs) != _last(target.dataset):
+        raise ValueError(f"the errors in {path} are those on {theirs!r}, not on {target.dataset!r}")
+    _check_same_set(path, name, results["benchmarks"][name].get("set", {}), target.identity)
+    try:
+        accuracies = {c: [float(tables[name][c][str(s)]) for s in SEVERITIES] for c in BENCHMARK}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: {name!r} does not have an accuracy at each of the five severities"
+        ) from error
+    errors = {c: [1 - a for a in row] for c, row in accuracies.items()}
+    try:
+        error_matrix(errors)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return errors
+
+
+def _check_same_set(
+    path: str, name: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]
+) -> None:
+    """Compares two sets as far as both are known."""
+    compared = ["count", "labels", "constants"]
+    if theirs.get("size") == ours.get("size"):
+        compared.append("images")
+    differing = [n for n in compared if n in theirs and n in ours and theirs[n] != ours[n]]
+    if differing:
+        raise ValueError(
+            f"the errors in {path} are those on another set called {name!r}: "
+            f"{' and '.join(differing)} differ"
+        )
+
+
+def _clean_error(results: Mapping[str, Any]) -> float | None:
+    """The run's error on clean images, None where it does not say."""
+    scores = (results.get("clean") or {}).get(results.get("selected"), {})
+    accuracy = scores.get("accuracy")
+    return 1 - accuracy if isinstance(accuracy, int | float) and 0 <= accuracy <= 1 else None
+
+
+def _name(path: str, results: Mapping[str, Any]) -> str:
+    return str(results.get("method") or results.get("name") or Path(path).stem)
+
+
+def _last(name: str) -> str:
+    """A name, or the last part of a path."""
+    return Path(name).name if os.sep in name else name

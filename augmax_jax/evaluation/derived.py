@@ -1,0 +1,43 @@
+"""Splits whose images are transformed as they are read."""
+
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+
+from augmax_jax.data import Batch, Split
+
+# (images uint8 [b, H, W, 3], place of the first of them in the split) -> images
+Transform = Callable[[np.ndarray, int], jax.Array]
+
+
+class DerivedSplit(Split):
+    """A split whose evaluation images come out transformed.
+
+    The transform is told where in the split the images lie, so that what it draws does not
+    depend on the batch size.
+
+    Args:
+        split: the original images.
+        transform: of a batch.
+    """
+
+    def __init__(self, split: Split, transform: Transform) -> None:
+        super().__init__(
+            seed=split.seed, process_index=split.process_index, process_count=split.process_count
+        )
+        self._split, self._transform = split, transform
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    def train_batches(self, batch_size: int, start_step: int = 0) -> Iterator[Batch]:
+        """Not to be had: a benchmark is not trained on."""
+        raise ValueError("a derived split is for evaluation only")
+
+    def eval_batches(self, batch_size: int) -> Iterator[Batch]:
+        """The split's own batches, transformed."""
+        share = batch_size // self.process_count
+        for n, batch in enumerate(self._split.eval_batches(batch_size)):
+            first = n * batch_size + self.process_index * share
+            yield {**batch, "image": np.asarray(self._transform(batch["image"], first))}

@@ -1,0 +1,131 @@
+"""The benchmark loop: accuracy, loss and calibration by corruption and severity, and their means.
+
+A benchmark is read part by part; what a part gave is written at once, so an interrupted
+evaluation goes on where it was.
+"""
+
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from augmax_jax import corruptions
+from augmax_jax.data.benchmarks import Benchmark
+from augmax_jax.evaluation import identity, metrics
+from augmax_jax.evaluation.baselines import Baseline
+from augmax_jax.evaluation.gallery import Gallery
+from augmax_jax.evaluation.predictions import Score, predict, scores
+from augmax_jax.evaluation.spatial import Worst
+from augmax_jax.evaluation.store import Rows, Store
+
+
+def evaluate_benchmark(
+    score: Score,
+    benchmark: Benchmark,
+    *,
+    batch_size: int,
+    devices: int = 1,
+    store: Store | None = None,
+    gallery: Gallery | None = None,
+    progress: bool = True,
+) -> Rows:
+    """Scores a network on every part of a benchmark.
+
+    Args:
+        score: the network.
+        benchmark: the set.
+        batch_size: examples at a time.
+        devices: over which `score` splits a batch.
+        store: keeps what is done, and knows what was.
+        gallery: collects pictures as the images pass.
+        progress: show a bar.
+
+    Returns:
+        corruption -> severity -> {"accuracy", "loss", "ece", "count"}. A set without
+        corruptions has the one row "all", "0"; one of which the worst part counts has it besides.
+
+    Raises:
+        ValueError: the network gives NaN or infinity, or a part is not what it should be.
+    """
+    store = store or Store(benchmark=benchmark)
+    parts: list[tuple[str | None, int | None]] = [
+        (corruption, severity)
+        for corruption in benchmark.corruptions
+        for severity in benchmark.severities
+    ] or [(None, None)]
+    store.keep_only([(corruption or "all", str(severity or 0)) for corruption, severity in parts])
+    worst = _worst_so_far(store) if benchmark.kind == "worst" else None
+    bar = tqdm(parts, desc=benchmark.name, disable=None if progress else True, leave=False)
+    for corruption, severity in bar:
+        row, column = corruption or "all", str(severity or 0)
+        split = benchmark.load(corruption, severity)
+        part = {} if benchmark.recipe else identity.of_split(split)
+        if store.has(row, column, part):
+            continue
+        bar.set_postfix_str(f"{row} {column}")
+        logits, labels = predict(
+            score,
+            split,
+            batch_size,
+            devices=devices,
+            observe=gallery.observer(row, column) if gallery else None,
+            what=f"{benchmark.name} {row} {column}",
+        )
+        if benchmark.classes is not None:
+            logits = metrics.restrict_classes(logits, benchmark.classes)
+        if worst is not None:
+            worst.add(logits, labels)  # written first: taking a part in twice changes nothing
+        store.add(row, column, scores(logits, labels), part)
+    if worst is not None:
+        store.add("all", "0", worst.scores(), {})
+    store.write_csv()
+    return store.rows
+
+
+def _worst_so_far(store: Store) -> Worst:
+    """The worst of the parts in the store; without it they are forgotten."""
+    worst = Worst(store.path and store.path.with_suffix(".npz"))
+    if not (store.rows and worst.restore()):
+        store.clear()
+    return worst
+
+
+def summarize(
+    rows: Rows,
+    benchmark: Benchmark,
+    *,
+    clean_accuracy: float | None = None,
+    baseline: Baseline | None = None,
+) -> dict[str, Any]:
+    """What `results.json` keeps of a benchmark.
+
+    Args:
+        rows: from `evaluate_benchmark`.
+        benchmark: the set.
+        clean_accuracy: SA, for relative mCE.
+        baseline: adds mCE.
+
+    Returns:
+        "source", "accuracy", "loss" and "ece" by corruption and severity, and what
+        `metrics.summarize` finds; of a set without corruptions, or of which the worst part
+        counts, its scores only.
+    """
+    if benchmark.kind != "corruptions":
+        return {"source": benchmark.source, **rows["all"]["0"]}
+    tables = {
+        name: {c: {s: row[name] for s, row in by.items()} for c, by in rows.items()}
+        for name in ("accuracy", "loss", "ece")
+    }
+    out: dict[str, Any] = {"source": benchmark.source, **tables}
+    if benchmark.complete:
+        errors = {
+            c: [1 - tables["accuracy"][c][str(s)] for s in benchmark.severities]
+            for c in benchmark.corruptions
+        }
+        clean_error = None if clean_accuracy is None else 1 - clean_accuracy
+        out |= metrics.summarize(errors, clean_error=clean_error, baseline=baseline)
+        standard = [tables["loss"][c][str(s)] for c in corruptions.BENCHMARK for s in range(1, 6)]
+        out["mean_loss"] = float(np.mean(standard))
+        standard = [tables["ece"][c][str(s)] for c in corruptions.BENCHMARK for s in range(1, 6)]
+        out["mean_ece"] = float(np.mean(standard))
+    return out

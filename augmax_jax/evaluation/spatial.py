@@ -1,0 +1,119 @@
+"""The spatial attack as a benchmark: the worst of k rotations and shifts of each image.
+
+After Engstrom et al., "Exploring the landscape of spatial robustness", ICML 2019, as the AugMax
+paper measures it (Table 11). Each of the k maps is a part of the benchmark; what counts is, image
+by image, the map under which the label is least likely.
+"""
+
+import functools
+import zipfile
+from pathlib import Path
+
+import jax
+import numpy as np
+from scipy.special import log_softmax
+
+from augmax_jax.adversary import spatial
+from augmax_jax.data import Split
+from augmax_jax.data.benchmarks import Benchmark
+from augmax_jax.evaluation import identity, metrics
+from augmax_jax.evaluation.derived import DerivedSplit
+from augmax_jax.evaluation.predictions import scores_of
+from augmax_jax.runtime import files
+
+SPATIAL = "spatial"  # what results call the benchmark
+MAP = "map"  # what its parts are called, beside their number
+_REVISION = 1  # raise when the same images and seed give other maps
+
+
+def worst_of_maps(split: Split, *, k: int = 10, seed: int = 0, place: str = "") -> Benchmark:
+    """The benchmark of k random maps: rotations within 30 degrees, shifts within 3 pixels.
+
+    `adversary.worst_of_k_spatial` is the same as one jittable function.
+
+    Args:
+        split: clean images.
+        k: maps tried for each image.
+        seed: of the maps.
+        place: where the split was read from, as results are to say.
+    """
+    draw = jax.jit(functools.partial(spatial.draw_spatial, k=k), static_argnums=1)
+    warp = jax.jit(spatial.spatial_transform)
+    key = jax.random.key(seed)
+
+    def load(corruption: str | None, severity: int | None) -> Split:
+        del corruption
+        chosen = (severity or 1) - 1
+
+        def transform(images, first):
+            degrees, shifts = draw(key, len(images), first_index=first)
+            return warp(images, degrees[chosen], shifts[chosen])
+
+        return DerivedSplit(split, transform)
+
+    return Benchmark(
+        name=SPATIAL,
+        kind="worst",
+        source="generated",
+        corruptions=(MAP,),
+        severities=tuple(range(1, k + 1)),
+        classes=None,
+        loader=load,
+        place=place,
+        recipe=identity.of_split(split) | {"maps": k, "seed": seed, "revision": _REVISION},
+    )
+
+
+class Worst:
+    """The outcome of each image under the worst part so far.
+
+    Args:
+        path: an `.npz` file that keeps it, so that an interrupted evaluation can go on; None
+            keeps nothing.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._likelihood: np.ndarray | None = None
+        self._outcomes: metrics.Outcomes | None = None
+
+    def restore(self) -> bool:
+        """Reads what the file keeps; False if there is none, or it is damaged."""
+        if self._path is None:
+            return False
+        try:
+            with np.load(self._path) as kept:
+                self._likelihood = kept["likelihood"]
+                self._outcomes = metrics.Outcomes(*(kept[n] for n in metrics.Outcomes._fields))
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return False
+        return True
+
+    def add(self, logits: np.ndarray, labels: np.ndarray) -> None:
+        """Takes in one more part; of equally bad ones the first counts.
+
+        Args:
+            logits: float `[N, C]`.
+            labels: int `[N]`.
+        """
+        likelihood = np.take_along_axis(log_softmax(logits, axis=-1), labels[:, None], -1)[:, 0]
+        found = metrics.outcomes(np.asarray(logits, np.float64), labels)
+        if self._likelihood is not None and self._outcomes is not None:
+            worse = likelihood < self._likelihood
+            pairs = zip(found, self._outcomes, strict=True)
+            found = metrics.Outcomes(*(np.where(worse, new, old) for new, old in pairs))
+            likelihood = np.where(worse, likelihood, self._likelihood)
+        self._likelihood, self._outcomes = likelihood, found
+        if self._path is not None:
+            files.write_atomically(self._path, self._write)
+
+    def _write(self, path: Path) -> None:
+        assert self._likelihood is not None
+        assert self._outcomes is not None
+        with path.open("wb") as file:
+            np.savez(file, likelihood=self._likelihood, **self._outcomes._asdict())
+
+    def scores(self) -> dict[str, float]:
+        """The scores of the worst of all parts, as of `predictions.scores`."""
+        assert self._outcomes is not None, "no part was added"
+        return scores_of(metrics.add_up(self._outcomes))

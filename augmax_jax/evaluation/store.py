@@ -1,0 +1,132 @@
+"""Results of a benchmark that are kept part by part, and belong to what was evaluated."""
+
+import csv
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from augmax_jax.data.benchmarks import Benchmark
+from augmax_jax.evaluation import identity
+from augmax_jax.runtime import files
+
+logger = logging.getLogger(__name__)
+
+# corruption (or "all" for a set without) -> severity -> scores
+Rows = dict[str, dict[str, dict[str, float]]]
+
+
+class Store:
+    """What has been evaluated so far, kept in a JSON file.
+
+    The file says which network was evaluated on which set, and of each part what it held. A
+    file of another network or set is started anew, a part that holds something else is
+    evaluated again; either is said in the log.
+
+    Args:
+        path: the file; None keeps nothing.
+        network: what tells this network from others, as values that JSON keeps.
+        benchmark: the set.
+
+    Attributes:
+        path: the file.
+        rows: the scores by corruption and severity.
+    """
+
+    def __init__(
+        self,
+        path: Path | None = None,
+        *,
+        network: Mapping[str, Any] | None = None,
+        benchmark: Benchmark | None = None,
+    ) -> None:
+        of_set = {"place": benchmark.place, **benchmark.recipe} if benchmark else {}
+        # As JSON gives them back, so that they compare equal.
+        self._network = json.loads(json.dumps(network or {}))
+        self._set = json.loads(json.dumps(of_set))
+        self.path = path
+        self.rows: Rows = {}
+        self._parts: dict[str, dict[str, dict[str, Any]]] = {}
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._read(path)
+
+    def _read(self, path: Path) -> None:
+        kept = files.read_json(path)
+        if kept is None:
+            return
+        before = {"network": kept.get("network", {}), "set": kept.get("set", {})}
+        if before == {"network": self._network, "set": self._set}:
+            self.rows, self._parts = kept["rows"], kept["parts"]
+            return
+        changed = ", ".join(
+            filter(
+                None,
+                (
+                    identity.difference(before["network"], self._network),
+                    identity.difference(before["set"], self._set),
+                ),
+            )
+        )
+        logger.info("%s keeps results of another evaluation (%s); evaluating anew", path, changed)
+
+    def has(self, corruption: str, severity: str, part: Mapping[str, Any]) -> bool:
+        """Whether the scores of a part are kept, and were found on what it holds now.
+
+        Args:
+            corruption: the row.
+            severity: the column.
+            part: identity of the part as it is now; empty where the whole set's says it.
+        """
+        if severity not in self.rows.get(corruption, {}):
+            return False
+        before = self._parts[corruption][severity]
+        if before == part:
+            return True
+        logger.info(
+            "%s: %s %s is not what was evaluated before (%s); evaluating it anew",
+            self.path,
+            corruption,
+            severity,
+            identity.difference(before, part),
+        )
+        return False
+
+    def add(
+        self, corruption: str, severity: str, found: dict[str, float], part: Mapping[str, Any]
+    ) -> None:
+        """Keeps the scores of one part, and its identity."""
+        self.rows.setdefault(corruption, {})[severity] = found
+        self._parts.setdefault(corruption, {})[severity] = dict(part)
+        if self.path is not None:
+            kept = {"network": self._network, "set": self._set}
+            files.write_json(self.path, kept | {"rows": self.rows, "parts": self._parts})
+
+    def keep_only(self, parts: Sequence[tuple[str, str]]) -> None:
+        """Forgets parts that the set does not have, or no longer."""
+        for corruption, severity in [(c, s) for c, by in self.rows.items() for s in by]:
+            if (corruption, severity) not in parts:
+                del self.rows[corruption][severity], self._parts[corruption][severity]
+        self.rows = {c: by for c, by in self.rows.items() if by}
+        self._parts = {c: by for c, by in self._parts.items() if by}
+
+    def clear(self) -> None:
+        """Forgets all parts."""
+        self.rows, self._parts = {}, {}
+
+    def identity(self) -> dict[str, Any]:
+        """What tells the evaluated set from others, as `results.json` keeps it."""
+        return {**self._set, **identity.combined(self._parts)}
+
+    def write_csv(self) -> None:
+        """Writes the rows as a table beside the JSON file."""
+        if self.path is None:
+            return
+        with self.path.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["corruption", "severity", "accuracy", "loss", "ece", "count"])
+            for corruption, by_severity in self.rows.items():
+                for severity, row in by_severity.items():
+                    values = [row[name] for name in ("accuracy", "loss", "ece", "count")]
+                    writer.writerow([corruption, severity, *values])
