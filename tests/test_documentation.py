@@ -10,6 +10,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import jax
 import pytest
 import yaml
 from ml_collections import ConfigDict
@@ -115,7 +116,11 @@ def test_examples_of_contributing_run():
         f"exec(compile({chr(10) * (line - 1) + code!r}, {str(page)!r}, 'exec'), {{}})"
         for line, code in examples
     )
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
+    }
     command = [sys.executable, "-c", program]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
