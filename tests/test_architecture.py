@@ -22,7 +22,7 @@ STRICT = {
     "runtime": set(),
 }
 SHELL = {"clu", "ml_collections", "orbax", "tensorboard", "tensorflow", "tensorflow_datasets"}
-FILES = {"files", "paths", "progress", "run_directory"}
+FILES = {"console", "files", "lock", "paths", "progress", "run_directory"}
 
 
 class Import(NamedTuple):
