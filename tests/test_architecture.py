@@ -32,6 +32,7 @@ class Import(NamedTuple):
     line: int
     source: str  # the importing module, with dots
     target: str  # what it imports, with dots
+    lazy: bool  # inside a function
 
 
 def modules() -> dict[str, Path]:
@@ -51,7 +52,10 @@ def imports_of(name: str, path: Path) -> list[Import]:
     """All imports of a file, those inside functions and type checks included."""
     found = []
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
+    inside = {node for function in functions for node in ast.walk(function)}
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             targets = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -62,7 +66,7 @@ def imports_of(name: str, path: Path) -> list[Import]:
         else:
             continue
         file = path.relative_to(PACKAGE).as_posix()
-        found += [Import(file, node.lineno, name, target) for target in targets]
+        found += [Import(file, node.lineno, name, target, node in inside) for target in targets]
     return found
 
 
@@ -173,3 +177,9 @@ def test_the_core_reads_no_files_and_needs_no_tensorflow():
         )
     ]
     assert lines(wrong) == []
+
+
+def test_tensorflow_is_imported_by_the_functions_that_need_it():
+    heavy = {"clu", "tensorboard", "tensorflow", "tensorflow_datasets"}
+    wrong = [i for i in IMPORTS if i.target.split(".")[0] in heavy and not i.lazy]
+    assert {i.file for i in wrong} == {"corruption_sets/tfds_builder.py"}
