@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 # XLA:CPU hands convolutions to a library that is 1.6 to 4 times slower on our shapes than
-# Eigen, its other choice (docs/performance.md). The same library is the faster one for matrix
+# Eigen, its other choice (docs/performance_log.md). The same library is the faster one for matrix
 # products and for reductions, so those stay with it: a list replaces the default as a whole.
 CPU_OPTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"

@@ -17,7 +17,7 @@ def keep_freed_memory() -> bool:
     XLA:CPU asks the C library for the memory of a program's intermediate values at every call
     (664 MB for a step of WRN-40-2) and frees it at the end. glibc returns so large a block to the
     system, which has to clear it page by page when the next call writes to it; the step takes 3 to
-    8% less time without that (docs/performance.md).
+    8% less time without that (docs/performance_log.md).
 
     glibc only keeps large blocks of the thread that the process started with. So programs on the
     CPU are run by the thread that calls them: JAX's asynchronous dispatch is switched off for CPUs.
