@@ -53,7 +53,7 @@ VIEWS = ("clean", "augmix", "augmax", "pgd", "fat", "advmix", "advmax", "ant", "
 
 
 def defaults() -> ConfigDict:
-    """AugMax-DuBIN on CIFAR-10 with WRN-40-2, as in the paper (Sec. 5.1).
+    """AugMax-DuBIN on CIFAR-10 with WRN-40-2, as in the paper (Sec. 5).
 
     A comment gives a setting's meaning and its allowed values, where the type of the default
     leaves them open.
@@ -162,8 +162,8 @@ def defaults() -> ConfigDict:
     c.optimizer.weight_decay = 5e-4
     c.optimizer.schedule = "cosine"  # cosine | step | constant
     c.optimizer.schedule_unit = "epoch"  # the rate changes once an epoch; or "step": every step
-    c.optimizer.boundaries = ()  # for schedule "step": epochs in rising order, at each of which
-    c.optimizer.factor = 0.1  # the rate is multiplied by this
+    c.optimizer.boundaries = ()  # of schedule "step": epochs in rising order
+    c.optimizer.factor = 0.1  # that the rate is multiplied by at each of them
     c.optimizer.warmup_epochs = 0.0  # over which the rate rises from 0
 
     c.select_on = "holdout"  # "test" reproduces the literature's habit, and says so

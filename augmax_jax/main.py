@@ -54,7 +54,10 @@ def parse_flags(arguments: Sequence[str]) -> ConfigDict:
         arguments: as `sys.argv`, the program's name first.
     """
     program, *given = arguments
-    given = flags.FLAGS.read_flags_from_files(given, force_gnu=False)
+    try:
+        given = flags.FLAGS.read_flags_from_files(given, force_gnu=False)
+    except flags.Error as error:  # of --flagfile
+        sys.exit(f"error: {str(error).removeprefix('ERROR:: ')}")
     others, settings = split_settings(given)
     _, *unexpected = app.parse_flags_with_usage([program, *others])
     with _errors_in_one_line():

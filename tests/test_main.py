@@ -106,6 +106,7 @@ def test_the_rate_follows_the_batch_unless_it_is_given():
         (["--", "--config.epochs=3"], "unexpected arguments: --config.epochs=3"),
         (["--config=nowhere.py"], "there is no config file .*nowhere.py"),
         (["--config="], "--config=FILE is missing"),
+        (["--flagfile=nowhere"], ".*nowhere"),
         (["--workdir="], "--workdir=DIR is missing"),
     ],
 )

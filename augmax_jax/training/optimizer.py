@@ -1,6 +1,6 @@
 """SGD as the reference implementations run it, with its learning-rate schedules.
 
-The paper's are in its Sec. 5.1: cosine on CIFAR, steps on ImageNet and Tiny ImageNet.
+The paper's are in its Sec. 5: cosine on CIFAR, steps on ImageNet and Tiny ImageNet.
 """
 
 import jax.numpy as jnp
