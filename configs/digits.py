@@ -15,7 +15,7 @@ def get_config():
     c.epochs = 15
     c.adversary.steps = 5
     c.optimizer.warmup_epochs = 1.0
-    c.optimizer.per = "step"
+    c.optimizer.schedule_unit = "step"
     c.log_every = 20
     c.pictures_every_epochs = 5.0
     c.checkpoint.every_epochs = 2.0

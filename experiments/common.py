@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from augmax_jax.report import tables
-from augmax_jax.runtime import host_memory
+from augmax_jax.runtime import host_memory, messages
 from experiments import grid as grids
 from experiments import options as reading
 from experiments import paper, study
@@ -63,8 +63,7 @@ def run_script(
     Returns:
         The exit status, as `run_grid`.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
-    logging.getLogger("augmax_jax").setLevel(logging.INFO)
+    messages.show()
     parser = reading.parser(doc or "", name)
     flags(parser)
     given = parser.parse_args(arguments)
@@ -76,7 +75,7 @@ def run_script(
             return 0
         if not options.table_only:
             if options.smoke:
-                logging.getLogger("augmax_jax").setLevel(logging.WARNING)
+                messages.show(logging.WARNING)
             host_memory.keep_freed_memory()
             perform(found)
         table = draw(found)

@@ -10,6 +10,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from augmax_jax.config import set_setting
+
 NETWORKS = {"resnet18": "ResNet18", "wrn40_2": "WRN40-2", "resnext29": "ResNeXt29"}
 # (data set, network) -> file in configs/.
 CONFIGS = {
@@ -70,14 +72,6 @@ class Experiment:
         return ("method", "model.norm", "seed", *(name for name, _ in self.changes))
 
 
-def setting(config: ConfigDict, name: str, value: Any) -> None:
-    """Sets `config.a.b` from the name "a.b"."""
-    *path, last = name.split(".")
-    for part in path:
-        config = config[part]
-    config[last] = value
-
-
 def make_config(experiment: Experiment) -> ConfigDict:
     """The config of a run at the paper's setting.
 
@@ -104,7 +98,7 @@ def make_config(experiment: Experiment) -> ConfigDict:
         # Three times the images: a third of the epochs, as the released code has it on ImageNet.
         rescale_epochs(config, round(config.epochs / 3))
     for name, value in experiment.changes:
-        setting(config, name, value)
+        set_setting(config, name, value)
     return config
 
 

@@ -28,8 +28,8 @@ def check(config: ConfigDict) -> None:
         FileNotFoundError: `data_dir` or a file of the baseline is not there.
     """
     settings = config.evaluate
-    check_name("evaluate.checkpoint", settings.checkpoint, ("best", "last"))
-    check_name("evaluate.constants", settings.constants, corruptions.BENCHMARKS)
+    check_name("config.evaluate.checkpoint", settings.checkpoint, ("best", "last"))
+    check_name("config.evaluate.constants", settings.constants, corruptions.BENCHMARKS)
     _check_benchmarks(settings.benchmarks)
     if settings.data_dir and not paths.expand(settings.data_dir).is_dir():
         raise FileNotFoundError(

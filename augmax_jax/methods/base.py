@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from augmax_jax.config import operator_names
+from augmax_jax.methods.settings import operator_names
 
 # (float images [B', H, W, 3], route) -> logits of the network in eval mode.
 RoutedLogitsFn = Callable[[jax.Array, str], jax.Array]

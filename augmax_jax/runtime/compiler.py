@@ -8,8 +8,10 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
+logger = logging.getLogger(__name__)
+
 # XLA:CPU hands convolutions to a library that is 1.6 to 4 times slower on our shapes than
-# Eigen, its other choice (docs/performance.md). The same library is the faster one for matrix
+# Eigen, its other choice (docs/performance_log.md). The same library is the faster one for matrix
 # products and for reductions, so those stay with it: a list replaces the default as a whole.
 CPU_OPTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"
@@ -40,7 +42,7 @@ def _accepted(options: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ..
         with jax.default_device(jax.devices("cpu")[0]):
             probe.lower(jnp.zeros(())).compile()
     except (RuntimeError, ValueError) as error:  # XLA's own error is a RuntimeError
-        logging.info("XLA rejects %s, so it runs without: %s", dict(options), error)
+        logger.info("XLA rejects %s, so it runs without: %s", dict(options), error)
         return ()
     return options
 

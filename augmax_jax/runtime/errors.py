@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
@@ -20,3 +21,10 @@ def check_name(kind: str, name: str, allowed: Iterable[str]) -> None:
         raise ValueError(
             f"unknown {kind} {name!r}.{nearest(str(name), names)} Available: {', '.join(names)}"
         )
+
+
+def check_range(name: str, value: Any, low: float, high: float = float("inf")) -> None:
+    """Raises ValueError, naming `name`, unless `value` is a number in [low, high]."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        allowed = f"at least {low}" if high == float("inf") else f"in [{low}, {high}]"
+        raise ValueError(f"{name} must be {allowed}, got {value!r}")

@@ -1,4 +1,4 @@
-"""What a config stands for: data, network, optimizer and method, built and checked."""
+"""From a config to a run: its settings checked, and data, network, optimizer and method built."""
 
 import dataclasses
 import logging
@@ -15,8 +15,13 @@ from ml_collections import ConfigDict
 
 from augmax_jax import config as configs
 from augmax_jax import data, evaluation, methods, models
+from augmax_jax.adversary.augmax import EARLY_STOP
+from augmax_jax.augment import operators
+from augmax_jax.data.config import DataConfig
 from augmax_jax.evaluation.run import Subject
+from augmax_jax.methods.settings import operator_names
 from augmax_jax.runtime import keys, parallel
+from augmax_jax.runtime.errors import check_name, check_range
 from augmax_jax.training import optimizer, pretrained, step
 
 logger = logging.getLogger(__name__)
@@ -87,6 +92,132 @@ class Run:
         )
 
 
+def check(config: ConfigDict) -> None:
+    """Checks every setting that can be checked without data or devices.
+
+    Raises:
+        ValueError: naming the setting, its value and what is allowed.
+    """
+    configs.check_keys(config)
+    configs.check_types(config)
+    _check_run(config)
+    optimizer.check(config.optimizer)
+    _check_other_sections(config)
+
+
+def _check_run(config: ConfigDict) -> None:
+    """The settings that belong to no other room."""
+    check_name("config.dtype", config.dtype, ("float32", "bfloat16"))
+    check_name("config.select_on", config.select_on, ("holdout", "test"))
+    check_range("config.seed", config.seed, 0, 2**32 - 1)  # JAX would drop the bits beyond
+    for name, low in {
+        "batch_size": 1,
+        "epochs": 0,
+        "max_steps": 0,
+        "num_devices": 0,
+        "eval_every_epochs": 0,
+        "eval_batch_size": 1,
+        "log_every": 1,
+        "pictures_every_epochs": 0,
+    }.items():
+        check_range(f"config.{name}", config[name], low)
+    check_range("config.checkpoint.every_epochs", config.checkpoint.every_epochs, 0)
+    check_range("config.checkpoint.keep", config.checkpoint.keep, 1)
+    if config.select_on == "holdout" and config.data.holdout == 0:
+        raise ValueError(
+            "config.data.holdout is 0, so nothing is held out to select the best checkpoint on: "
+            "set it, or config.select_on='test'"
+        )
+
+
+def _check_other_sections(config: ConfigDict) -> None:
+    """The settings of other rooms, block by block, until each room checks its own."""
+    _check_models(config)
+    _check_methods(config)
+    _check_data(config)
+    evaluation.check(config)
+
+
+# models
+def _check_models(config: ConfigDict) -> None:
+    check_name("model", config.model.name, models.MODELS)
+    check_name("norm", config.model.norm, models.NORMS)
+
+
+# methods: method, objective, routes, augment, adversary and the sections of the methods
+def _check_methods(config: ConfigDict) -> None:
+    check_name("method", config.method, methods.METHODS)
+    check_name("early_stop", config.adversary.early_stop, EARLY_STOP)
+    check_name("objective variant", config.objective.variant, methods.VARIANTS)
+    check_name("objective.forwards", config.objective.forwards, ("separate", "joint"))
+    for view, route in methods.routes(config).items():
+        check_name(f"route of the {view} view", route, models.ROUTES)
+    _check_routes(config)
+    for name in operator_names(config):
+        check_name("operator", name, operators.ALL)
+    limits: dict[str, dict[str, tuple[float, ...]]] = {
+        "augment": {"padding": (0,), "width": (1,), "severity": (0.1, 10)},
+        "adversary": {"steps": (0,), "step_size": (1e-9,), "patience": (1,), "chunk": (0,)},
+        "objective": {"consistency_weight": (0,)},
+        "pgd": {"eps": (0, 1), "step_size": (0, 1), "steps": (0,)},
+        "fat": {"eps": (0, 1), "step_size": (0, 1), "steps": (0,), "jitter": (0,)},
+        "worst_of_k": {"k": (1,)},
+        "stadv": {"steps": (0,), "step_size": (0,), "max_flow": (0,), "smoothness": (0,)},
+        "maxup": {"copies": (1,)},
+        "ant": {
+            "rms": (1e-6, 1),
+            "share": (0, 1),
+            "replay_share": (0, 0.5),
+            "learning_rate": (0,),
+            "retrain_steps": (0,),
+            "retrain_learning_rate": (0,),
+            "history": (1,),
+        },
+    }
+    for group, ranges in limits.items():
+        for name, low_high in ranges.items():
+            check_range(f"config.{group}.{name}", config[group][name], *low_high)
+    if config.augment.depth is not None:
+        check_range("config.augment.depth", config.augment.depth, 1)
+    _check_ant_and_fat(config)
+
+
+def _check_routes(config: ConfigDict) -> None:
+    """A network with two batch norms must be trained on the one that evaluation uses."""
+    used = {view: methods.routes(config)[view] for view in methods.VIEWS_OF[config.method]}
+    if len(models.statistics_collections(config.model.norm)) > 1 and "clean" not in used.values():
+        listed = ", ".join(f"{view} -> {route}" for view, route in used.items())
+        raise ValueError(
+            f"config.model.norm={config.model.norm!r} keeps a batch norm for each route and "
+            f"evaluation uses the clean one, which method {config.method!r} would never train "
+            f"({listed}): set config.objective.routes.{next(iter(used))}='clean', or a norm "
+            "with one batch norm (bn or ibn)"
+        )
+
+
+def _check_ant_and_fat(config: ConfigDict) -> None:
+    if config.ant.kernel not in (1, 3):
+        raise ValueError(f"config.ant.kernel must be 1 or 3, got {config.ant.kernel!r}")
+    if config.ant.share + 2 * config.ant.replay_share > 1 + 1e-9:
+        raise ValueError(
+            "config.ant.share + 2 config.ant.replay_share must be at most 1, "
+            f"got {config.ant.share} + 2 * {config.ant.replay_share}"
+        )
+    budgets, boundaries = tuple(config.fat.budgets), tuple(config.fat.boundaries)
+    if not all(isinstance(budget, int) and budget >= 0 for budget in budgets):
+        raise ValueError(f"config.fat.budgets must be whole numbers of at least 0, got {budgets}")
+    if len(budgets) != len(boundaries) + 1 or list(boundaries) != sorted(boundaries):
+        raise ValueError(
+            "config.fat.boundaries must be epochs in rising order, one fewer than "
+            f"config.fat.budgets, got {boundaries} and {budgets}"
+        )
+
+
+# data
+def _check_data(config: ConfigDict) -> None:
+    DataConfig.from_mapping(config.data.to_dict())
+
+
 def create_model(config: ConfigDict, num_classes: int) -> nn.Module:
     """The network that `config.model` names."""
     return models.create(
@@ -109,8 +240,7 @@ def build(config: ConfigDict) -> Run:
         ValueError: a setting is unknown, out of range, or does not fit the others.
         FileNotFoundError: the dataset is not there; says what would provide it.
     """
-    configs.validate(config)
-    evaluation.check(config)
+    check(config)
     devices = parallel.local_devices(config.num_devices)
     shares = len(devices) * jax.process_count()
     if config.batch_size % shares:
@@ -121,11 +251,8 @@ def build(config: ConfigDict) -> Run:
     # Built with a stand-in class count first, so that a wrong option shows before data is read.
     create_model(config, 2)
     methods.create(config, 2)
-    settings = config.data.to_dict()
-    if settings["resident"] is None:
-        settings["resident"] = "auto"
     dataset = data.load(
-        settings,
+        config.data.to_dict(),
         seed=config.seed,
         batch_size=config.batch_size,
         process_index=jax.process_index(),

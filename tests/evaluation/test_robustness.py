@@ -167,8 +167,8 @@ def test_images_without_a_prediction_are_named(split):
     with pytest.raises(ValueError, match="NaN or infinity for 3 of 53 images of brightness 2"):
         predict.predict(broken, split, 99, what="brightness 2")
     gallery = Gallery([str(i) for i in range(CLASSES)])
+    benchmark = generated.corrupted(split, names=("brightness",))
     with pytest.raises(ValueError, match="of corrupted brightness 1"):
-        benchmark = generated.corrupted(split, names=("brightness",))
         loop.evaluate_benchmark(broken, benchmark, batch_size=99, gallery=gallery)
 
 

@@ -48,7 +48,7 @@ def test_schedules_move_with_the_epochs():
     [
         (["--set", "epoch=3"], "unknown config key 'epoch'. Did you mean 'epochs'"),
         (["--set", "epochs"], "--set must be NAME=VALUE, got 'epochs'"),
-        (["--set", "epochs=many"], "--set epochs must be of type int, got 'many'"),
+        (["--set", "epochs=many"], "config.epochs must be a whole number, got 'many'"),
         (["--set", "model.norm=bn"], "would undo what tells the rows of this table apart"),
         (["--set", "adversary.steps=-1"], "config.adversary.steps must be at least 0"),
         (["--only", "cifar10-wrn40_2-augmax-dubn"], "Did you mean 'cifar10-wrn40_2-augmax-dubin'"),
