@@ -30,7 +30,7 @@ def small_published(monkeypatch):
         ("tiny_imagenet_c", "Tiny-ImageNet-C", 0),
         ("imagenet_c", "ImageNet-C", 6),
     ):
-        facts = opening.Published(folder, "folder", 3, images, "nowhere")
+        facts = opening.Published(folder, "folder", 3, images, "nowhere", "imagenet")
         monkeypatch.setitem(opening.CORRUPTIONS, name, facts)
 
 

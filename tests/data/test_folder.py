@@ -92,6 +92,21 @@ def test_streaming_equals_memory(make_folder, hosts):
             )
 
 
+def test_examples_are_had_by_their_place(make_folder):
+    root = make_folder(SPLITS)
+    memory, stream = (
+        data.load(settings(root, resident=resident), seed=0) for resident in (True, False)
+    )
+    assert memory.test_place == stream.test_place == str(root / "test")
+    images, labels = memory.test.arrays()
+    rows = np.array([0, 3, 6])
+    for split in (memory.test, stream.test):
+        found = split.examples(rows)
+        np.testing.assert_array_equal(found[0], images[rows])
+        np.testing.assert_array_equal(found[1], labels[rows])
+        np.testing.assert_array_equal(split.labels, labels)
+
+
 def test_auto_streams_what_does_not_fit(make_folder):
     root = make_folder(SPLITS)
     size = 28 * 12 * 12 * 3

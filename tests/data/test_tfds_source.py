@@ -58,6 +58,23 @@ def test_prepared_data_is_read_into_memory(small):
         np.testing.assert_array_equal(labels, np.array(rows) % 4)
 
 
+@pytest.mark.parametrize("resident", [True, False])
+def test_examples_are_had_by_their_place(small, resident):
+    folder, written = small
+    loaded = data.load(settings(folder, resident=resident), seed=0)
+    assert loaded.test_place == f"{folder}/cifar10/1.0.0, split test"
+    rows = np.array([0, 4, 10])
+    images, labels = loaded.test.examples(rows)
+    found = identify(images, written["test"])
+    assert len(set(found)) == 3
+    np.testing.assert_array_equal(labels, np.array(found) % 4)
+    again = loaded.test.examples(rows)
+    np.testing.assert_array_equal(images, again[0])
+    whole, _ = loaded.test.examples(np.arange(11))
+    assert sorted(identify(whole, written["test"])) == list(range(11))
+    assert (loaded.test.labels is None) == (not resident)
+
+
 def test_resident_holdout_is_stratified(small):
     folder, _ = small
     loaded = data.load(settings(folder, holdout=0.3), seed=0)
