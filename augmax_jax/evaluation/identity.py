@@ -54,7 +54,7 @@ def digest(tree: Any) -> str:
     """A digest of a tree of host arrays, such as a network's variables, with shapes and dtypes."""
     parts: list[bytes] = []
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        array = np.ascontiguousarray(leaf)
+        array = np.ascontiguousarray(leaf)  # of a string, too
         head = f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}"
         parts += [head.encode(), array.tobytes()]
     return _hexadecimal(*parts)

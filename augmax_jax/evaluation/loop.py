@@ -84,7 +84,7 @@ def evaluate_benchmark(
 
 def _worst_so_far(store: Store) -> Worst:
     """The worst of the parts in the store; without it they are forgotten."""
-    worst = Worst(store.path and store.path.with_suffix(".npz"))
+    worst = Worst(store.path and store.path.with_suffix(".npz"), owner=store.owner)
     if not (store.rows and worst.restore()):
         store.clear()
     return worst

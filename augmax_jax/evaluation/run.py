@@ -62,6 +62,9 @@ def evaluate_candidates(
 
     Returns:
         The results, as in `results.json`.
+
+    Raises:
+        ValueError: the network gives NaN or infinity for some images.
     """
     config = subject.config
     chosen = config.evaluate.checkpoint

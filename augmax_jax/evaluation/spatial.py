@@ -70,19 +70,22 @@ class Worst:
     Args:
         path: an `.npz` file that keeps it, so that an interrupted evaluation can go on; None
             keeps nothing.
+        owner: the evaluation that the file belongs to.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
-        self._path = path
+    def __init__(self, path: Path | None = None, *, owner: str = "") -> None:
+        self._path, self._owner = path, owner
         self._likelihood: np.ndarray | None = None
         self._outcomes: metrics.Outcomes | None = None
 
     def restore(self) -> bool:
-        """Reads what the file keeps; False if there is none, or it is damaged."""
+        """Reads what the file keeps; False if there is none, or it is damaged or another's."""
         if self._path is None:
             return False
         try:
             with np.load(self._path) as kept:
+                if str(kept["owner"]) != self._owner:
+                    return False
                 self._likelihood = kept["likelihood"]
                 self._outcomes = metrics.Outcomes(*(kept[n] for n in metrics.Outcomes._fields))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
@@ -111,7 +114,8 @@ class Worst:
         assert self._likelihood is not None
         assert self._outcomes is not None
         with path.open("wb") as file:
-            np.savez(file, likelihood=self._likelihood, **self._outcomes._asdict())
+            arrays = {"likelihood": self._likelihood, **self._outcomes._asdict()}
+            np.savez(file, owner=np.array(self._owner), **arrays)
 
     def scores(self) -> dict[str, float]:
         """The scores of the worst of all parts, as of `predictions.scores`."""

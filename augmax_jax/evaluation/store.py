@@ -71,6 +71,11 @@ class Store:
         )
         logger.info("%s keeps results of another evaluation (%s); evaluating anew", path, changed)
 
+    @property
+    def owner(self) -> str:
+        """A digest of the network and the set, for what is kept beside the file."""
+        return identity.digest(json.dumps([self._network, self._set], sort_keys=True))
+
     def has(self, corruption: str, severity: str, part: Mapping[str, Any]) -> bool:
         """Whether the scores of a part are kept, and were found on what it holds now.
 

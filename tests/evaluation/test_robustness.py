@@ -130,7 +130,7 @@ def test_spatial_robustness_is_the_worst_of_k(split):
     assert found["accuracy"] <= worst(1)["accuracy"]
 
 
-@pytest.mark.parametrize("damage", ["none", "lost", "damaged"])
+@pytest.mark.parametrize("damage", ["none", "lost", "damaged", "another's"])
 def test_the_spatial_attack_resumes_map_by_map(split, tmp_path, damage):
     benchmark = worst_of_maps(split, k=5)
     path = tmp_path / "spatial.json"
@@ -141,8 +141,8 @@ def test_the_spatial_attack_resumes_map_by_map(split, tmp_path, damage):
             raise RuntimeError("power cut")
         return score(images)
 
-    def evaluate(score):
-        store = Store(path, network={"weights": 1}, benchmark=benchmark)
+    def evaluate(score, weights=1):
+        store = Store(path, network={"weights": weights}, benchmark=benchmark)
         return loop.evaluate_benchmark(score, benchmark, batch_size=99, store=store)
 
     with pytest.raises(RuntimeError, match="power cut"):
@@ -151,6 +151,10 @@ def test_the_spatial_attack_resumes_map_by_map(split, tmp_path, damage):
         path.with_suffix(".npz").unlink()
     elif damage == "damaged":
         path.with_suffix(".npz").write_bytes(b"PK not much")
+    elif damage == "another's":
+        kept = path.read_text()
+        evaluate(lambda images: 1 - brightness_score(images), weights=2)
+        path.write_text(kept)  # as if that one had stopped before it wrote its first part
     rows = evaluate(score)
     assert len(calls) == (5 if damage == "none" else 3 + 5)
     assert rows == loop.evaluate_benchmark(brightness_score, benchmark, batch_size=99)
