@@ -10,7 +10,7 @@ import numpy as np
 from augmax_jax import report
 from augmax_jax.data.arrays import ArraySplit
 from augmax_jax.data.config import MIN_IMAGE_SIZE
-from augmax_jax.evaluation import benchmarks, comparison, identity
+from augmax_jax.evaluation import comparison, identity
 from augmax_jax.evaluation.corrupted import corrupted
 from augmax_jax.evaluation.gallery import Gallery
 from augmax_jax.evaluation.loop import evaluate_benchmark, summarize
@@ -96,9 +96,11 @@ def evaluate_model(
 
     store, gallery = Store(benchmark=benchmark), None
     if target is not None:
-        path = target / "evaluation" / f"{benchmarks.file_stem(benchmark.name, benchmark)}.json"
+        path = target / "evaluation" / f"{benchmark.name}.json"
         store = Store(path, network={"logits": identity.digest(logits)}, benchmark=benchmark)
         gallery = Gallery(names)
+        if not store.rows:
+            Gallery.clear(target / "pictures", benchmark.name)
     rows = evaluate_benchmark(
         network.score,
         benchmark,

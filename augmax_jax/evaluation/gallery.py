@@ -53,6 +53,12 @@ class Gallery:
 
         return observe
 
+    @staticmethod
+    def clear(directory: Path, stem: str) -> None:
+        """Removes the pictures of a benchmark: those of another evaluation must not stay."""
+        for kind in ("corruptions", "mistakes"):
+            (directory / f"{kind}_{stem}.png").unlink(missing_ok=True)
+
     def write(self, directory: Path, stem: str, benchmark: Benchmark) -> None:
         """Writes `corruptions_<stem>.png` and `mistakes_<stem>.png`.
 

@@ -162,6 +162,8 @@ def evaluate_benchmarks(
             directory / "evaluation" / f"{stem}.json", network=network, benchmark=benchmark
         )
         gallery = Gallery(subject.data.class_names) if benchmark.kind != "worst" else None
+        if not store.rows:
+            Gallery.clear(directory / "pictures", stem)
         rows = evaluate_benchmark(
             score,
             benchmark,

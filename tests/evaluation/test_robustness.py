@@ -213,6 +213,8 @@ def test_gallery_keeps_samples_and_the_surest_mistakes(split, tmp_path):
         "corruptions_corrupted.png",
         "mistakes_corrupted.png",
     ]
+    Gallery.clear(tmp_path, "other")
+    assert len(list(tmp_path.iterdir())) == 2
     kept = sorted(entry[0] for entry in gallery._mistakes)
     assert len(kept) == 5
     everything = []

@@ -12,7 +12,7 @@ from augmax_jax.runtime.errors import check_name
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """Facts of a set that is published as files (spec §8.4).
+    """Facts of a set that is published as files.
 
     Attributes:
         folder: what its archive extracts to.
