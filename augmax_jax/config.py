@@ -11,6 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
+from augmax_jax import methods
 from augmax_jax.augment import operators
 from augmax_jax.runtime.errors import check_name, nearest
 
@@ -27,8 +28,6 @@ FREE = (
     "progress",
     "tensorboard",
 )
-# Kinds of views whose norm route can be chosen; `methods.VIEWS_OF` says which method has which.
-VIEWS = ("clean", "augmix", "augmax", "pgd", "fat", "advmix", "advmax", "ant", "maxup")
 
 
 def defaults() -> ConfigDict:
@@ -81,8 +80,10 @@ def defaults() -> ConfigDict:
     c.adversary.early_stop = "sample"  # sample (the paper) | batch (the released code) | none
     c.adversary.count_initial = False
     c.adversary.targeted = False
-    c.adversary.compact = True  # work on unfinished samples only; the results are the same
-    c.adversary.chunk = 0  # samples at a time once few are unfinished; 0: as fits the backend
+
+    c.compaction = ConfigDict()  # of ascents that stop early (augmax, advmax, fat)
+    c.compaction.enabled = True  # work on unfinished samples only; the results are the same
+    c.compaction.chunk = 0  # samples at a time once few are unfinished; 0: as fits the backend
 
     c.pgd = ConfigDict()  # pgd_at and augmix_pgd; images are in [0, 1]
     c.pgd.eps = 8 / 255
@@ -126,7 +127,7 @@ def defaults() -> ConfigDict:
     c.objective.consistency_weight = 10.0  # λ
     c.objective.forwards = "separate"  # or "joint": views of a route share batch statistics
     # The norm route of each view, "clean" or "augmented"; None: as the variant has it.
-    c.objective.routes = ConfigDict({view: placeholder(str) for view in VIEWS})
+    c.objective.routes = ConfigDict({view: placeholder(str) for view in methods.view_names()})
 
     c.optimizer = ConfigDict()
     c.optimizer.learning_rate = 0.1
@@ -214,9 +215,9 @@ def _check_range(config: ConfigDict, name: str, low: float, high: float = float(
 
 def _check_routes(config: ConfigDict) -> None:
     """A network with two batch norms must be trained on the one that evaluation uses."""
-    from augmax_jax import methods, models
+    from augmax_jax import models
 
-    used = {view: methods.routes(config)[view] for view in methods.VIEWS_OF[config.method]}
+    used = methods.routes(config)
     if len(models.statistics_collections(config.model.norm)) > 1 and "clean" not in used.values():
         listed = ", ".join(f"{view} -> {route}" for view, route in used.items())
         raise ValueError(
@@ -278,8 +279,8 @@ def validate(config: ConfigDict) -> None:
     Raises:
         ValueError: naming the setting, its value and what is allowed.
     """
-    # Imported here: a config file needs neither networks nor methods.
-    from augmax_jax import methods, models
+    # Imported here: a config file does not need them.
+    from augmax_jax import models
     from augmax_jax.adversary.augmax import EARLY_STOP
     from augmax_jax.data.config import check_folders
 
@@ -303,7 +304,7 @@ def validate(config: ConfigDict) -> None:
     )
     check_folders("config.data.extra_train", config.data.extra_train)
     check_name("evaluate.checkpoint", config.evaluate.checkpoint, ("best", "last"))
-    for name in operator_names(config):
+    for name in methods.operator_names(config):
         check_name("operator", name, operators.ALL)
     for name, low in {
         "batch_size": 1,
@@ -314,7 +315,7 @@ def validate(config: ConfigDict) -> None:
         "adversary.steps": 0,
         "adversary.step_size": 1e-9,
         "adversary.patience": 1,
-        "adversary.chunk": 0,
+        "compaction.chunk": 0,
         "objective.consistency_weight": 0,
         "data.image_size": 8,
         "augment.padding": 0,
@@ -334,17 +335,6 @@ def validate(config: ConfigDict) -> None:
             "config.data.holdout is 0, so nothing is held out to select the best checkpoint on: "
             "set it, or config.select_on='test'"
         )
-
-
-def operator_names(config: ConfigDict) -> tuple[str, ...]:
-    """The operators that `config.augment.operators` names: a set's name, or names."""
-    value = config.augment.operators
-    sets = {"augmix": operators.AUGMIX, "all": operators.ALL}
-    if isinstance(value, str):
-        if value in sets:
-            return sets[value]
-        value = value.split(",")
-    return tuple(name.strip() for name in value)
 
 
 def to_dict(config: ConfigDict) -> dict[str, Any]:

@@ -99,15 +99,6 @@ def test_a_setting_that_an_older_config_lacks_is_at_its_default():
     assert configs.differences(ours, theirs) == ["pgd.steps: 10 -> 7"]
 
 
-def test_operator_names():
-    config = configs.defaults()
-    assert len(configs.operator_names(config)) == 9
-    config.augment.operators = "all"
-    assert len(configs.operator_names(config)) == 13
-    config.augment.operators = "rotate, solarize"
-    assert configs.operator_names(config) == ("rotate", "solarize")
-
-
 def test_only_settings_that_matter_make_another_run():
     a, b = configs.defaults(), configs.defaults()
     b.log_every, b.evaluate.benchmarks, b.checkpoint.keep = 7, ("x",), 5

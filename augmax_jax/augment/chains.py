@@ -1,20 +1,22 @@
-"""Random chains of operators, the raw material of AugMix and AugMax (spec §1.1, §2.1)."""
+"""Random chains of operators, the raw material of AugMix and AugMax.
 
-import math
+As AugMix draws them (Hendrycks et al., ICLR 2020, Algorithm 1, and its published code); AugMax
+takes the same (paper, Algorithm 2).
+"""
+
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from augmax_jax.augment.arguments import check_images
+from augmax_jax.augment.arguments import LOWEST_LEVEL, check_chain_settings, check_images
 from augmax_jax.augment.engine import Draws, run
 from augmax_jax.augment.mixing import mix, sample_mixing_weights
 from augmax_jax.augment.operators import AUGMIX, Operator, resolve
 from augmax_jax.runtime.keys import example_keys
 
 MAX_DEPTH = 3  # the longest chain when depths are drawn
-LOWEST_LEVEL = 0.1
 
 
 def sample_chains(
@@ -51,7 +53,7 @@ def sample_chains(
     """
     images = check_images(images)
     records = resolve(operators)
-    _check(width, depth, severity)
+    check_chain_settings(width, depth, severity)
     batch, height, image_width, _ = images.shape
     draws = jax.vmap(
         lambda k, levels: _draw(k, levels, width, depth, severity, records, height, image_width)
@@ -130,13 +132,3 @@ def _draw(
             argument = argument * signs if record.signed else argument
             arguments = jnp.where(choices == index, argument, arguments)
     return Draws(lengths, choices, arguments)
-
-
-def _check(width: int, depth: int | None, severity: float) -> None:
-    """Raises ValueError for settings outside their range."""
-    if width < 1:
-        raise ValueError(f"width must be at least 1, got {width}")
-    if depth is not None and depth < 1:
-        raise ValueError(f"depth must be at least 1, or None to draw it, got {depth}")
-    if not (math.isfinite(severity) and LOWEST_LEVEL <= severity <= 10):
-        raise ValueError(f"severity must be in [{LOWEST_LEVEL}, 10], got {severity}")

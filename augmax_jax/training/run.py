@@ -17,7 +17,9 @@ from augmax_jax import config as configs
 from augmax_jax import data, methods, models
 from augmax_jax.evaluation.run import Subject
 from augmax_jax.runtime import keys, parallel
-from augmax_jax.training import optimizer, pretrained, step
+from augmax_jax.training import optimizer, pretrained
+from augmax_jax.training.state import TrainState, create_state
+from augmax_jax.training.step import TrainStep, make_train_step
 
 logger = logging.getLogger(__name__)
 
@@ -51,12 +53,24 @@ class Run:
         """What evaluation needs of the run."""
         return Subject(self.config, self.devices, self.data, self.model)
 
-    def initial_state(self) -> step.TrainState:
+    def train_step(self) -> TrainStep:
+        """One device's share of the training step; see `step.make_train_step`."""
+        shares = len(self.devices) * jax.process_count()
+        return make_train_step(
+            self.config,
+            self.model,
+            self.method,
+            self.optimizer,
+            self.schedule,
+            self.config.batch_size // shares,
+        )
+
+    def initial_state(self) -> TrainState:
         """Freshly initialised parameters, or those of `config.init_from`."""
         config = self.config
         side = config.data.image_size
         key = jax.random.fold_in(jax.random.key(config.seed), keys.INITIALISATION)
-        state = step.create_state(self.model, self.optimizer, key, (side, side, 3))
+        state = create_state(self.model, self.optimizer, key, (side, side, 3))
         state = dataclasses.replace(
             state, method_state=self.method.init(jax.random.fold_in(key, keys.SHARED))
         )
@@ -64,9 +78,7 @@ class Run:
             return state
         return state.with_variables(self.load(config.init_from, state, new_head=True))
 
-    def load(
-        self, directory: str | Path, state: step.TrainState, *, new_head: bool
-    ) -> dict[str, Any]:
+    def load(self, directory: str | Path, state: TrainState, *, new_head: bool) -> dict[str, Any]:
         """Variables from elsewhere for this run's network; see `pretrained.load`."""
         return pretrained.load(
             directory, state.variables, model=self.config.model, new_head=new_head

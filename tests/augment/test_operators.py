@@ -240,6 +240,7 @@ def test_names_and_records():
         "brightness",
         "sharpness",
     }
+    assert {"augmix": operators.AUGMIX, "all": operators.ALL} == operators.SETS
     mine = operators.Operator("invert", lambda image, _: 255 - image)
     records = operators.resolve(["rotate", mine])
     assert [r.name for r in records] == ["rotate", "invert"]

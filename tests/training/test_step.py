@@ -8,7 +8,8 @@ from augmax_jax import models
 from augmax_jax.config import defaults
 from augmax_jax.methods import View
 from augmax_jax.training import optimizer
-from augmax_jax.training.step import create_state, forward
+from augmax_jax.training.state import create_state
+from augmax_jax.training.step import forward
 
 
 @pytest.fixture(scope="module")
