@@ -56,7 +56,9 @@ def sample_chains(
     check_chain_settings(width, depth, severity)
     batch, height, image_width, _ = images.shape
     draws = jax.vmap(
-        lambda k, levels: _draw(k, levels, width, depth, severity, records, height, image_width)
+        lambda k, levels: draw_chains(
+            k, levels, width, depth, severity, records, height, image_width
+        )
     )(example_keys(key, batch), example_keys(key if level_key is None else level_key, batch))
     flat = jax.tree.map(lambda x: x.reshape(batch * width, *x.shape[2:]), draws)
     chains = run(images, flat, records)
@@ -99,7 +101,7 @@ def augmix(
     return mix(images, chains, m, w)
 
 
-def _draw(
+def draw_chains(
     key: jax.Array,
     level_key: jax.Array,
     width: int,
@@ -109,7 +111,21 @@ def _draw(
     height: int,
     image_width: int,
 ) -> Draws:
-    """Draws the K chains of one example."""
+    """Draws the K chains of one example.
+
+    Args:
+        key: one key, for depths and operators.
+        level_key: one key, for levels and signs; the same one usually.
+        width: chains K.
+        depth: operators per chain; None draws 1, 2 or 3 for each chain.
+        severity: upper end of the levels.
+        records: the operators to draw from.
+        height: of the images.
+        image_width: of the images.
+
+    Returns:
+        `Draws` of `[K]` and `[K, D]`.
+    """
     longest = MAX_DEPTH if depth is None else depth
     depth_key, choice_key, _, _ = jax.random.split(key, 4)
     _, _, level_key, sign_key = jax.random.split(level_key, 4)

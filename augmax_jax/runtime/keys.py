@@ -1,7 +1,7 @@
 """Random keys: one per step from (seed, step), one per example from its place in the batch.
 
 Everything random in a training step hangs off these two, so neither a resumed run
-nor another number of devices changes what is drawn.
+nor another number of devices changes what is drawn (DESIGN §4).
 """
 
 import jax
