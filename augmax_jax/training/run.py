@@ -17,6 +17,7 @@ from augmax_jax import config as configs
 from augmax_jax import data, methods, models
 from augmax_jax.evaluation.run import Subject
 from augmax_jax.runtime import keys, parallel
+from augmax_jax.runtime.epochs import Epochs
 from augmax_jax.training import optimizer, pretrained
 from augmax_jax.training.state import TrainState, create_state
 from augmax_jax.training.step import TrainStep, make_train_step
@@ -86,7 +87,7 @@ class Run:
 
     def epoch(self, step: int) -> float:
         """Passes over the training set after `step` steps."""
-        return step * self.config.batch_size / len(self.data.train)
+        return Epochs(self.config.batch_size, len(self.data.train)).passed(step)
 
     def due(self, step: int, every_epochs: float) -> bool:
         """Whether something done every so many epochs falls on this step, or it is the last."""

@@ -111,7 +111,7 @@ def test_chains_and_images_are_independent(record):
 
 
 def test_arguments_have_the_specified_distributions():
-    # int(level * full / 10) of levels uniform in [0.1, 3): posterize, rotate, translate (32 pixels).
+    # int(level * full / 10) of levels uniform in [0.1, 3); translations of 32 pixels.
     draw = jax.vmap(
         lambda key: chains_module.draw_chains(
             key, key, 3, 3, 3.0, operators.resolve(["posterize", "rotate", "translate_x"]), 32, 32
