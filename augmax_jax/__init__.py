@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 
 _MODULES = ("adversary", "augment", "corruptions", "data", "models", "objectives")
 _FUNCTIONS = {
-    "augmax": "augmax_jax.adversary.one_call",
+    "augmax": "augmax_jax.adversary.from_images",
     "augmix": "augmax_jax.augment",
     "evaluate_model": "augmax_jax.evaluation.robustness",
     "evaluate_workdir": "augmax_jax.training.commands",

@@ -16,6 +16,7 @@ from typing import Any
 from ml_collections import ConfigDict, FieldReference
 from ml_collections.config_dict import placeholder
 
+from augmax_jax import methods
 from augmax_jax.runtime import paths
 from augmax_jax.runtime.errors import nearest
 from augmax_jax.runtime.kinds import Kind
@@ -23,9 +24,8 @@ from augmax_jax.runtime.kinds import Kind
 # Settings, or groups of them, that decide how and where a run computes, and change no result.
 # data.resident is not among them: a tfds stream holds out other images than a set in memory.
 NO_EFFECT = (
-    "adversary.chunk",
-    "adversary.compact",
     "checkpoint",
+    "compaction",
     "compilation_cache",
     "data.bad_images",  # with "refuse" a set that has bad images gives no result
     "data.data_dir",
@@ -43,13 +43,15 @@ NO_EFFECT = (
 MAY_CHANGE = ("allow_config_change", "evaluate", "max_steps")
 # Former names of settings. The command line and config files must use the new one; the
 # config.json of an older run is read with it.
-RENAMED = {"optimizer.per": "optimizer.schedule_unit"}
+RENAMED = {
+    "adversary.chunk": "compaction.chunk",
+    "adversary.compact": "compaction.enabled",
+    "optimizer.per": "optimizer.schedule_unit",
+}
 # Former spellings of values, for the same files: setting -> (before, now).
 _RESPELT = {"data.resident": (None, "auto")}
 # Settings that may name folders: the same folder is the same setting, however it is written.
 _FOLDERS = ("data.name", "data.extra_train", "init_from")
-# Kinds of views whose norm route can be chosen; `methods.VIEWS_OF` says which method has which.
-VIEWS = ("clean", "augmix", "augmax", "pgd", "fat", "advmix", "advmax", "ant", "maxup")
 
 
 def defaults() -> ConfigDict:
@@ -108,8 +110,10 @@ def defaults() -> ConfigDict:
     c.adversary.early_stop = "sample"  # sample (the paper) | batch (the released code) | none
     c.adversary.count_initial = False  # True: a misclassified starting point counts too
     c.adversary.targeted = False  # True: towards a random other class
-    c.adversary.compact = True  # work on unfinished samples only; the results are the same
-    c.adversary.chunk = 0  # samples at a time once few are unfinished; 0: as fits the backend
+
+    c.compaction = ConfigDict()  # of ascents that stop early (augmax, advmax, fat)
+    c.compaction.enabled = True  # work on unfinished samples only; the results are the same
+    c.compaction.chunk = 0  # samples at a time once few are unfinished; 0: as fits the backend
 
     c.pgd = ConfigDict()  # pgd_at and augmix_pgd; images are in [0, 1]
     c.pgd.eps = 8 / 255
@@ -153,7 +157,7 @@ def defaults() -> ConfigDict:
     c.objective.consistency_weight = 10.0  # λ
     c.objective.forwards = "separate"  # or "joint": views of a route share batch statistics
     # The norm route of each view, "clean" or "augmented"; None: as the variant has it.
-    c.objective.routes = ConfigDict({view: placeholder(str) for view in VIEWS})
+    c.objective.routes = ConfigDict({view: placeholder(str) for view in methods.view_names()})
 
     c.optimizer = ConfigDict()  # SGD
     c.optimizer.learning_rate = 0.1
@@ -213,9 +217,14 @@ def _leaves(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> Iterato
             yield prefix + name, value
 
 
-@functools.cache
 def kinds() -> Mapping[str, Kind]:
     """The type of every setting by its name, like "adversary.steps": that of its default."""
+    return _kinds(methods.view_names())
+
+
+@functools.cache
+def _kinds(views: tuple[str, ...]) -> Mapping[str, Kind]:
+    del views  # a method registered since brings routes for its views
     # What these defaults do not show.
     found = {
         "data.resident": Kind(bool, also=("auto",)),

@@ -20,14 +20,11 @@ def step_memory(model: str, batch: int, side: int, remat: bool) -> dict[str, flo
     import jax
     import jax.numpy as jnp
 
-    from augmax_jax.runtime import compiler, parallel
-    from augmax_jax.training.step import create_state, make_train_step
-    from benchmarks.runs import make_run
+    from augmax_jax.runtime import compiler
+    from benchmarks.runs import make_parts
 
-    run = make_run(model, batch, remat=remat)
-    state = jax.eval_shape(
-        lambda key: create_state(run.model, run.optimizer, key, (side, side, 3)), jax.random.key(0)
-    )
+    parts = make_parts(model, batch, remat=remat)
+    state = jax.eval_shape(lambda key: parts.initial_state(key, side), jax.random.key(0))
     images = {
         "image": jax.ShapeDtypeStruct((batch, side, side, 3), jnp.uint8),
         "label": jax.ShapeDtypeStruct((batch,), jnp.int32),
@@ -35,10 +32,10 @@ def step_memory(model: str, batch: int, side: int, remat: bool) -> dict[str, flo
     arguments = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype), (state, images)
     )
-    options = compiler.jit_options(run.devices[0].platform)
-    step = parallel.pmap(make_train_step(run), run.devices, donate=(0,), compiler_options=options)
-    # Given again, as lowering a pmapped function forgets them; calling it does not.
-    memory = step.lower(*arguments).compile(compiler_options=options).memory_analysis()
+    # Options are given again, as lowering a pmapped function forgets them; calling it does not.
+    options = compiler.jit_options(parts.devices[0].platform)
+    lowered = parts.step().lower(*arguments)
+    memory = lowered.compile(compiler_options=options).memory_analysis()
     if memory is None:
         raise RuntimeError("this backend does not say how much memory a program needs")
     return {

@@ -27,7 +27,7 @@ from augmax_jax.config import defaults
 from augmax_jax.runtime import compiler, host_memory, parallel
 from augmax_jax.training.batches import device_batches
 from augmax_jax.training.run import Run, build
-from augmax_jax.training.step import TrainState, make_train_step
+from augmax_jax.training.state import TrainState
 
 RETRAIN_STEPS = 10  # enough to time an iteration
 
@@ -61,7 +61,7 @@ class Stepper:
         self.run: Run = build(config)
         self.batches = device_batches(self.run, 0)
         self.step = parallel.pmap(
-            make_train_step(self.run),
+            self.run.train_step(),
             self.run.devices,
             compiler_options=compiler.jit_options(self.run.devices[0].platform),
         )

@@ -74,9 +74,8 @@ def jax_program(
     from augmax_jax.models.cpu import convolution
     from augmax_jax.objectives import objective
     from augmax_jax.runtime import compiler, host_memory, parallel
-    from augmax_jax.training.run import Run
-    from augmax_jax.training.step import create_state, forward, make_train_step
-    from benchmarks.runs import make_run
+    from augmax_jax.training.step import forward
+    from benchmarks.runs import make_parts
 
     host_memory.keep_freed_memory()  # as the command does
     compiler.enable_compilation_cache(cache or None)
@@ -89,10 +88,6 @@ def jax_program(
         rows = np.random.default_rng((1, i)).permutation(len(images))[:batch]
         return parallel.shard({"image": images[rows], "label": labels[rows]}, devices)
 
-    def step_of(run: Run):
-        step = make_train_step(run)
-        return parallel.pmap(step, devices, donate=(0,), compiler_options=options)
-
     settings = {
         "augmax, sample, compact": {"early_stop": "sample", "compact": True},
         "augmax, sample": {"early_stop": "sample", "compact": False},
@@ -101,13 +96,14 @@ def jax_program(
         "normal": {"method": "normal"},
     }
     kinds = {
-        name: make_run(model, batch, dtype=dtype, steps=steps, **s) for name, s in settings.items()
+        name: make_parts(model, batch, dtype=dtype, steps=steps, **s)
+        for name, s in settings.items()
     }
-    run = kinds["augmax, sample, compact"]
-    state = create_state(run.model, run.optimizer, jax.random.key(0), (32, 32, 3))
+    parts = kinds["augmax, sample, compact"]
+    state = parts.initial_state(jax.random.key(0), 32)
     holder = {"state": parallel.replicate(state, devices)}
     taken: list[float] = []
-    train_step = step_of(run) if train or whole else None
+    train_step = parts.step() if train or whole else None
     for i in range(train):
         holder["state"], metrics = train_step(holder["state"], batch_number(i))
         taken.append(float(np.asarray(metrics["ascent_steps"])[0]))
@@ -133,7 +129,7 @@ def jax_program(
 
     def attack(state, chains, m, p, **settings):
         def logits(x):
-            return run.model.apply(state.variables, x, route="augmented")
+            return parts.model.apply(state.variables, x, route="augmented")
 
         return adversary.augmax(
             logits, batch_images, chains, batch_labels, m, p, steps=steps, **settings
@@ -154,11 +150,11 @@ def jax_program(
         views = [
             methods.View("augmax", adversarial, "augmented", 0.0, True),
             methods.View("augmix", mixed, "clean", 0.0, True),
-            methods.View("clean", methods.to_float(batch_images), "clean", 1.0, True),
+            methods.View("clean", augment.to_float(batch_images), "clean", 1.0, True),
         ]
 
         def loss(params):
-            logits, statistics = forward(run.model, params, state.statistics, views, joint=False)
+            logits, statistics = forward(parts.model, params, state.statistics, views, joint=False)
             value, _ = objective(
                 logits,
                 batch_labels,
@@ -169,13 +165,13 @@ def jax_program(
             return value, statistics
 
         gradient, statistics = jax.grad(loss, has_aux=True)(state.params)
-        updates, opt_state = run.optimizer.update(gradient, state.opt_state, state.params)
+        updates, opt_state = parts.optimizer.update(gradient, state.opt_state, state.params)
         return optax.apply_updates(state.params, updates), statistics, opt_state
 
     updating = compiled(update, state, mixed, mixed)
 
     def plain_forward(state, x):
-        return run.model.apply(state.variables, x, route="clean")
+        return parts.model.apply(state.variables, x, route="clean")
 
     with convolution.implementation("plain"):
         flops = jax.jit(plain_forward).lower(state, mixed).compile().cost_analysis()["flops"]
@@ -202,7 +198,7 @@ def jax_program(
     if whole:
 
         def step_task(name):
-            step = train_step if kinds[name] is run else step_of(kinds[name])
+            step = train_step if kinds[name] is parts else kinds[name].step()
             following, seen = itertools.count(train), []
 
             def prepare():

@@ -24,7 +24,6 @@ from augmax_jax.runtime import compiler, files, parallel
 from augmax_jax.training.batches import device_batches
 from augmax_jax.training.checkpoints import read_variables
 from augmax_jax.training.run import build
-from augmax_jax.training.step import make_train_step
 from experiments import common, grid, paper, study
 from experiments.recipes import Experiment
 
@@ -54,7 +53,7 @@ class Clock:
         if self.trained:
             state = state.with_variables(read_variables(directory))
         self._step = parallel.pmap(
-            make_train_step(run),
+            run.train_step(),
             run.devices,
             donate=(0,),
             compiler_options=compiler.jit_options(run.devices[0].platform),

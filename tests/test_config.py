@@ -150,7 +150,7 @@ def test_only_settings_that_matter_make_another_run():
     a, b = configs.defaults(), configs.defaults()
     b.log_every, b.evaluate.benchmarks, b.checkpoint.keep = 7, ("x",), 5
     b.data.data_dir, b.data.download, b.eval_batch_size = "/elsewhere", True, 10
-    b.model.remat, b.adversary.compact, b.adversary.chunk = True, False, 4
+    b.model.remat, b.compaction.enabled, b.compaction.chunk = True, False, 4
     assert configs.differences(configs.to_dict(a), configs.to_dict(b)) == []
     b.adversary.steps, b.model.options.widen_factor = 5, 4
     b.data.resident = False  # streams hold out other images

@@ -13,7 +13,6 @@ from augmax_jax.config import check_keys
 from augmax_jax.runtime import parallel
 from augmax_jax.training.batches import device_batches
 from augmax_jax.training.run import build
-from augmax_jax.training.step import make_train_step
 
 CONFIGS = sorted(p for p in (Path(__file__).parent.parent / "configs").glob("*.py"))
 
@@ -113,7 +112,7 @@ def test_settings_are_the_papers(path):
 
 
 def test_one_training_step_traces(run):
-    step = make_train_step(run)
+    step = run.train_step()
     state = jax.eval_shape(run.initial_state)
     batch = jax.tree.map(lambda x: x[0], jax.device_get(next(device_batches(run, 0))))
     assert batch["image"].shape == (4, 32, 32, 3)
@@ -126,7 +125,7 @@ def test_one_training_step_traces(run):
 
 @pytest.mark.slow
 def test_one_training_step_runs(run):
-    step = parallel.pmap(make_train_step(run), run.devices)
+    step = parallel.pmap(run.train_step(), run.devices)
     state = parallel.replicate(run.initial_state(), run.devices)
     before = parallel.first(state.params)
     state, metrics = step(state, next(device_batches(run, 0)))

@@ -8,12 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from augmax_jax.methods import METHODS
 from augmax_jax.runtime.run_directory import read_history
 
-_METHODS = {
-    "normal": "Normal", "augmix": "AugMix", "augmax": "AugMax", "pgd_at": "PGDAT", "fat": "FAT",
-    "augmix_pgd": "AugMix+PGDAT", "advmix": "AdvMix", "advmax": "AdvMax", "ant": "ANT",
-}  # fmt: skip
 _NORMS = {"bn": "", "ibn": "IBN", "dubn": "DuBN", "dubin": "DuBIN"}
 _MODELS = {
     "resnet18": "ResNet18", "wrn40_2": "WRN40-2", "resnext29": "ResNeXt29",
@@ -135,7 +132,8 @@ def method_label(results: Mapping[str, Any], config: Mapping[str, Any] | None = 
     norm = results.get("norm") or config.get("model", {}).get("norm") or "bn"
     if method is None:
         return "model"
-    return "-".join(filter(None, (_METHODS.get(method, method), _NORMS.get(norm, norm))))
+    known = METHODS.get(method)
+    return "-".join(filter(None, (known.label if known else method, _NORMS.get(norm, norm))))
 
 
 def model_label(results: Mapping[str, Any], config: Mapping[str, Any] | None = None) -> str:

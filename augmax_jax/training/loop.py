@@ -19,7 +19,6 @@ from augmax_jax.training.batches import device_batches
 from augmax_jax.training.checkpoints import Checkpoints
 from augmax_jax.training.run import Run
 from augmax_jax.training.selection import Selection
-from augmax_jax.training.step import make_train_step
 from augmax_jax.training.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -56,7 +55,7 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
 
     platform = run.devices[0].platform
     step_fn = parallel.pmap(
-        make_train_step(run),
+        run.train_step(),
         run.devices,
         donate=(0,),
         compiler_options=compiler.jit_options(platform),

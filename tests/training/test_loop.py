@@ -22,7 +22,6 @@ from augmax_jax.training.checkpoints import Checkpoints
 from augmax_jax.training.commands import train_and_evaluate
 from augmax_jax.training.loop import TrainingDiverged, train
 from augmax_jax.training.run import build
-from augmax_jax.training.step import make_train_step
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
@@ -91,7 +90,7 @@ def test_devices_do_not_change_the_result_with_synchronised_batch_norm():
     for count in (1, 4):
         config = small(num_devices=count, sync_batch_norm=True)
         run = build(config)
-        step = parallel.pmap(make_train_step(run), run.devices)
+        step = parallel.pmap(run.train_step(), run.devices)
         state = parallel.replicate(run.initial_state(), run.devices)
         batches = device_batches(run, 0)
         for _ in range(2):
@@ -108,7 +107,7 @@ def test_devices_do_not_change_the_result_with_synchronised_batch_norm():
 
 def test_mixed_precision_keeps_parameters_statistics_and_losses_in_float32():
     run = build(small(dtype="bfloat16"))
-    step = parallel.pmap(make_train_step(run), run.devices)
+    step = parallel.pmap(run.train_step(), run.devices)
     state, metrics = step(
         parallel.replicate(run.initial_state(), run.devices), next(device_batches(run, 0))
     )
