@@ -92,3 +92,15 @@ def test_views_left_out_of_the_objective_do_not_count(rng):
     )
     np.testing.assert_allclose(loss, cross_entropy(a, labels), rtol=1e-6)
     assert "consistency" not in parts
+
+
+@pytest.mark.parametrize(("weights", "consistent"), [([1.0], [True] * 2), ([1.0] * 2, [True])])
+def test_every_view_has_a_weight_and_a_place(weights, consistent):
+    with pytest.raises(ValueError, match="one entry for each of the 2 views"):
+        objective(
+            [jnp.zeros((3, 2))] * 2,
+            jnp.zeros(3, int),
+            weights=weights,
+            consistent=consistent,
+            consistency_weight=1.0,
+        )

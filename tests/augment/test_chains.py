@@ -196,6 +196,17 @@ def test_width_and_depth(rng):
         np.testing.assert_array_equal(result, np.repeat(expected[:, None], 4, axis=1))
 
 
+def test_a_built_in_function_with_a_rule_of_ones_own_for_its_argument(rng):
+    # The record of translate_x has a fast form for whole numbers, which must not serve here.
+    images = pillow.images(rng, 2, 12, 12)
+    slide = augment.Operator(
+        "slide", operators.translate_x, lambda level, height, width: 0 * level + 2.5
+    )
+    chains = augment.sample_chains(jax.random.key(0), images, width=1, depth=1, operators=[slide])
+    slid = [pillow.apply("translate_x", image, 2.5) for image in images]
+    np.testing.assert_array_equal(chains[:, 0], slid)
+
+
 def test_memory_of_a_batch_at_imagenet_size():
     images = jax.ShapeDtypeStruct((256, 224, 224, 3), jnp.uint8)
     key = jax.random.key(0)
