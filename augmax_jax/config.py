@@ -4,8 +4,11 @@
 command line overrides both.
 """
 
+import importlib.util
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -13,6 +16,7 @@ from ml_collections.config_dict import placeholder
 
 from augmax_jax.augment import operators
 from augmax_jax.runtime.errors import check_name, nearest
+from augmax_jax.runtime.following import by_epochs, by_method
 
 # Settings that may differ when a run is continued: none of them changes what is computed.
 FREE = (
@@ -97,7 +101,7 @@ def defaults() -> ConfigDict:
     c.fat.random_start = True
     c.fat.jitter = 0.001  # ω
     c.fat.budgets = (0, 1, 2)  # τ: how many steps a misclassified sample still takes ...
-    c.fat.boundaries = (50.0, 90.0)  # ... before, between and after these epochs
+    c.fat.boundaries = (50.0, 90.0)  # ... before, between and after these of 120 epochs
 
     c.worst_of_k = ConfigDict()  # advmix and advmax
     c.worst_of_k.k = 5
@@ -123,7 +127,7 @@ def defaults() -> ConfigDict:
 
     c.objective = ConfigDict()
     c.objective.variant = "paper"  # Eq. 5; "released": no cross-entropy on the AugMax view
-    c.objective.consistency_weight = 10.0  # λ
+    c.objective.consistency_weight = 10.0  # λ; AugMix has its own, see below
     c.objective.forwards = "separate"  # or "joint": views of a route share batch statistics
     # The norm route of each view, "clean" or "augmented"; None: as the variant has it.
     c.objective.routes = ConfigDict({view: placeholder(str) for view in VIEWS})
@@ -164,16 +168,35 @@ def defaults() -> ConfigDict:
     # For mCE: results.json of another run, or of several with commas between, whose errors are
     # averaged; or "alexnet", "tiny_imagenet_resnet18".
     c.evaluate.baseline = ""
+
+    # Unless they are set: AugMix has the λ of its paper (Hendrycks et al. 2020), and FAT's budgets
+    # change at the same share of a training of any length.
+    by_method(c, "objective.consistency_weight", augmix=12.0)
+    by_epochs(c, "fat.boundaries", of=120)
     return c
 
 
-def scale_learning_rate(config: ConfigDict, rate: float = 0.1, batch_size: int = 256) -> None:
-    """Ties the learning rate to the batch size: `rate` at `batch_size`, linear (spec §6).
+def load(path: str | os.PathLike[str]) -> ConfigDict:
+    """The config that a file gives, as `--config=PATH` reads it.
 
-    A `--config.batch_size` on the command line then moves the rate with it.
+    Args:
+        path: of a Python file with a function `get_config()`, such as those in `configs/`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it has no `get_config`.
     """
-    del config.optimizer.learning_rate  # a float field would not take a reference
-    config.optimizer.learning_rate = config.get_oneway_ref("batch_size") * (rate / batch_size)
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no config file {os.fspath(path)!r}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"config file {os.fspath(path)!r} is no Python file: its name ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise ValueError(f"config file {os.fspath(path)!r} has no function get_config()")
+    return module.get_config()
 
 
 def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -126,7 +126,7 @@ def count_classes(name: str) -> int | None:
 def override(
     config: ConfigDict, settings: Sequence[tuple[str, str]], *, fixed: Sequence[str] = ()
 ) -> None:
-    """Changes settings as the command line says; another number of epochs moves the schedules.
+    """Changes settings as the command line says; those that follow them move along.
 
     Args:
         config: changed in place.
@@ -140,11 +140,7 @@ def override(
     for name, text in settings:
         if name in fixed:
             raise ValueError(f"--set {name} would undo what tells the rows of this table apart")
-        if name == "epochs":
-            keep = tuple(other for other, _ in settings)
-            recipes.rescale_epochs(config, _value(config, name, text), keep=keep)
-        else:
-            recipes.setting(config, name, _value(config, name, text))
+        recipes.setting(config, name, _value(config, name, text))
 
 
 def _value(config: ConfigDict, name: str, text: str) -> Any:

@@ -7,15 +7,13 @@ scripts with the same `--workdir` share them.
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from augmax_jax.config import defaults
-
-if TYPE_CHECKING:
-    from experiments.recipes import Experiment
+from experiments import recipes
+from experiments.recipes import Experiment
 
 STEPS = 24
 WARNING = (
@@ -30,17 +28,17 @@ CIFAR10_1 = "CIFAR-10.1"
 DEEPAUGMENT = "deepaugment"
 
 
-def name(experiment: "Experiment") -> str:
+def name(experiment: Experiment) -> str:
     """Of a run's directory."""
     return f"digits-tiny-{_reduce(experiment).traits}"
 
 
-def _reduce(experiment: "Experiment") -> "Experiment":
+def _reduce(experiment: Experiment) -> Experiment:
     """The run that stands for this one."""
     return dataclasses.replace(experiment, seed=min(experiment.seed, SEEDS - 1))
 
 
-def shrink(experiment: "Experiment", full: ConfigDict, root: Path) -> ConfigDict:
+def shrink(experiment: Experiment, full: ConfigDict, root: Path) -> ConfigDict:
     """The run's config at toy size.
 
     Args:
@@ -80,11 +78,7 @@ def shrink(experiment: "Experiment", full: ConfigDict, root: Path) -> ConfigDict
             str(root / DEEPAUGMENT / Path(folder).name) for folder in full.data.extra_train
         )
     for setting, value in experiment.changes:
-        *path, last = setting.split(".")
-        group = config
-        for part in path:
-            group = group[part]
-        group[last] = value
+        recipes.setting(config, setting, value)
     return config
 
 

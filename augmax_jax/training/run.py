@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from augmax_jax import config as configs
 from augmax_jax import data, methods, models
 from augmax_jax.evaluation.run import Subject
-from augmax_jax.runtime import keys, parallel
+from augmax_jax.runtime import following, keys, parallel
 from augmax_jax.training import optimizer, pretrained, step
 
 logger = logging.getLogger(__name__)
@@ -110,6 +110,8 @@ def build(config: ConfigDict) -> Run:
         FileNotFoundError: the dataset is not there; says what would provide it.
     """
     configs.validate(config)
+    if followed := following.describe(config):
+        logger.info("Settings that follow others unless set: %s", followed)
     devices = parallel.local_devices(config.num_devices)
     shares = len(devices) * jax.process_count()
     if config.batch_size % shares:
