@@ -1,7 +1,9 @@
 """Error messages that name the value, say what is allowed, and offer the nearest match."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+NAMED = 20  # names that a message lists before it says "and n more"
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
@@ -20,3 +22,9 @@ def check_name(kind: str, name: str, allowed: Iterable[str]) -> None:
         raise ValueError(
             f"unknown {kind} {name!r}.{nearest(str(name), names)} Available: {', '.join(names)}"
         )
+
+
+def shorten(names: Sequence[str], most: int = NAMED) -> str:
+    """The names with commas between: the first `most` of them, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
