@@ -14,6 +14,13 @@ from augmax_jax import config as configs
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 NETWORKS = {"resnet18": "ResNet18", "wrn40_2": "WRN40-2", "resnext29": "ResNeXt29"}
+# What Tables 2 to 5 and 11 compare, method and norm. Only AugMax has DuBIN: Table 8 shows that the
+# paper's row "AugMix" is AugMix with batch norm.
+COMPARED = {
+    "Normal": ("normal", "bn"),
+    "AugMix": ("augmix", "bn"),
+    "AugMax-DuBIN": ("augmax", "dubin"),
+}
 CLASSES = {"cifar10": 10, "cifar100": 100, "tiny_imagenet": 200, "imagenet": 1000}
 # How settings that a sweep moves appear in the names of runs.
 SHORT = {
@@ -71,6 +78,31 @@ class Experiment:
     def fixed(self) -> tuple[str, ...]:
         """Settings that the run is about, which no override may touch."""
         return ("method", "model.norm", "seed", *(name for name, _ in self.changes))
+
+
+def compared(dataset: str, network: str) -> dict[str, Experiment]:
+    """The runs of Normal, AugMix and AugMax-DuBIN, by the name of the row."""
+    return {
+        row: Experiment(dataset, network, method, norm) for row, (method, norm) in COMPARED.items()
+    }
+
+
+def compared_on_copies(dataset: str, network: str) -> dict[str, Experiment]:
+    """The same on DeepAugment copies; the paper has no Normal there."""
+    runs = compared(dataset, network)
+    return {
+        f"DeepAugment+{row}": dataclasses.replace(runs[row], deepaugment=True)
+        for row in ("AugMix", "AugMax-DuBIN")
+    }
+
+
+def compared_by_network(dataset: str) -> dict[tuple[str, str], Experiment]:
+    """The same with every network, by the names of network and method."""
+    return {
+        (title, row): run
+        for network, title in NETWORKS.items()
+        for row, run in compared(dataset, network).items()
+    }
 
 
 def setting(config: ConfigDict, name: str, value: Any) -> None:
