@@ -22,6 +22,7 @@ from augmax_jax.training.batches import device_batches
 from augmax_jax.training.run import build
 from augmax_jax.training.step import make_train_step
 from experiments import paper
+from experiments.recipes import NETWORKS
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
@@ -176,10 +177,13 @@ def test_the_order_of_the_command_line_does_not_matter(order, monkeypatch):
         "--config.augment.severity=3.0",
         "--config.epochs=45",
         "--config.optimizer.boundaries=(30.0,40.0)",
+        "--config.batch_size=512",
+        "--config.optimizer.learning_rate=0.05",
     ]
     config, _ = parse(monkeypatch, f"--config={path}", *given[::order])
     assert (config.objective.consistency_weight, config.augment.severity) == (10.0, 3.0)
     assert config.optimizer.boundaries == (30.0, 40.0)
+    assert config.optimizer.learning_rate == 0.05
 
 
 def docstring(path):
@@ -210,12 +214,11 @@ def test_the_docstring_has_the_command(path, monkeypatch):
 @pytest.mark.parametrize("name", sorted(set(PUBLISHED) - {"imagenet_r50"}))
 def test_the_docstring_has_the_papers_figures(name):
     config = load(of(name))
-    labels = {"resnet18": "ResNet18", "wrn40_2": "WRN40-2", "resnext29": "ResNeXt29"}
     method = "DeepAugment+AugMax-DuBIN" if config.data.extra_train else "AugMax-DuBIN"
     table = {"cifar10": 2, "cifar100": 3, "imagenet": 4, "tiny": 5}[name.split("_")[0]]
     if table < 4:
         figures = [
-            (metric, paper.figure(f"table{table}", method, model=labels[config.model.name],
+            (metric, paper.figure(f"table{table}", method, model=NETWORKS[config.model.name],
                                   metric=metric))
             for metric in ("SA", "RA")
         ]  # fmt: skip
