@@ -18,8 +18,28 @@ from ml_collections.config_dict import placeholder
 
 from augmax_jax import methods
 from augmax_jax.runtime import paths
+from augmax_jax.runtime.config_file import load
 from augmax_jax.runtime.errors import nearest
+from augmax_jax.runtime.following import by_epochs, by_method
 from augmax_jax.runtime.kinds import Kind
+
+__all__ = [
+    "MAY_CHANGE",
+    "NO_EFFECT",
+    "RENAMED",
+    "check_keys",
+    "check_settings",
+    "check_types",
+    "defaults",
+    "differences",
+    "has_effect",
+    "kind_of",
+    "kinds",
+    "load",
+    "read_setting",
+    "set_setting",
+    "to_dict",
+]
 
 # Settings, or groups of them, that decide how and where a run computes, and change no result.
 # data.resident is not among them: a tfds stream holds out other images than a set in memory.
@@ -128,7 +148,7 @@ def defaults() -> ConfigDict:
     c.fat.random_start = True  # from a random point of the ball
     c.fat.jitter = 0.001  # ω
     c.fat.budgets = (0, 1, 2)  # τ: how many steps a misclassified sample still takes ...
-    c.fat.boundaries = (50.0, 90.0)  # ... before, between and after these epochs
+    c.fat.boundaries = (50.0, 90.0)  # ... before, between and after these of 120 epochs
 
     c.worst_of_k = ConfigDict()  # advmix and advmax
     c.worst_of_k.k = 5  # candidates of which the worst is taken
@@ -154,7 +174,7 @@ def defaults() -> ConfigDict:
 
     c.objective = ConfigDict()
     c.objective.variant = "paper"  # Eq. 5; "released": no cross-entropy on the AugMax view
-    c.objective.consistency_weight = 10.0  # λ
+    c.objective.consistency_weight = 10.0  # λ; AugMix has its own, see below
     c.objective.forwards = "separate"  # or "joint": views of a route share batch statistics
     # The norm route of each view, "clean" or "augmented"; None: as the variant has it.
     c.objective.routes = ConfigDict({view: placeholder(str) for view in methods.view_names()})
@@ -195,18 +215,12 @@ def defaults() -> ConfigDict:
     # For mCE: results.json of another run, or of several with commas between, whose errors are
     # averaged; or "alexnet", "tiny_imagenet_resnet18".
     c.evaluate.baseline = ""
+
+    # Unless they are set: AugMix has the λ of its paper (Hendrycks et al. 2020), and FAT's budgets
+    # change at the same share of a training of any length.
+    by_method(c, "objective.consistency_weight", augmix=12.0)
+    by_epochs(c, "fat.boundaries", of=120)
     return c
-
-
-def scale_learning_rate(config: ConfigDict, rate: float = 0.1, batch_size: int = 256) -> None:
-    """Ties the learning rate to the batch size: `rate` at `batch_size`, linear (Goyal et al. 2017).
-
-    A `--config.batch_size` on the command line then moves the rate with it, and a
-    `--config.optimizer.learning_rate` unties them.
-    """
-    del config.optimizer.learning_rate  # a float field would not take a reference
-    images = config.get_oneway_ref("batch_size").to_float()
-    config.optimizer.learning_rate = images * (rate / batch_size)
 
 
 def _leaves(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -113,6 +113,28 @@ def compare_speed(options: argparse.Namespace) -> dict[str, Any]:
             pooled.append(run_pool())
             print(f"repeat {repeat + 1} of {options.repeats}", flush=True)
 
+    return summarise_speed(options, cold, ours, single, pooled)
+
+
+def summarise_speed(
+    options: argparse.Namespace,
+    cold: float,
+    ours: list[dict[str, float]],
+    single: list[dict[str, float]],
+    pooled: list[float],
+) -> dict[str, Any]:
+    """Images per second and ratios.
+
+    Args:
+        options: of the command line.
+        cold: seconds of our first pass, compilation included.
+        ours: corruption -> seconds of all severities, of each repeat.
+        single: the same of one process of the peer's.
+        pooled: seconds of all processes together, of each repeat.
+    """
+    import jax
+
+    names = list(ours[0])
     combinations = 5 * len(names)
 
     def rate(seconds: float, images: int, per: int = combinations) -> float:

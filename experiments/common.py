@@ -1,13 +1,12 @@
 """What every script does: read the command line, run, print the table beside the paper's."""
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
 
 from augmax_jax.report import tables
-from augmax_jax.runtime import host_memory, messages
+from augmax_jax.runtime import files, host_memory, messages
 from experiments import grid as grids
 from experiments import options as reading
 from experiments import paper, study
@@ -97,7 +96,8 @@ def write(name: str, table: tables.Table, found: study.Study) -> str:
     options = found.options
     options.root.mkdir(parents=True, exist_ok=True)
     path = options.root / f"{name}.txt"
-    path.write_text(tables.to_text(table) + "\n", encoding="utf-8")
+    text = tables.to_text(table) + "\n"
+    files.write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
     record = {
         "smoke_not_a_result": options.smoke,
         "not_the_papers_setting": options.changed(),
@@ -108,5 +108,5 @@ def write(name: str, table: tables.Table, found: study.Study) -> str:
         "note": table.note,
         "runs": {n: {"state": o.state, "note": o.note} for n, o in found.outcomes().items()},
     }
-    path.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    files.write_json(path.with_suffix(".json"), record)
     return str(path)

@@ -26,8 +26,8 @@ def lacks(experiment: Experiment, config: ConfigDict) -> str:
         )
     if experiment.deepaugment and experiment.dataset == "imagenet" and not folder.is_dir():
         lines.append(
-            "DeepAugment copies are files and cannot be mixed with a streamed tfds set: name "
-            "ImageNet as a folder DIR/<split>/<class>/* with --data DIR"
+            "DeepAugment copies are files and cannot be mixed with a streamed tfds set, and there "
+            f"is no folder {name!r}: name ImageNet's DIR/<split>/<class>/* with --data DIR"
         )
     for copies in map(Path, config.data.extra_train):
         if not (copies.expanduser() / config.data.train_split).is_dir():

@@ -116,7 +116,7 @@ def count_classes(name: str) -> int | None:
 def override(
     config: ConfigDict, settings: Sequence[tuple[str, str]], *, fixed: Sequence[str] = ()
 ) -> None:
-    """Changes settings as the command line says; another number of epochs moves the schedules.
+    """Changes settings as the command line says; those that follow them move along.
 
     Args:
         config: changed in place.
@@ -130,11 +130,7 @@ def override(
         if name in fixed:
             raise ValueError(f"--set {name} would undo what tells the rows of this table apart")
         value = configs.read_setting(name, text)
-        if name == "epochs":
-            keep = tuple(other for other, _ in settings)
-            recipes.rescale_epochs(config, value, keep=keep)
-        else:
-            configs.set_setting(config, name, value)
+        configs.set_setting(config, name, value)
 
 
 def parser(module_doc: str, prog: str) -> argparse.ArgumentParser:

@@ -19,7 +19,7 @@ _MODELS = {
 
 
 @dataclasses.dataclass
-class Run:
+class SavedRun:
     """A run as its workdir shows it.
 
     Attributes:
@@ -64,7 +64,7 @@ class Run:
         return [row for row in self.history if row.get("kind") == kind]
 
 
-def load(workdir: str | os.PathLike[str]) -> Run:
+def load(workdir: str | os.PathLike[str]) -> SavedRun:
     """Reads a run.
 
     A damaged JSON file counts as missing, with a warning.
@@ -78,7 +78,7 @@ def load(workdir: str | os.PathLike[str]) -> Run:
     path = Path(workdir)
     if not path.is_dir():
         raise ValueError(f"run {os.fspath(workdir)!r} is not a directory")
-    run = Run(
+    run = SavedRun(
         path=path,
         name=path.resolve().name,
         config=_read(path / "config.json"),
@@ -93,7 +93,7 @@ def load(workdir: str | os.PathLike[str]) -> Run:
     return run
 
 
-def load_all(workdirs: Sequence[str | os.PathLike[str]]) -> list[Run]:
+def load_all(workdirs: Sequence[str | os.PathLike[str]]) -> list[SavedRun]:
     """Reads several runs and gives them names that differ.
 
     Raises:
@@ -109,14 +109,14 @@ def load_all(workdirs: Sequence[str | os.PathLike[str]]) -> list[Run]:
     return runs
 
 
-def siblings(run: Run, *, most: int = 3) -> list[Run]:
+def siblings(run: SavedRun, *, most: int = 3) -> list[SavedRun]:
     """Runs in the same parent directory that share data set and a benchmark, newest first."""
     files = [
         path
         for path in run.path.resolve().parent.glob("*/results.json")
         if path.parent != run.path.resolve()
     ]
-    found: list[Run] = []
+    found: list[SavedRun] = []
     for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
         results = _read(path)
         shared = benchmark_scores(results).keys() & benchmark_scores(run.results).keys()

@@ -9,7 +9,7 @@ from typing import Any
 from augmax_jax import methods
 from augmax_jax.report import charts, page, tables
 from augmax_jax.report import runs as reading
-from augmax_jax.report.runs import Run
+from augmax_jax.report.runs import SavedRun
 from augmax_jax.runtime.run_directory import flatten
 
 _LOSSES = ("loss", "classification")
@@ -21,7 +21,7 @@ _SINGLE = {
 }
 
 
-def lead(run: Run) -> str:
+def lead(run: SavedRun) -> str:
     """What, how long, on what, when."""
     results = run.results
     parts = [run.name]
@@ -43,7 +43,7 @@ def lead(run: Run) -> str:
     return " · ".join(parts)
 
 
-def tiles(run: Run) -> str:
+def tiles(run: SavedRun) -> str:
     """SA, RA, mCE and how the checkpoint was chosen."""
     results = run.results
     shown = []
@@ -85,7 +85,7 @@ def tiles(run: Run) -> str:
     return body
 
 
-def summary(run: Run) -> str:
+def summary(run: SavedRun) -> str:
     """Every checkpoint on clean data, every benchmark, what could not be measured."""
     results = run.results
     rows = []
@@ -146,7 +146,7 @@ def summary(run: Run) -> str:
     return body + (f"<p>Not measured:</p><ul class=note>{missing}</ul>" if missing else "")
 
 
-def curves(run: Run) -> str:
+def curves(run: SavedRun) -> str:
     """Losses, accuracies, what the method logs, learning rate, speed over the epochs."""
     train, evals = run.rows("train"), run.rows("eval")
 
@@ -200,7 +200,7 @@ def _ascent(train: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def augmentations(run: Run) -> str:
+def augmentations(run: SavedRun) -> str:
     """The newest grid of augmentations; earlier ones on request."""
     found = [path for name, path in run.pictures.items() if name.startswith("augmentations")]
     if not found:
@@ -220,7 +220,7 @@ def augmentations(run: Run) -> str:
     return note + newest + page.details("Earlier in training", earlier)
 
 
-def robustness(run: Run, others: Sequence[Run] = ()) -> str:
+def robustness(run: SavedRun, others: Sequence[SavedRun] = ()) -> str:
     """Heat map, bars (beside those of other runs) and pictures of each benchmark."""
     body = ""
     for name, found in (run.results.get("benchmarks") or {}).items():
@@ -265,7 +265,7 @@ def by_corruption(found: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def settings(runs: Sequence[Run]) -> str:
+def settings(runs: Sequence[SavedRun]) -> str:
     """The config; of several runs, what differs between them."""
     flat = [flatten(run.config) for run in runs]
     names = list(dict.fromkeys(name for config in flat for name in config))

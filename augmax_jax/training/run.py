@@ -17,7 +17,7 @@ from augmax_jax import config as configs
 from augmax_jax import data, methods, models
 from augmax_jax.data.config import DataConfig
 from augmax_jax.evaluation.run import Subject
-from augmax_jax.runtime import keys, parallel
+from augmax_jax.runtime import following, keys, parallel
 from augmax_jax.runtime.epochs import Epochs
 from augmax_jax.runtime.errors import check_name, check_range
 from augmax_jax.training import optimizer, pretrained
@@ -177,6 +177,8 @@ def build(config: ConfigDict) -> Run:
         FileNotFoundError: the dataset is not there; says what would provide it.
     """
     check(config)
+    if followed := following.describe(config):
+        logger.info("Settings that follow others unless set: %s", followed)
     devices = parallel.local_devices(config.num_devices)
     shares = len(devices) * jax.process_count()
     if config.batch_size % shares:
