@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from augmax_jax.augment import operators
+from augmax_jax.runtime import files
 from augmax_jax.runtime.errors import check_name, nearest
 
 # Settings that may differ when a run is continued: none of them changes what is computed.
@@ -349,7 +350,7 @@ def operator_names(config: ConfigDict) -> tuple[str, ...]:
 
 def to_dict(config: ConfigDict) -> dict[str, Any]:
     """The config as plain values that JSON keeps."""
-    return json.loads(json.dumps(config.to_dict()))
+    return json.loads(files.dumps(config.to_dict()))
 
 
 def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:

@@ -3,16 +3,15 @@
 Deliberately short: everything it calls can be imported and called from a notebook.
 """
 
-import logging
 import sys
 
 from absl import app, flags
 from ml_collections import config_flags
 
 from augmax_jax import config as configs
-from augmax_jax.runtime import host_memory
+from augmax_jax.runtime import console, host_memory
 from augmax_jax.training.commands import evaluate_workdir, train_and_evaluate
-from augmax_jax.training.loop import TrainingDiverged
+from augmax_jax.training.loop import Stopped, TrainingDiverged
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Settings of the run.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and the report go.")
@@ -29,18 +28,19 @@ def main(arguments: list[str]) -> None:
     """Dispatches on --mode."""
     if len(arguments) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(arguments[1:])}")
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
-    logging.getLogger("augmax_jax").setLevel(logging.INFO)
+    console.prepare()
     host_memory.keep_freed_memory()
     directory = _WORKDIR.value or ""  # required, see below
     command = train_and_evaluate if _MODE.value == "train" else evaluate_workdir
     try:
         command(_CONFIG.value, directory)
     except (ValueError, OSError, TrainingDiverged) as error:
-        # The user's to mend: the message says how, a traceback would only hide it.
+        # The message says what the user can do; a traceback would only hide it.
         if _TRACEBACK.value:
             raise
         sys.exit(f"error: {error}")
+    except Stopped as stop:
+        sys.exit(stop.status)
     except KeyboardInterrupt:
         sys.exit(130)
 

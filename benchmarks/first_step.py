@@ -25,7 +25,7 @@ def child(model: str, batch: int, cache: str, started: float) -> None:
     import jax
     import numpy as np
 
-    from augmax_jax.runtime import compiler, host_memory, parallel
+    from augmax_jax.runtime import compiler, files, host_memory, parallel
     from augmax_jax.training.step import create_state, make_train_step
     from benchmarks.runs import make_run
 
@@ -51,10 +51,12 @@ def child(model: str, batch: int, cache: str, started: float) -> None:
     parts = {b: round(marks[b] - marks[a], 2) for a, b in itertools.pairwise(names)}
     parts["total"] = round(marks["first step"] - started, 2)
     parts["cpu seconds"] = round(time.process_time(), 2)
-    print(json.dumps(parts))
+    print(files.dumps(parts))
 
 
 def main() -> None:
+    from augmax_jax.runtime import files
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="wrn40_2")
     parser.add_argument("--batch", type=int, default=64)
@@ -77,7 +79,7 @@ def main() -> None:
             print(name, report[name], flush=True)
     path = options.out or RESULTS / f"first_step_{options.model}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=2) + "\n")
+    files.write_json(path, report)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from augmax_jax.corruption_sets.source import Source
 from augmax_jax.corruption_sets.writer import FORMATS, generate
 from augmax_jax.corruptions import constants
+from augmax_jax.runtime import console
 
 
 def _names(text: str) -> list[str]:
@@ -56,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch_size", type=int, default=256)
     options = parser.parse_args(arguments)
+    console.prepare()
     try:
         source = Source(
             options.dataset,
@@ -73,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seed=options.seed,
             batch_size=options.batch_size,
         )
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

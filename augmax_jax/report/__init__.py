@@ -15,6 +15,7 @@ from typing import Any
 from augmax_jax.report import charts, page, sections, tables
 from augmax_jax.report import runs as reading
 from augmax_jax.report.runs import Run
+from augmax_jax.runtime import files, paths
 
 __all__ = ["compare", "comparison_table", "render", "summary_table", "write"]
 
@@ -96,7 +97,7 @@ def write(
         ValueError: the workdir is not a run's.
         OSError: the file cannot be written.
     """
-    return _write(Path(out) if out else Path(workdir) / REPORT, render(workdir, against=against))
+    return _write(paths.expand(out or Path(workdir) / REPORT), render(workdir, against=against))
 
 
 def compare(
@@ -127,7 +128,7 @@ def compare(
             ("Settings that differ", sections.settings(runs)),
         ],
     )
-    return _write(Path(out), text), _comparison_text(runs)
+    return _write(paths.expand(out), text), _comparison_text(runs)
 
 
 def _comparison_text(runs: list[Run]) -> str:
@@ -171,11 +172,9 @@ def _curves(runs: list[Run]) -> str:
 
 
 def _write(path: Path, text: str) -> Path:
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        files.write_text(path, text)
     except OSError as error:
         raise OSError(
             error.errno,

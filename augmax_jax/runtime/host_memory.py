@@ -6,6 +6,8 @@ import platform
 
 import jax
 
+logger = logging.getLogger(__name__)
+
 # Parameters of mallopt, from glibc's malloc.h.
 _TRIM_THRESHOLD = -1
 _MMAP_MAX = -4
@@ -35,7 +37,7 @@ def keep_freed_memory() -> bool:
     try:
         jax.config.update("jax_cpu_enable_async_dispatch", False)
     except AttributeError as error:  # the option is not part of JAX's stable interface
-        logging.info("JAX dispatches as it likes, so memory is not kept: %s", error)
+        logger.info("JAX dispatches as it likes, so memory is not kept: %s", error)
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return bool(mallopt(_MMAP_MAX, 0)) and bool(mallopt(_TRIM_THRESHOLD, -1))

@@ -1,0 +1,23 @@
+"""How the commands of the package speak: the log on stderr, and text that any terminal takes."""
+
+import io
+import logging
+import sys
+
+
+def prepare(level: int = logging.INFO) -> None:
+    """Sets up the terminal of a command.
+
+    The package's messages from `level` on are shown, and other libraries' warnings. Printing
+    never fails: what the terminal's encoding lacks, such as ± in ASCII or the bytes of a path
+    that are not UTF-8, is escaped.
+
+    Args:
+        level: of `logging`; INFO says what is done, WARNING only what went wrong.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # Notebooks and tests put other streams there.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
+    logging.getLogger("augmax_jax").setLevel(level)
