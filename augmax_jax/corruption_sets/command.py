@@ -4,6 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+import jax
+
 from augmax_jax.corruption_sets.source import Source
 from augmax_jax.corruption_sets.writer import FORMATS, generate
 from augmax_jax.corruptions import constants
@@ -66,15 +68,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.image_size,
             options.data_dir,
         )
-        generate(
-            source,
-            options.out,
-            corruptions=options.corruptions,
-            severities=options.severities,
-            layout=options.format,
-            seed=options.seed,
-            batch_size=options.batch_size,
-        )
+        with jax.enable_x64(False):  # in float64 other pixels would come out
+            generate(
+                source,
+                options.out,
+                corruptions=options.corruptions,
+                severities=options.severities,
+                layout=options.format,
+                seed=options.seed,
+                batch_size=options.batch_size,
+            )
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -5,6 +5,8 @@ import re
 import sys
 from collections.abc import Sequence
 
+import jax
+
 from augmax_jax.deepaugment.distortion import FORMATS, QUALITY, distort
 from augmax_jax.deepaugment.networks import NETWORKS
 from augmax_jax.deepaugment.training import LEARNING_RATE, train
@@ -100,10 +102,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = options.pop("command")
     console.prepare()
     try:
-        if command == "distort":
-            distort(image_format=options.pop("format"), **options)
-        else:
-            train(**options)
+        with jax.enable_x64(False):  # in float64 other pixels would come out
+            if command == "distort":
+                distort(image_format=options.pop("format"), **options)
+            else:
+                train(**options)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -42,13 +42,13 @@ def train_and_evaluate(config: ConfigDict, directory: str | Path) -> dict[str, A
     """
     directory = paths.expand(directory)
     paths.check_output(directory, "--workdir")
-    use_compilation_cache(config)
-    run = build(config)
-    with _alone_in(directory):
-        workdir.check(config, directory)
-        with contextlib.closing(Checkpoints(directory, keep=config.checkpoint.keep)) as kept:
-            seconds = train(run, directory, kept)
-            return evaluate_run(run, directory, kept, seconds=seconds)
+    with _session(config):
+        run = build(config)
+        with _alone_in(directory):
+            workdir.check(config, directory)
+            with contextlib.closing(Checkpoints(directory, keep=config.checkpoint.keep)) as kept:
+                seconds = train(run, directory, kept)
+                return evaluate_run(run, directory, kept, seconds=seconds)
 
 
 def evaluate_workdir(config: ConfigDict, directory: str | Path) -> dict[str, Any]:
@@ -76,18 +76,18 @@ def evaluate_workdir(config: ConfigDict, directory: str | Path) -> dict[str, Any
             f"{directory} holds no checkpoints to evaluate: train there first with --mode=train, "
             "or name an imported model with --config.init_from=DIR"
         )
-    use_compilation_cache(config)
-    run = build(config)
-    workdir.check(config, directory)
-    if trained:
+    with _session(config):
+        run = build(config)
+        workdir.check(config, directory)
+        if not trained:
+            variables = run.load(source, run.initial_state(), new_head=False)
+            with _alone_in(directory):
+                return _evaluate(run, directory, {"last": Candidate(0, variables, {})})
         with (
             _alone_in(directory),
             contextlib.closing(Checkpoints(directory, keep=config.checkpoint.keep)) as kept,
         ):
             return evaluate_run(run, directory, kept)
-    variables = run.load(source, run.initial_state(), new_head=False)
-    with _alone_in(directory):
-        return _evaluate(run, directory, {"last": Candidate(0, variables, {})})
 
 
 def evaluate_run(
@@ -131,6 +131,14 @@ def use_compilation_cache(config: ConfigDict) -> None:
         directory == usual and getattr(jax.config, "jax_compilation_cache_dir", None)
     ):
         compiler.enable_compilation_cache(directory)
+
+
+@contextlib.contextmanager
+def _session(config: ConfigDict) -> Iterator[None]:
+    """Computes in 32 bits whatever JAX's default is, so that the results are the same."""
+    use_compilation_cache(config)
+    with jax.enable_x64(False):
+        yield
 
 
 @contextlib.contextmanager

@@ -35,12 +35,8 @@ def open_writer(directory: Path, keep: Keep | None = None) -> Any:
     Raises:
         OSError: the files cannot be written; the message says what to do.
     """
-    # TensorFlow only writes files here; without these it prints notes over the progress bar.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     try:
-        import tensorflow as tf
-        from clu.metric_writers import SummaryWriter
+        writer = _import_writer()
     except Exception as error:  # a clash of protobuf versions shows as TypeError, for one
         warnings.warn(
             f"TensorBoard logs are off, because they need TensorFlow, clu and tensorboard "
@@ -49,18 +45,31 @@ def open_writer(directory: Path, keep: Keep | None = None) -> Any:
             stacklevel=3,
         )
         return None
-    # A RuntimeError says that TensorFlow already runs with the devices it found: too late.
-    with contextlib.suppress(RuntimeError):
-        tf.config.set_visible_devices([], "GPU")
     if keep is not None:
         for path in directory.glob("*tfevents*"):
             with clear_errors(path):
                 _drop_events(path, keep)
-    return SummaryWriter(os.fspath(directory))
+    return writer(os.fspath(directory))
+
+
+def _import_writer() -> Any:
+    """clu's class of writers; TensorFlow only writes files here."""
+    # Without these TensorFlow prints notes over the progress bar.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    import tensorflow as tf
+    from clu.metric_writers import SummaryWriter
+
+    # A RuntimeError says that TensorFlow already runs with the devices it found: too late.
+    with contextlib.suppress(RuntimeError):
+        tf.config.set_visible_devices([], "GPU")
+    return SummaryWriter
 
 
 def write_hparams(workdir: Path, config: ConfigDict, results: Mapping[str, float]) -> None:
     """Shows the run in TensorBoard's HPARAMS tab, once: what was written before is replaced.
+
+    Without TensorFlow or clu nothing is written; `open_writer` says so.
 
     Args:
         workdir: the run's directory.
@@ -70,14 +79,15 @@ def write_hparams(workdir: Path, config: ConfigDict, results: Mapping[str, float
     Raises:
         OSError: the files cannot be written.
     """
+    try:
+        make_writer = _import_writer()
+    except Exception:  # as above
+        return
     directory = workdir / HPARAMS
     with clear_errors(directory):
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
-    writer = open_writer(directory)
-    if writer is None:
-        return
-    with contextlib.closing(writer):
+    with contextlib.closing(make_writer(os.fspath(directory))) as writer:
         writer.write_hparams(distinctive_settings(config))
         writer.write_scalars(0, results)
 

@@ -6,10 +6,10 @@ import pytest
 
 from augmax_jax import models
 from augmax_jax.config import defaults
-from augmax_jax.evaluation import run as evaluate
 from augmax_jax.pytorch import importing as torch_import
-from augmax_jax.training import pretrained as initial
 from augmax_jax.training.checkpoints import Checkpoints
+from augmax_jax.training.commands import evaluate_workdir
+from augmax_jax.training.pretrained import is_imported
 from augmax_jax.training.run import build
 
 
@@ -66,13 +66,11 @@ def test_a_run_starts_from_another_run(tmp_path):
 
 def test_an_import_is_evaluated(tmp_path):
     imported(tmp_path / "import")
-    results = evaluate.evaluate_workdir(config(), tmp_path / "import")
+    results = evaluate_workdir(config(), tmp_path / "import")
     found = results["clean"]["last"]
     assert found["count"] == 359
     assert 0 <= found["accuracy"] <= 0.5
-    elsewhere = evaluate.evaluate_workdir(
-        config(init_from=str(tmp_path / "import")), tmp_path / "elsewhere"
-    )
+    elsewhere = evaluate_workdir(config(init_from=str(tmp_path / "import")), tmp_path / "elsewhere")
     assert elsewhere["clean"] == results["clean"]
 
 
@@ -90,5 +88,5 @@ def test_what_does_not_fit_is_named(tmp_path):
     with pytest.raises(ValueError, match="another network"):
         build(c).initial_state()
     with pytest.raises(FileNotFoundError, match="no checkpoints to evaluate"):
-        evaluate.evaluate_workdir(config(), tmp_path / "nothing")
-    assert not initial.is_imported(tmp_path)
+        evaluate_workdir(config(), tmp_path / "nothing")
+    assert not is_imported(tmp_path)
