@@ -9,7 +9,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from augmax_jax import config as configs
-from augmax_jax.runtime import console, host_memory
+from augmax_jax.runtime import console, host_memory, paths
 from augmax_jax.training.commands import evaluate_workdir, train_and_evaluate
 from augmax_jax.training.loop import Stopped, TrainingDiverged
 
@@ -46,8 +46,16 @@ def main(arguments: list[str]) -> None:
 
 
 def parse_flags(arguments: list[str]) -> list[str]:
-    """Parses the command line; a setting that does not exist ends it with one line."""
+    """Parses the command line; a setting that does not exist ends it with one line.
+
+    Args:
+        arguments: of the process, its name first.
+
+    Returns:
+        What is no flag.
+    """
     try:
+        arguments = [_expanded(argument) for argument in arguments]
         return app.parse_flags_with_usage(arguments)
     except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
         # What ml_collections raises for a setting or a file that is not there.
@@ -58,6 +66,12 @@ def parse_flags(arguments: list[str]) -> list[str]:
         except ValueError as unknown:
             message = str(unknown)
         sys.exit(f"error: {message}")
+
+
+def _expanded(argument: str) -> str:
+    """`--config=~/mine.py` with the home directory in place; other arguments as they are."""
+    flag, _, path = argument.partition("=")
+    return f"{flag}={paths.expand(path)}" if flag == "--config" and path else argument
 
 
 if __name__ == "__main__":

@@ -72,6 +72,7 @@ def _open_locked(path: Path) -> int | None:
         except OSError as error:
             logger.info("%s cannot be locked (%s)", path, error.strerror)
             os.close(file)
+            path.unlink(missing_ok=True)
             return None
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file), os.stat(path)):

@@ -109,11 +109,11 @@ def evaluate_run(
     """
     like = run.initial_state()
     candidates = {}
-    for kind, place in (("best", "best"), ("last", "latest")):
-        restored = checkpoints.restore(place, like)
+    for name, kind in (("best", "best"), ("last", "latest")):
+        restored = checkpoints.restore(kind, like)
         if restored is not None:
             step, state, record = restored
-            candidates[kind] = Candidate(step, state.variables, record)
+            candidates[name] = Candidate(step, state.variables, record)
     if not candidates:
         raise FileNotFoundError(f"{directory} holds no checkpoint to evaluate: train there first")
     return _evaluate(run, directory, candidates, seconds=seconds)

@@ -1,4 +1,4 @@
-"""A run's directory: whose it is, and who works in it."""
+"""A run's directory belongs to one config, once something is kept in it."""
 
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,8 @@ from ml_collections import ConfigDict
 from augmax_jax import config as configs
 from augmax_jax.runtime.files import read_json, write_json
 from augmax_jax.runtime.run_directory import CONFIG, RESULTS, has_checkpoints
+
+_ADVICE = "another --workdir, or go on all the same with --config.allow_config_change=True"
 
 
 def check(config: ConfigDict, workdir: Path) -> None:
@@ -52,9 +54,6 @@ def claim(config: ConfigDict, workdir: Path) -> None:
     check(config, workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(workdir / CONFIG, configs.to_dict(config))
-
-
-_ADVICE = "another --workdir, or go on all the same with --config.allow_config_change=True"
 
 
 def _check_same(mine: dict[str, Any], theirs: dict[str, Any], workdir: Path) -> None:

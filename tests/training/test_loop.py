@@ -211,6 +211,7 @@ def test_an_unwritable_workdir_is_named(tmp_path):
         (["--config.adversary.step=3"], "adversary.step"),
         (["--config.method=augmacks"], "error: unknown method 'augmacks'. Did you mean"),
         (["--mode=evaluate"], "error: .* holds no checkpoints to evaluate"),
+        (["--config=~/no_such_config.py"], r"error: [^~]*/no_such_config\.py"),
     ],
 )
 def test_the_command_says_what_is_wrong(arguments, message, tmp_path):
