@@ -148,7 +148,7 @@ def defaults() -> ConfigDict:
     c.progress = True
     c.tensorboard = True
     c.profile = False
-    c.compilation_cache = "~/.cache/augmax_jax"  # "" for none
+    c.compilation_cache = "~/.cache/augmax_jax"  # or JAX_COMPILATION_CACHE_DIR; "" for none
     c.allow_config_change = False  # go on in a workdir of another config
 
     c.checkpoint = ConfigDict()

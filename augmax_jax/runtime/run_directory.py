@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from augmax_jax.runtime import files
+from augmax_jax.runtime import files, paths
 
 CONFIG = "config.json"
 RESULTS = "results.json"
@@ -37,7 +37,7 @@ def read_history(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
     Returns:
         Rows with `step`, `epoch`, `kind`, `time` and the metrics, numbers as floats.
     """
-    path = Path(workdir) / HISTORY
+    path = paths.expand(workdir) / HISTORY
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:

@@ -34,8 +34,8 @@ class Checkpoints:
         OSError: the directory cannot be written.
     """
 
-    def __init__(self, workdir: Path, *, keep: int = 2):
-        root = Path(workdir).absolute() / CHECKPOINTS
+    def __init__(self, workdir: str | Path, *, keep: int = 2):
+        root = paths.expand(workdir).absolute() / CHECKPOINTS
         self._managers = {
             "latest": _manager(root / "latest", keep=keep),
             "best": _manager(root / "best", keep=1),
@@ -122,7 +122,7 @@ class Checkpoints:
             manager.close()
 
 
-def read_variables(workdir: Path) -> dict[str, Any]:
+def read_variables(workdir: str | Path) -> dict[str, Any]:
     """The variables of a run's best checkpoint (or its latest), whatever its network.
 
     Args:
@@ -134,9 +134,10 @@ def read_variables(workdir: Path) -> dict[str, Any]:
     Raises:
         ValueError: there is no checkpoint, or its path is one that orbax cannot read.
     """
+    workdir = paths.expand(workdir)
     paths.check_checkpoint_path(workdir, "the directory")
     for kind in ("best", "latest"):
-        directory = Path(workdir).absolute() / CHECKPOINTS / kind
+        directory = workdir.absolute() / CHECKPOINTS / kind
         if not directory.is_dir():
             continue
         with contextlib.closing(_manager(directory, read_only=True)) as manager:
