@@ -49,6 +49,15 @@ def small(**changes):
     return c
 
 
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    """Drawing what AugMax finds takes longer than the training here."""
+    monkeypatch.setattr(
+        "augmax_jax.training.augmentation_pictures.make_drawer",
+        lambda run, directory: lambda step, state: np.zeros((4, 4, 3), np.uint8),
+    )
+
+
 def imported(directory, **info):
     variables = jax.jit(models.create("tiny", 10, norm="bn").init)(
         jax.random.key(5), np.zeros((1, 16, 16, 3), np.float32)
