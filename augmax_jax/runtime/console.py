@@ -19,5 +19,13 @@ def prepare(level: int = logging.INFO) -> None:
         # Notebooks and tests put other streams there.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        # absl's, and one that was set up before; others belong to whoever called the command.
+        if type(handler) is logging.StreamHandler or type(handler).__module__.startswith("absl"):
+            root.removeHandler(handler)
+    shown = logging.StreamHandler()
+    shown.setFormatter(logging.Formatter("%(message)s"))
+    root.addHandler(shown)
+    root.setLevel(logging.WARNING)
     logging.getLogger("augmax_jax").setLevel(level)
