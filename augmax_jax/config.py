@@ -17,7 +17,7 @@ from ml_collections import ConfigDict, FieldReference
 from ml_collections.config_dict import placeholder
 
 from augmax_jax import methods
-from augmax_jax.runtime import paths
+from augmax_jax.runtime import files, paths
 from augmax_jax.runtime.config_file import load
 from augmax_jax.runtime.errors import nearest
 from augmax_jax.runtime.following import by_epochs, by_method
@@ -198,7 +198,7 @@ def defaults() -> ConfigDict:
     c.progress = True  # a progress bar
     c.tensorboard = True  # logs for TensorBoard
     c.profile = False  # True: a trace of a few steps
-    c.compilation_cache = "~/.cache/augmax_jax"  # folder of compiled programs; "": none
+    c.compilation_cache = "~/.cache/augmax_jax"  # folder; "": none. JAX_COMPILATION_CACHE_DIR wins
     c.allow_config_change = False  # True: go on in a workdir of another config
 
     c.checkpoint = ConfigDict()
@@ -373,7 +373,7 @@ def _is_among(name: str, names: Iterable[str]) -> bool:
 
 def to_dict(config: ConfigDict) -> dict[str, Any]:
     """The config as plain values that JSON keeps."""
-    return json.loads(json.dumps(config.to_dict()))
+    return json.loads(files.dumps(config.to_dict()))
 
 
 def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:

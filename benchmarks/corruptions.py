@@ -258,6 +258,8 @@ def compare_results(options: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     """Runs the comparison and writes the result."""
+    from augmax_jax.runtime import files
+
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--images", type=int, default=512, help="per batch")
     parser.add_argument("--peer_images", type=int, default=16, help="per process")
@@ -277,9 +279,9 @@ def main() -> None:
     for part, compare in (("speed", compare_speed), ("agreement", compare_results)):
         if part in options.parts:
             result[part] = compare(options)
-            out.write_text(json.dumps(result, indent=2) + "\n")
+            files.write_json(out, result)
             shown = {k: v for k, v in result[part].items() if k != "by_corruption"}
-            print(json.dumps(shown, indent=2))
+            print(files.dumps(shown, indent=2))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def child(model: str, batch: int, cache: str, started: float) -> None:
     import jax
     import numpy as np
 
-    from augmax_jax.runtime import compiler, host_memory, parallel
+    from augmax_jax.runtime import compiler, files, host_memory, parallel
     from benchmarks.runs import make_parts
 
     marks["import"] = time.time()
@@ -49,10 +49,12 @@ def child(model: str, batch: int, cache: str, started: float) -> None:
     seconds = {b: round(marks[b] - marks[a], 2) for a, b in itertools.pairwise(names)}
     seconds["total"] = round(marks["first step"] - started, 2)
     seconds["cpu seconds"] = round(time.process_time(), 2)
-    print(json.dumps(seconds))
+    print(files.dumps(seconds))
 
 
 def main() -> None:
+    from augmax_jax.runtime import files
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="wrn40_2")
     parser.add_argument("--batch", type=int, default=64)
@@ -75,7 +77,7 @@ def main() -> None:
             print(name, report[name], flush=True)
     path = options.out or RESULTS / f"first_step_{options.model}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=2) + "\n")
+    files.write_json(path, report)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ memory, "state" what it takes (parameters, statistics, momentum, batch).
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from benchmarks.augment import machine
@@ -45,6 +44,8 @@ def step_memory(model: str, batch: int, side: int, remat: bool) -> dict[str, flo
 
 
 def main() -> None:
+    from augmax_jax.runtime import files
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="wrn40_2")
     parser.add_argument("--side", type=int, default=32, help="image size")
@@ -59,7 +60,7 @@ def main() -> None:
             print(report["steps"][-1], flush=True)
     path = options.out or RESULTS / f"memory_{options.model}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=2) + "\n")
+    files.write_json(path, report)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ passes, are done a second, over those that a large matrix product does on the sa
 """
 
 import argparse
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -127,6 +126,8 @@ def summary(results: dict[str, Any], batch: int, steps: int) -> dict[str, Any]:
 
 
 def main() -> None:
+    from augmax_jax.runtime import files
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="wrn40_2", choices=["wrn40_2", "resnet18", "resnext29"])
     parser.add_argument("--batch", type=int, default=64)
@@ -175,10 +176,10 @@ def main() -> None:
         "summary": summary(results, options.batch, options.steps),
         "measurements": results,
     }
-    print(json.dumps(report["summary"], indent=2))
+    print(files.dumps(report["summary"], indent=2))
     path = options.out or RESULTS / f"step_{options.model}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=2) + "\n")
+    files.write_json(path, report)
 
 
 if __name__ == "__main__":

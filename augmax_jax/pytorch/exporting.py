@@ -20,6 +20,7 @@ from augmax_jax import models
 from augmax_jax.models.routes import SINGLE
 from augmax_jax.pytorch import importing as torch_import
 from augmax_jax.pytorch import keys as torch_keys
+from augmax_jax.runtime import console, files, paths
 from augmax_jax.runtime.errors import check_name
 
 logger = logging.getLogger("augmax_jax.torch_export")  # __name__ is __main__ in the command
@@ -83,10 +84,11 @@ def write_state_dict(path: str | Path, state_dict: Mapping[str, np.ndarray]) -> 
         ValueError: another suffix, or .pth where PyTorch is not installed.
         OSError: the file cannot be written.
     """
-    path = Path(path)
+    path = paths.expand(path)
     check_name("suffix of --out", path.suffix, _WRITERS)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _WRITERS[path.suffix](path, state_dict)
+    write = _WRITERS[path.suffix]
+    files.write_atomically(path, lambda partial: write(partial, state_dict))
 
 
 def _write_npz(path: Path, state_dict: Mapping[str, np.ndarray]) -> None:
@@ -107,7 +109,7 @@ def _write_safetensors(path: Path, state_dict: Mapping[str, np.ndarray]) -> None
             "shape": list(array.shape),
             "data_offsets": [begin, end],
         }
-    text = json.dumps(header, separators=(",", ":")).encode()
+    text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
@@ -120,7 +122,7 @@ def _write_pth(path: Path, state_dict: Mapping[str, np.ndarray]) -> None:
         import torch
     except ImportError:
         raise ValueError(
-            f"writing {path.name} needs PyTorch (requirements-torch.txt); "
+            "writing .pth files needs PyTorch (requirements-torch.txt); "
             ".npz and .safetensors do not"
         ) from None
     torch.save({key: torch.from_numpy(np.copy(a)) for key, a in state_dict.items()}, path)
@@ -131,8 +133,7 @@ _WRITERS = {".npz": _write_npz, ".safetensors": _write_safetensors, ".pth": _wri
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("augmax_jax").setLevel(logging.INFO)
+    console.prepare()
     jax.config.update("jax_platforms", "cpu")  # no accelerator is needed, nor its memory taken
     parser = argparse.ArgumentParser(
         prog="python -m augmax_jax.torch_export",

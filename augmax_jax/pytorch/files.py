@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
+from augmax_jax.runtime import paths
+
 _STORAGES = {
     "FloatStorage": "float32",
     "DoubleStorage": "float64",
@@ -73,7 +75,7 @@ def read_state_dict(path: str | Path, *, key: str | None = None) -> StateDict:
         FileNotFoundError: no such file.
         ValueError: the file is damaged or of another kind, or holds no state_dict, or several.
     """
-    path = Path(path)
+    path = paths.expand(path)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint file at {path}")
     try:

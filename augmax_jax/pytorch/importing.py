@@ -23,6 +23,7 @@ import numpy as np
 from augmax_jax import __version__, models
 from augmax_jax.pytorch import files as torch_files
 from augmax_jax.pytorch import keys as torch_keys
+from augmax_jax.runtime import console, files, paths
 
 logger = logging.getLogger("augmax_jax.torch_import")  # __name__ is __main__ in the command
 
@@ -199,14 +200,14 @@ def save_imported(directory: str | Path, variables: Variables, info: ModelInfo) 
     """
     import orbax.checkpoint as ocp
 
-    directory = Path(directory).absolute()
+    directory = paths.expand(directory).absolute()
+    paths.check_checkpoint_path(directory, "--out")
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ValueError(f"{directory} exists and is not an empty directory; choose another --out")
     directory.mkdir(parents=True, exist_ok=True)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(directory / "variables", jax.tree.map(np.asarray, variables))
-    text = json.dumps({"format": _FORMAT, **info}, indent=2)
-    (directory / "model.json").write_text(text + "\n", encoding="utf-8")  # last: marks it whole
+    files.write_json(directory / "model.json", {"format": _FORMAT, **info})  # last: marks it whole
 
 
 def load_imported(directory: str | Path) -> tuple[Variables, ModelInfo]:
@@ -223,7 +224,8 @@ def load_imported(directory: str | Path) -> tuple[Variables, ModelInfo]:
     """
     import orbax.checkpoint as ocp
 
-    directory = Path(directory).absolute()
+    directory = paths.expand(directory).absolute()
+    paths.check_checkpoint_path(directory, "the imported model's directory")
     path = directory / "model.json"
     if not path.is_file():
         raise ValueError(
@@ -296,7 +298,7 @@ def import_file(
     variables = from_state_dict(
         state_dict, model_name, num_classes=num_classes, norm=norm, **options
     )
-    with open(checkpoint, "rb") as file:
+    with open(paths.expand(checkpoint), "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     info = {
         "model": model_name,
@@ -339,8 +341,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("augmax_jax").setLevel(logging.INFO)
+    console.prepare()
     jax.config.update("jax_platforms", "cpu")  # no accelerator is needed, nor its memory taken
     flags = _parser().parse_args(arguments)
     options: dict[str, Any] = {

@@ -15,7 +15,7 @@ from typing import Any
 from augmax_jax.report import charts, page, sections, tables
 from augmax_jax.report import runs as reading
 from augmax_jax.report.runs import SavedRun
-from augmax_jax.runtime import files
+from augmax_jax.runtime import files, paths
 
 __all__ = ["compare", "comparison_table", "render", "summary_table", "write"]
 
@@ -97,7 +97,7 @@ def write(
         ValueError: the workdir is not a run's.
         OSError: the file cannot be written.
     """
-    return _write(Path(out) if out else Path(workdir) / REPORT, render(workdir, against=against))
+    return _write(paths.expand(out or Path(workdir) / REPORT), render(workdir, against=against))
 
 
 def compare(
@@ -128,7 +128,7 @@ def compare(
             ("Settings that differ", sections.settings(runs)),
         ],
     )
-    return _write(Path(out), text), _comparison_text(runs)
+    return _write(paths.expand(out), text), _comparison_text(runs)
 
 
 def _comparison_text(runs: list[SavedRun]) -> str:
@@ -174,7 +174,7 @@ def _curves(runs: list[SavedRun]) -> str:
 def _write(path: Path, text: str) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+        files.write_text(path, text)
     except OSError as error:
         raise OSError(
             error.errno,

@@ -1,7 +1,6 @@
 """Reading what a run left in its workdir; every part may be missing."""
 
 import dataclasses
-import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -9,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from augmax_jax.methods import METHODS
-from augmax_jax.runtime.run_directory import read_history
+from augmax_jax.runtime import files, paths
+from augmax_jax.runtime.run_directory import CONFIG, RESULTS, read_history
 
 _NORMS = {"bn": "", "ibn": "IBN", "dubn": "DuBN", "dubin": "DuBIN"}
 _MODELS = {
@@ -75,15 +75,15 @@ def load(workdir: str | os.PathLike[str]) -> SavedRun:
     Raises:
         ValueError: it is not a directory, or holds none of a run's files.
     """
-    path = Path(workdir)
+    path = paths.expand(workdir)
     if not path.is_dir():
         raise ValueError(f"run {os.fspath(workdir)!r} is not a directory")
     run = SavedRun(
         path=path,
         name=path.resolve().name,
-        config=_read(path / "config.json"),
+        config=_read(path / CONFIG),
         history=read_history(path),
-        results=_read(path / "results.json"),
+        results=_read(path / RESULTS),
         pictures={p.stem: p for p in sorted((path / "pictures").glob("*.png"))},
     )
     if not (run.config or run.history or run.results):
@@ -194,10 +194,8 @@ def ascent_work(shares: Mapping[int, float]) -> float:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
+        value = files.read_json(path, numbers=path.name == RESULTS)
     except ValueError as error:
-        warnings.warn(f"{path} is damaged ({error}) and was left out", stacklevel=3)
+        warnings.warn(f"{error}; it was left out", stacklevel=3)
         return {}
     return value if isinstance(value, dict) else {}

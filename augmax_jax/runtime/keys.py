@@ -1,7 +1,7 @@
 """Random keys: one per step from (seed, step), one per example from its place in the batch.
 
-Everything random in a training step hangs off these two, so neither a resumed run
-nor another number of devices changes what is drawn (DESIGN §4).
+Everything random in a training step comes from these two keys, so neither a resumed run nor
+another number of devices changes what is drawn.
 """
 
 import jax
@@ -15,7 +15,15 @@ SHARED = 2**32 - 1
 
 
 def step_key(seed: int, step: int | jax.Array) -> jax.Array:
-    """The key of one training step."""
+    """The key of one training step.
+
+    Args:
+        seed: of the run.
+        step: steps taken before it; an int, or an int32 scalar in a traced function.
+
+    Returns:
+        One typed key.
+    """
     return jax.random.fold_in(jax.random.key(seed), step)
 
 

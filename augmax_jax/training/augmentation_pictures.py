@@ -10,7 +10,7 @@ import numpy as np
 
 from augmax_jax import augment, methods
 from augmax_jax.report import pictures
-from augmax_jax.runtime import parallel
+from augmax_jax.runtime import files, parallel
 from augmax_jax.training.run import Run
 
 COUNT = 8  # images in the grid
@@ -74,7 +74,8 @@ def make_drawer(run: Run, directory: Path) -> Callable[[int, Any], np.ndarray]:
         )
         path = directory / "pictures" / f"augmentations_{step:07d}.png"
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(pictures.to_png(grid))
+        contents = pictures.to_png(grid)
+        files.write_atomically(path, lambda partial: partial.write_bytes(contents))
         return grid
 
     return draw

@@ -8,6 +8,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from augmax_jax.pytorch import importing as torch_import
+from augmax_jax.runtime import paths
+from augmax_jax.runtime.run_directory import has_checkpoints
 from augmax_jax.training.checkpoints import read_variables
 
 logger = logging.getLogger(__name__)
@@ -36,7 +38,7 @@ def load(
         ValueError: the directory holds neither; or another network; or, unless `new_head`,
             another number of classes.
     """
-    directory = Path(directory).expanduser()
+    directory = paths.expand(directory)
     if is_imported(directory):
         options = model.options.to_dict()
         variables, info = torch_import.load_imported(directory)
@@ -56,7 +58,7 @@ def load(
                     f"config.model.{name} is {ours}, but {directory} was trained with "
                     f"{tuple(theirs)}: set --config.model.{name}='{tuple(theirs)}'"
                 )
-    elif (directory / "checkpoints").is_dir():
+    elif has_checkpoints(directory):
         variables = read_variables(directory)
     else:
         raise ValueError(

@@ -7,9 +7,9 @@ import pytest
 from augmax_jax import models
 from augmax_jax.config import defaults
 from augmax_jax.pytorch import importing as torch_import
-from augmax_jax.training import pretrained as initial
 from augmax_jax.training.checkpoints import Checkpoints
 from augmax_jax.training.commands import evaluate_workdir
+from augmax_jax.training.pretrained import is_imported
 from augmax_jax.training.run import build
 
 
@@ -89,4 +89,4 @@ def test_what_does_not_fit_is_named(tmp_path):
         build(c).initial_state()
     with pytest.raises(FileNotFoundError, match="no checkpoints to evaluate"):
         evaluate_workdir(config(), tmp_path / "nothing")
-    assert not initial.is_imported(tmp_path)
+    assert not is_imported(tmp_path)
