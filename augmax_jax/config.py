@@ -48,8 +48,10 @@ def defaults() -> ConfigDict:
     c.model.name = "wrn40_2"
     c.model.norm = "dubin"  # bn | ibn | dubn | dubin
     c.model.options = ConfigDict()  # e.g. stem_stride, widen_factor, cardinality
-    c.model.mean = (0.0, 0.0, 0.0)  # input normalisation, inside the network
-    c.model.std = (1.0, 1.0, 1.0)
+    # Input normalisation, inside the network. None: the network's own, which is ImageNet's for
+    # the ImageNet networks and none for the others. (0, 0, 0) and (1, 1, 1): none.
+    c.model.mean = placeholder(tuple)
+    c.model.std = placeholder(tuple)
     c.model.remat = False  # trade time for memory, on accelerators (no effect on the CPU)
 
     c.data = ConfigDict()
@@ -352,6 +354,17 @@ def to_dict(config: ConfigDict) -> dict[str, Any]:
     return json.loads(json.dumps(config.to_dict()))
 
 
+def _resolved(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with the input normalisation that None stands for."""
+    from augmax_jax import models
+
+    name, mean, std = (settings[f"model.{part}"] for part in ("name", "mean", "std"))
+    if name not in models.MODELS or (mean is None) != (std is None):
+        return settings
+    mean, std = models.input_normalization(name, mean, std)
+    return settings | {"model.mean": list(mean), "model.std": list(std)}
+
+
 def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
     """Settings in which two configs differ and that change what is computed.
 
@@ -365,7 +378,7 @@ def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
     absent = "absent"
     # A setting that a config is too old to have is at its default.
     usual = dict(_leaves(to_dict(defaults())))
-    a, b = usual | dict(_leaves(mine)), usual | dict(_leaves(theirs))
+    a, b = (_resolved(usual | dict(_leaves(config))) for config in (mine, theirs))
     return [
         f"{name}: {b.get(name, absent)!r} -> {a.get(name, absent)!r}"
         for name in sorted(a.keys() | b.keys())

@@ -118,29 +118,40 @@ class Checkpoints:
             manager.close()
 
 
-def read_variables(workdir: Path) -> dict[str, Any]:
-    """The variables of a run's best checkpoint (or its latest), whatever its network.
+def read_variables(workdir: Path, kind: str = "best") -> dict[str, Any]:
+    """The variables of a checkpoint of a run, whatever its network.
 
     Args:
         workdir: the run's directory.
+        kind: "best", or "latest"; the other one where there is none.
 
     Returns:
         `{"params": ..., "batch_stats...": ...}`, NumPy arrays.
 
     Raises:
-        ValueError: there is no checkpoint.
+        ValueError: there is no checkpoint, or none can be read.
     """
+    failures = []
     checkpoints = Checkpoints(workdir)
     try:
-        for manager in (checkpoints._managers["best"], checkpoints._managers["latest"]):
-            if manager.latest_step() is not None:
-                restored = manager.restore(
-                    manager.latest_step(), args=ocp.args.Composite(state=ocp.args.StandardRestore())
-                )
-                state = jax.tree.map(np.asarray, restored["state"])
-                return {"params": state["params"], **state["statistics"]}
+        for name in (kind, "latest" if kind == "best" else "best"):
+            manager = checkpoints._managers[name]
+            for step in sorted(manager.all_steps(), reverse=True):
+                try:
+                    restored = manager.restore(
+                        step, args=ocp.args.Composite(state=ocp.args.StandardRestore())
+                    )
+                    state = jax.tree.map(np.asarray, restored["state"])
+                    variables = {"params": state["params"], **state["statistics"]}
+                except Exception as error:  # orbax raises many kinds for damaged files
+                    failures.append(f"{manager.directory / str(step)}: {_first_line(error)}")
+                    continue
+                logger.info("%s: the %s checkpoint, of step %d", workdir, name, step)
+                return variables
     finally:
         checkpoints.close()
+    if failures:
+        raise ValueError("no checkpoint can be read:\n" + "\n".join(failures))
     raise ValueError(f"{workdir} holds no checkpoint")
 
 
