@@ -57,10 +57,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
-    from augmax_jax.training.pretrained import read_network  # not needed to use the functions
-
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("augmax_jax").setLevel(logging.INFO)
+    # After the lines above, as orbax sets up logging too; and the functions do not need it.
+    from augmax_jax.training.pretrained import read_network
+
     jax.config.update("jax_platforms", "cpu")  # no accelerator is needed, nor its memory taken
     flags = _parser().parse_args(arguments)
     try:

@@ -15,7 +15,7 @@ import jax
 from augmax_jax import models
 from augmax_jax.pytorch.importing import (
     build,
-    check_empty,
+    check_out,
     import_file,
     init_from,
     load_imported,
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     try:
         out = expand(flags.out)
-        check_empty(out)
+        check_out(out)
         variables, info = import_file(
             expand(flags.checkpoint),
             flags.model,

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 ModelInfo = dict[str, Any]
 
 _FORMAT = 1
+_PATTERNS = "[]*?\\"
 
 
 def init_from(variables: Variables, imported: Variables) -> tuple[Variables, list[str]]:
@@ -103,13 +104,13 @@ def save_imported(directory: str | Path, variables: Variables, info: ModelInfo) 
             more is kept.
 
     Raises:
-        ValueError: the directory holds something.
+        ValueError: the directory holds something, or checkpoints cannot be kept there.
         OSError: it cannot be written; nothing is left of it.
     """
     import orbax.checkpoint as ocp
 
     directory = Path(directory).absolute()
-    check_empty(directory)
+    check_out(directory)
     partial = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
     text = json.dumps({"format": _FORMAT, **info}, indent=2)
     try:
@@ -127,8 +128,15 @@ def save_imported(directory: str | Path, variables: Variables, info: ModelInfo) 
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def check_empty(directory: Path) -> None:
-    """Raises ValueError if there is something that `save_imported` would not write over."""
+def check_out(directory: Path) -> None:
+    """Raises ValueError for a directory that `save_imported` cannot or must not write."""
+    kept = [character for character in _PATTERNS if character in str(directory.absolute())]
+    if kept:
+        # Orbax takes them for patterns, and loses the arrays without a word.
+        raise ValueError(
+            f"{str(directory)!r} has {' and '.join(map(repr, kept))} in its path, where "
+            "checkpoints cannot be kept: choose another --out"
+        )
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ValueError(f"{directory} exists and is not an empty directory; choose another --out")
 
@@ -162,7 +170,8 @@ def load_imported(directory: str | Path) -> tuple[Variables, ModelInfo]:
         with ocp.StandardCheckpointer() as checkpointer:
             variables = checkpointer.restore(directory / "variables", like)
     except Exception as error:  # orbax raises many kinds for damaged files
-        raise ValueError(f"{directory} is damaged ({type(error).__name__}: {error})") from error
+        reason = f"{type(error).__name__}: {error}".split("\n", 1)[0][:200]
+        raise ValueError(f"{directory} is damaged ({reason})") from error
     return jax.tree.map(np.asarray, variables), info
 
 
