@@ -11,6 +11,7 @@ Use:
     features = module.apply(variables, images, method="features")
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -221,9 +222,13 @@ def _check_dtype(dtype: Any) -> Any:
 
 
 def _check_channels(name: str, values: Sequence[float], *, positive: bool = False) -> Channels:
-    if len(values) != 3:
+    try:
+        channels = [float(value) for value in values]
+    except (TypeError, ValueError):
+        channels = []
+    if len(channels) != 3 or not all(map(math.isfinite, channels)):
         raise ValueError(f"{name} must be three numbers, one per channel, got {values!r}")
-    if positive and min(values) <= 0:
+    if positive and min(channels) <= 0:
         raise ValueError(f"{name} must be positive, got {values!r}")
-    red, green, blue = map(float, values)
+    red, green, blue = channels
     return red, green, blue

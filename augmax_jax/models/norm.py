@@ -192,7 +192,11 @@ class BatchNorm(nn.Module):
 
 
 class IBN(BatchNorm):
-    """Instance norm on the first half of the channels, batch norm on the rest (IBN-Net "a")."""
+    """Instance norm on the first half of the channels, batch norm on the rest.
+
+    IBN-a of Pan et al., "Two at Once: Enhancing Learning and Generalization Capacities via
+    IBN-Net", ECCV 2018.
+    """
 
     instance: ClassVar[bool] = True
 

@@ -30,7 +30,6 @@ _SAFETENSORS: dict[str, np.dtype] = {
 }  # fmt: skip
 # Where training scripts keep the model, the first that is there.
 _USUAL_KEYS = ("state_dict", "model", "model_state_dict", "net")
-
 _NESTING = 3  # dictionaries in dictionaries in the file
 
 _Load = Callable[[dict[str, Any]], StateDict]  # descriptions of tensors -> arrays
@@ -166,7 +165,7 @@ def _is_tensor(value: Any) -> bool:
 
 
 def _dictionaries(tree: Any) -> dict[str, dict[str, Any]]:
-    """All dictionaries with tensors under names, by key; of a state_dict only itself.
+    """All dictionaries that hold tensors under names, by key.
 
     Raises:
         NotAStateDict: there is none.

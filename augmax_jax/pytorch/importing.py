@@ -275,7 +275,9 @@ def _choose_key(
     keys = [name for name, fits in fitting.items() if fits]
     if not keys:
         return torch_files.usual_key(found) or max(found, key=lambda name: found[name])
-    chosen = keys[0] if len(keys) == 1 else torch_files.usual_key(keys)
+    chosen = torch_files.usual_key(keys)
+    if chosen is None and (len(keys) == 1 or "" in keys):
+        chosen = "" if "" in keys else keys[0]
     if chosen is None:
         raise ValueError(
             f"{checkpoint} holds several state_dicts that fit, under {', '.join(keys)}: choose "

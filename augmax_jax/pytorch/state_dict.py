@@ -86,7 +86,10 @@ def _tensors(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     tensors = {
         name: value
         for name, value in state_dict.items()
-        if isinstance(name, str) and hasattr(value, "shape") and hasattr(value, "dtype")
+        if isinstance(name, str)
+        and hasattr(value, "shape")
+        and hasattr(value, "dtype")
+        and not isinstance(value, np.generic)  # an accuracy, say
     }
     others = [str(name) for name in state_dict if name not in tensors]
     if not tensors:
@@ -163,8 +166,8 @@ def to_state_dict(
 
     Returns:
         Key -> float32 array, and int64 zeros for batch norm's counters, which PyTorch's
-        `load_state_dict` wants and which have no effect. `from_state_dict` gives
-        back the same variables, bit for bit.
+        `load_state_dict` wants and which have no effect. `from_state_dict` gives back the same
+        variables, bit for bit.
 
     Raises:
         ValueError: the variables are not those of this model.
@@ -188,7 +191,7 @@ def to_state_dict(
     if problems:
         raise ValueError(
             f"the variables are not of {model_name} (norm={norm}, {num_classes} classes): "
-            + ", ".join(problems)
+            + names_text(problems)
         )
     for key in torch_keys.counter_keys(entries):
         result[key] = np.zeros((), np.int64)

@@ -105,7 +105,7 @@ WRAPPINGS = {
         "a wrapper's own: n_averaged",
     ),
     "LitEma beside": (
-        lambda d: d | {"decay": np.float32(0.99), "num_updates": np.array(3)},
+        lambda d: d | {"decay": np.array(0.99), "num_updates": np.array(3)},
         "a wrapper's own: decay, num_updates",
     ),
     "thop": (
@@ -133,7 +133,10 @@ WRAPPINGS = {
         "a wrapper's own: 0.mean, 0.std",
     ),
     "entries that are no tensors": (
-        lambda d: under("module.", d) | {"epoch": 3, "arch": "tiny", "best": 0.9, "none": None},
+        lambda d: (
+            under("module.", d)
+            | {"epoch": 3, "arch": "tiny", "best": np.float64(0.9), "none": None}
+        ),
         "no tensors: epoch, arch, best, none",
     ),
     "the same twice": (
@@ -192,6 +195,7 @@ FILES = {
     "net": lambda d, other: {"net": under("module.", d), "acc": 95.1, "epoch": 199},
     "nested": lambda d, other: {"state": {"model": under("module.", d)}, "version": "1"},
     "of another network beside": lambda d, other: {"teacher": d, "projector": {"w": np.ones(3)}},
+    "itself, an average within": lambda d, other: {**d, "ema": other},
     "usual name, another network": lambda d, other: {"model": {"w": np.ones(3)}, "ema": d},
 }
 
