@@ -16,7 +16,7 @@ from typing import Any
 from ml_collections import ConfigDict, FieldReference
 from ml_collections.config_dict import placeholder
 
-from augmax_jax import methods
+from augmax_jax import methods, models
 from augmax_jax.runtime import files, paths
 from augmax_jax.runtime.config_file import load
 from augmax_jax.runtime.errors import nearest
@@ -95,8 +95,10 @@ def defaults() -> ConfigDict:
     c.model.name = "wrn40_2"  # a name of augmax_jax.models.MODELS: resnet18, resnext29, ...
     c.model.norm = "dubin"  # bn | ibn | dubn | dubin
     c.model.options = ConfigDict()  # of the network: stem_stride, widen_factor, cardinality, ...
-    c.model.mean = (0.0, 0.0, 0.0)  # input normalisation, inside the network; by channel
-    c.model.std = (1.0, 1.0, 1.0)
+    # Input normalisation, inside the network. None: the network's own, which is ImageNet's for
+    # the ImageNet networks and none for the others. (0, 0, 0) and (1, 1, 1): none.
+    c.model.mean = placeholder(tuple)
+    c.model.std = placeholder(tuple)
     c.model.remat = False  # trade time for memory, on accelerators (no effect on the CPU)
 
     c.data = ConfigDict()
@@ -242,6 +244,8 @@ def _kinds(views: tuple[str, ...]) -> Mapping[str, Kind]:
     # What these defaults do not show.
     found = {
         "data.resident": Kind(bool, also=("auto",)),
+        "model.mean": Kind(float, many=True, also=(None,)),
+        "model.std": Kind(float, many=True, also=(None,)),
         "optimizer.boundaries": Kind(float, many=True),
     }
     config = defaults()
@@ -376,6 +380,15 @@ def to_dict(config: ConfigDict) -> dict[str, Any]:
     return json.loads(files.dumps(config.to_dict()))
 
 
+def _with_normalization(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with the input normalisation that None stands for."""
+    name, mean, std = (settings[f"model.{part}"] for part in ("name", "mean", "std"))
+    if name not in models.MODELS or (mean is None) != (std is None):
+        return settings
+    mean, std = models.input_normalization(name, mean, std)
+    return settings | {"model.mean": list(mean), "model.std": list(std)}
+
+
 def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
     """Settings in which two configs differ and that make them different runs.
 
@@ -389,7 +402,7 @@ def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
     absent = "absent"
     # A setting that a config is too old to have is at its default.
     usual = _flat(to_dict(defaults()))
-    a, b = usual | _flat(mine), usual | _flat(theirs)
+    a, b = (_with_normalization(usual | _flat(config)) for config in (mine, theirs))
     return [
         f"{name}: {b.get(name, absent)!r} -> {a.get(name, absent)!r}"
         for name in sorted(a.keys() | b.keys())

@@ -146,6 +146,18 @@ def test_an_older_config_is_read_under_todays_names():
     assert not set(configs.RENAMED) & set(configs.kinds())
 
 
+def test_the_networks_own_normalisation_is_what_it_stands_for():
+    a, b = (configs.to_dict(configs.defaults()) for _ in range(2))
+    b["model"] |= {"mean": [0.0] * 3, "std": [1.0] * 3}
+    assert configs.differences(a, b) == []
+    for settings in (a, b):
+        settings["model"]["name"] = "resnet18_imagenet"
+    assert configs.differences(a, b) == [
+        "model.mean: [0.0, 0.0, 0.0] -> [0.485, 0.456, 0.406]",
+        "model.std: [1.0, 1.0, 1.0] -> [0.229, 0.224, 0.225]",
+    ]
+
+
 def test_only_settings_that_matter_make_another_run():
     a, b = configs.defaults(), configs.defaults()
     b.log_every, b.evaluate.benchmarks, b.checkpoint.keep = 7, ("x",), 5

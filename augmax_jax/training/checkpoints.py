@@ -122,32 +122,42 @@ class Checkpoints:
             manager.close()
 
 
-def read_variables(workdir: str | Path) -> dict[str, Any]:
-    """The variables of a run's best checkpoint (or its latest), whatever its network.
+def read_variables(workdir: str | Path, kind: str = "best") -> dict[str, Any]:
+    """The variables of a checkpoint of a run, whatever its network.
 
     Args:
         workdir: the run's directory.
+        kind: "best", or "latest"; the other one where there is none that can be read.
 
     Returns:
         `{"params": ..., "batch_stats...": ...}`, NumPy arrays.
 
     Raises:
-        ValueError: there is no checkpoint, or its path is one that orbax cannot read.
+        ValueError: there is no checkpoint, none can be read, or its path is one that orbax
+            cannot read.
     """
     workdir = paths.expand(workdir)
     paths.check_checkpoint_path(workdir, "the directory")
-    for kind in ("best", "latest"):
-        directory = workdir.absolute() / CHECKPOINTS / kind
+    failures = []
+    for name in (kind, "latest" if kind == "best" else "best"):
+        directory = workdir.absolute() / CHECKPOINTS / name
         if not directory.is_dir():
             continue
         with contextlib.closing(_manager(directory, read_only=True)) as manager:
-            step = manager.latest_step()
-            if step is not None:
-                restored = manager.restore(
-                    step, args=ocp.args.Composite(state=ocp.args.StandardRestore())
-                )
-                state = jax.tree.map(np.asarray, restored["state"])
-                return {"params": state["params"], **state["statistics"]}
+            for step in sorted(manager.all_steps(), reverse=True):
+                try:
+                    restored = manager.restore(
+                        step, args=ocp.args.Composite(state=ocp.args.StandardRestore())
+                    )
+                    state = jax.tree.map(np.asarray, restored["state"])
+                    variables = {"params": state["params"], **state["statistics"]}
+                except Exception as error:  # orbax raises many kinds for damaged files
+                    failures.append(f"{directory / str(step)}: {_first_line(error)}")
+                    continue
+                logger.info("%s: the %s checkpoint, of step %d", workdir, name, step)
+                return variables
+    if failures:
+        raise ValueError("no checkpoint can be read:\n" + "\n".join(failures))
     raise ValueError(f"{workdir} holds no checkpoint")
 
 

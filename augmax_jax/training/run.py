@@ -162,8 +162,8 @@ def create_model(config: ConfigDict, num_classes: int) -> nn.Module:
         norm=config.model.norm,
         dtype=jnp.dtype(config.dtype),
         axis_name=parallel.AXIS if config.sync_batch_norm else None,
-        mean=tuple(config.model.mean),
-        std=tuple(config.model.std),
+        mean=config.model.mean,
+        std=config.model.std,
         remat=config.model.remat,
         **config.model.options.to_dict(),
     )
