@@ -16,16 +16,36 @@ from typing import Any
 from ml_collections import ConfigDict, FieldReference
 from ml_collections.config_dict import placeholder
 
-from augmax_jax.runtime import paths
+from augmax_jax import methods, models
+from augmax_jax.runtime import files, paths
+from augmax_jax.runtime.config_file import load
 from augmax_jax.runtime.errors import nearest
+from augmax_jax.runtime.following import by_epochs, by_method
 from augmax_jax.runtime.kinds import Kind
+
+__all__ = [
+    "MAY_CHANGE",
+    "NO_EFFECT",
+    "RENAMED",
+    "check_keys",
+    "check_settings",
+    "check_types",
+    "defaults",
+    "differences",
+    "has_effect",
+    "kind_of",
+    "kinds",
+    "load",
+    "read_setting",
+    "set_setting",
+    "to_dict",
+]
 
 # Settings, or groups of them, that decide how and where a run computes, and change no result.
 # data.resident is not among them: a tfds stream holds out other images than a set in memory.
 NO_EFFECT = (
-    "adversary.chunk",
-    "adversary.compact",
     "checkpoint",
+    "compaction",
     "compilation_cache",
     "data.bad_images",  # with "refuse" a set that has bad images gives no result
     "data.data_dir",
@@ -43,13 +63,15 @@ NO_EFFECT = (
 MAY_CHANGE = ("allow_config_change", "evaluate", "max_steps")
 # Former names of settings. The command line and config files must use the new one; the
 # config.json of an older run is read with it.
-RENAMED = {"optimizer.per": "optimizer.schedule_unit"}
+RENAMED = {
+    "adversary.chunk": "compaction.chunk",
+    "adversary.compact": "compaction.enabled",
+    "optimizer.per": "optimizer.schedule_unit",
+}
 # Former spellings of values, for the same files: setting -> (before, now).
 _RESPELT = {"data.resident": (None, "auto")}
 # Settings that may name folders: the same folder is the same setting, however it is written.
 _FOLDERS = ("data.name", "data.extra_train", "init_from")
-# Kinds of views whose norm route can be chosen; `methods.VIEWS_OF` says which method has which.
-VIEWS = ("clean", "augmix", "augmax", "pgd", "fat", "advmix", "advmax", "ant", "maxup")
 
 
 def defaults() -> ConfigDict:
@@ -73,8 +95,10 @@ def defaults() -> ConfigDict:
     c.model.name = "wrn40_2"  # a name of augmax_jax.models.MODELS: resnet18, resnext29, ...
     c.model.norm = "dubin"  # bn | ibn | dubn | dubin
     c.model.options = ConfigDict()  # of the network: stem_stride, widen_factor, cardinality, ...
-    c.model.mean = (0.0, 0.0, 0.0)  # input normalisation, inside the network; by channel
-    c.model.std = (1.0, 1.0, 1.0)
+    # Input normalisation, inside the network. None: the network's own, which is ImageNet's for
+    # the ImageNet networks and none for the others. (0, 0, 0) and (1, 1, 1): none.
+    c.model.mean = placeholder(tuple)
+    c.model.std = placeholder(tuple)
     c.model.remat = False  # trade time for memory, on accelerators (no effect on the CPU)
 
     c.data = ConfigDict()
@@ -108,8 +132,10 @@ def defaults() -> ConfigDict:
     c.adversary.early_stop = "sample"  # sample (the paper) | batch (the released code) | none
     c.adversary.count_initial = False  # True: a misclassified starting point counts too
     c.adversary.targeted = False  # True: towards a random other class
-    c.adversary.compact = True  # work on unfinished samples only; the results are the same
-    c.adversary.chunk = 0  # samples at a time once few are unfinished; 0: as fits the backend
+
+    c.compaction = ConfigDict()  # of ascents that stop early (augmax, advmax, fat)
+    c.compaction.enabled = True  # work on unfinished samples only; the results are the same
+    c.compaction.chunk = 0  # samples at a time once few are unfinished; 0: as fits the backend
 
     c.pgd = ConfigDict()  # pgd_at and augmix_pgd; images are in [0, 1]
     c.pgd.eps = 8 / 255
@@ -124,7 +150,7 @@ def defaults() -> ConfigDict:
     c.fat.random_start = True  # from a random point of the ball
     c.fat.jitter = 0.001  # ω
     c.fat.budgets = (0, 1, 2)  # τ: how many steps a misclassified sample still takes ...
-    c.fat.boundaries = (50.0, 90.0)  # ... before, between and after these epochs
+    c.fat.boundaries = (50.0, 90.0)  # ... before, between and after these of 120 epochs
 
     c.worst_of_k = ConfigDict()  # advmix and advmax
     c.worst_of_k.k = 5  # candidates of which the worst is taken
@@ -150,10 +176,10 @@ def defaults() -> ConfigDict:
 
     c.objective = ConfigDict()
     c.objective.variant = "paper"  # Eq. 5; "released": no cross-entropy on the AugMax view
-    c.objective.consistency_weight = 10.0  # λ
+    c.objective.consistency_weight = 10.0  # λ; AugMix has its own, see below
     c.objective.forwards = "separate"  # or "joint": views of a route share batch statistics
     # The norm route of each view, "clean" or "augmented"; None: as the variant has it.
-    c.objective.routes = ConfigDict({view: placeholder(str) for view in VIEWS})
+    c.objective.routes = ConfigDict({view: placeholder(str) for view in methods.view_names()})
 
     c.optimizer = ConfigDict()  # SGD
     c.optimizer.learning_rate = 0.1
@@ -174,7 +200,7 @@ def defaults() -> ConfigDict:
     c.progress = True  # a progress bar
     c.tensorboard = True  # logs for TensorBoard
     c.profile = False  # True: a trace of a few steps
-    c.compilation_cache = "~/.cache/augmax_jax"  # folder of compiled programs; "": none
+    c.compilation_cache = "~/.cache/augmax_jax"  # folder; "": none. JAX_COMPILATION_CACHE_DIR wins
     c.allow_config_change = False  # True: go on in a workdir of another config
 
     c.checkpoint = ConfigDict()
@@ -191,18 +217,12 @@ def defaults() -> ConfigDict:
     # For mCE: results.json of another run, or of several with commas between, whose errors are
     # averaged; or "alexnet", "tiny_imagenet_resnet18".
     c.evaluate.baseline = ""
+
+    # Unless they are set: AugMix has the λ of its paper (Hendrycks et al. 2020), and FAT's budgets
+    # change at the same share of a training of any length.
+    by_method(c, "objective.consistency_weight", augmix=12.0)
+    by_epochs(c, "fat.boundaries", of=120)
     return c
-
-
-def scale_learning_rate(config: ConfigDict, rate: float = 0.1, batch_size: int = 256) -> None:
-    """Ties the learning rate to the batch size: `rate` at `batch_size`, linear (Goyal et al. 2017).
-
-    A `--config.batch_size` on the command line then moves the rate with it, and a
-    `--config.optimizer.learning_rate` unties them.
-    """
-    del config.optimizer.learning_rate  # a float field would not take a reference
-    images = config.get_oneway_ref("batch_size").to_float()
-    config.optimizer.learning_rate = images * (rate / batch_size)
 
 
 def _leaves(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -213,12 +233,19 @@ def _leaves(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> Iterato
             yield prefix + name, value
 
 
-@functools.cache
 def kinds() -> Mapping[str, Kind]:
     """The type of every setting by its name, like "adversary.steps": that of its default."""
+    return _kinds(methods.view_names())
+
+
+@functools.cache
+def _kinds(views: tuple[str, ...]) -> Mapping[str, Kind]:
+    del views  # a method registered since brings routes for its views
     # What these defaults do not show.
     found = {
         "data.resident": Kind(bool, also=("auto",)),
+        "model.mean": Kind(float, many=True, also=(None,)),
+        "model.std": Kind(float, many=True, also=(None,)),
         "optimizer.boundaries": Kind(float, many=True),
     }
     config = defaults()
@@ -350,7 +377,16 @@ def _is_among(name: str, names: Iterable[str]) -> bool:
 
 def to_dict(config: ConfigDict) -> dict[str, Any]:
     """The config as plain values that JSON keeps."""
-    return json.loads(json.dumps(config.to_dict()))
+    return json.loads(files.dumps(config.to_dict()))
+
+
+def _with_normalization(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with the input normalisation that None stands for."""
+    name, mean, std = (settings[f"model.{part}"] for part in ("name", "mean", "std"))
+    if name not in models.MODELS or (mean is None) != (std is None):
+        return settings
+    mean, std = models.input_normalization(name, mean, std)
+    return settings | {"model.mean": list(mean), "model.std": list(std)}
 
 
 def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
@@ -366,7 +402,7 @@ def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
     absent = "absent"
     # A setting that a config is too old to have is at its default.
     usual = _flat(to_dict(defaults()))
-    a, b = usual | _flat(mine), usual | _flat(theirs)
+    a, b = (_with_normalization(usual | _flat(config)) for config in (mine, theirs))
     return [
         f"{name}: {b.get(name, absent)!r} -> {a.get(name, absent)!r}"
         for name in sorted(a.keys() | b.keys())

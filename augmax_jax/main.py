@@ -15,10 +15,10 @@ from absl import app, flags
 from ml_collections import ConfigDict
 
 from augmax_jax import config as configs
-from augmax_jax.runtime import config_file, host_memory, messages
+from augmax_jax.runtime import config_file, console, host_memory
 from augmax_jax.runtime.kinds import Kind
 from augmax_jax.training.commands import evaluate_workdir, train_and_evaluate
-from augmax_jax.training.loop import TrainingDiverged
+from augmax_jax.training.loop import Stopped, TrainingDiverged
 
 _CONFIG = flags.DEFINE_string(
     "config", None, "File of settings. --config.NAME=VALUE changes one of them."
@@ -37,12 +37,14 @@ _SETTING = re.compile(r"--?(?P<no>no)?config\.(?P<name>[^=]+)(?P<equals>=)?(?P<t
 
 def main(config: ConfigDict) -> None:
     """Dispatches on --mode."""
-    messages.show()
+    console.prepare()
     host_memory.keep_freed_memory()
     command = train_and_evaluate if _MODE.value == "train" else evaluate_workdir
     with _errors_in_one_line():
         try:
             command(config, _WORKDIR.value or "")  # parse_flags wants one
+        except Stopped as stop:
+            sys.exit(stop.status)
         except KeyboardInterrupt:
             sys.exit(130)
 

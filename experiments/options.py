@@ -12,6 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from augmax_jax import config as configs
+from augmax_jax.runtime import paths
 from augmax_jax.runtime.errors import nearest
 from augmax_jax.training.run import check
 from experiments import recipes, smoke
@@ -74,13 +75,15 @@ class Options:
         """
         config = recipes.make_config(experiment)
         if experiment.deepaugment:
-            folder = Path(self.deepaugment or self.workdir / "deepaugment" / experiment.dataset)
+            folder = paths.expand(
+                self.deepaugment or self.workdir / "deepaugment" / experiment.dataset
+            )
             config.data.extra_train = (str(folder / "edsr"), str(folder / "cae"))
         if self.smoke:
             config = smoke.shrink(experiment, config, self.root)
         elif experiment.dataset in self.data:
             config.data.name = self.data[experiment.dataset]
-            folder = Path(config.data.name).expanduser()
+            folder = paths.expand(config.data.name)
             # tfds and folders do not call the split of ImageNet and Tiny ImageNet the same.
             for split in ("validation", "val"):
                 if config.data.test_split.startswith("val") and (folder / split).is_dir():
@@ -109,14 +112,14 @@ class Options:
 
 def count_classes(name: str) -> int | None:
     """Class folders in the training split of an image folder; None if it is not one."""
-    train = Path(name).expanduser() / "train"
+    train = paths.expand(name) / "train"
     return sum(path.is_dir() for path in train.iterdir()) if train.is_dir() else None
 
 
 def override(
     config: ConfigDict, settings: Sequence[tuple[str, str]], *, fixed: Sequence[str] = ()
 ) -> None:
-    """Changes settings as the command line says; another number of epochs moves the schedules.
+    """Changes settings as the command line says; those that follow them move along.
 
     Args:
         config: changed in place.
@@ -130,11 +133,7 @@ def override(
         if name in fixed:
             raise ValueError(f"--set {name} would undo what tells the rows of this table apart")
         value = configs.read_setting(name, text)
-        if name == "epochs":
-            keep = tuple(other for other, _ in settings)
-            recipes.rescale_epochs(config, value, keep=keep)
-        else:
-            configs.set_setting(config, name, value)
+        configs.set_setting(config, name, value)
 
 
 def parser(module_doc: str, prog: str) -> argparse.ArgumentParser:
@@ -203,7 +202,7 @@ def read(
     known = vars(given).keys() - {"list", "set", "table_only", "only", "data"}
     own = {field.name for field in dataclasses.fields(Options)}
     options = Options(
-        workdir=given.workdir.expanduser(),
+        workdir=paths.expand(given.workdir),
         smoke=given.smoke,
         data=dict(_dataset(text, datasets) for text in given.data),
         benchmarks=given.benchmarks,

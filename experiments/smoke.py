@@ -30,17 +30,17 @@ CIFAR10_1 = "CIFAR-10.1"
 DEEPAUGMENT = "deepaugment"
 
 
-def name(experiment: "Experiment") -> str:
+def name(experiment: Experiment) -> str:
     """Of a run's directory."""
     return f"digits-tiny-{_reduce(experiment).traits}"
 
 
-def _reduce(experiment: "Experiment") -> "Experiment":
+def _reduce(experiment: Experiment) -> Experiment:
     """The run that stands for this one."""
     return dataclasses.replace(experiment, seed=min(experiment.seed, SEEDS - 1))
 
 
-def shrink(experiment: "Experiment", full: ConfigDict, root: Path) -> ConfigDict:
+def shrink(experiment: Experiment, full: ConfigDict, root: Path) -> ConfigDict:
     """The run's config at toy size.
 
     Args:

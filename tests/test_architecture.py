@@ -17,7 +17,7 @@ DOORS = ("__init__.py", "corruptions/__main__.py")
 CORE = {"adversary", "augment", "corruptions", "models", "objectives"}
 STRICT = {
     **{room: CORE | {"runtime"} for room in CORE},
-    "config": {"runtime"},
+    "config": {"methods", "models", "runtime"},
     "methods": CORE | {"runtime"},
     "runtime": set(),
 }

@@ -146,11 +146,23 @@ def test_an_older_config_is_read_under_todays_names():
     assert not set(configs.RENAMED) & set(configs.kinds())
 
 
+def test_the_networks_own_normalisation_is_what_it_stands_for():
+    a, b = (configs.to_dict(configs.defaults()) for _ in range(2))
+    b["model"] |= {"mean": [0.0] * 3, "std": [1.0] * 3}
+    assert configs.differences(a, b) == []
+    for settings in (a, b):
+        settings["model"]["name"] = "resnet18_imagenet"
+    assert configs.differences(a, b) == [
+        "model.mean: [0.0, 0.0, 0.0] -> [0.485, 0.456, 0.406]",
+        "model.std: [1.0, 1.0, 1.0] -> [0.229, 0.224, 0.225]",
+    ]
+
+
 def test_only_settings_that_matter_make_another_run():
     a, b = configs.defaults(), configs.defaults()
     b.log_every, b.evaluate.benchmarks, b.checkpoint.keep = 7, ("x",), 5
     b.data.data_dir, b.data.download, b.eval_batch_size = "/elsewhere", True, 10
-    b.model.remat, b.adversary.compact, b.adversary.chunk = True, False, 4
+    b.model.remat, b.compaction.enabled, b.compaction.chunk = True, False, 4
     assert configs.differences(configs.to_dict(a), configs.to_dict(b)) == []
     b.adversary.steps, b.model.options.widen_factor = 5, 4
     b.data.resident = False  # streams hold out other images

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 # (variables of some samples, the rows of these in the batch or None for all of it) -> what each
 # sample ascends on, float `[R]`, and whether it is misclassified, bool `[R]`.
@@ -67,11 +68,11 @@ def chunk_size(compact: bool | int, batch: int) -> int | None:
     Raises:
         ValueError: `compact` is neither a bool nor a number that is not negative.
     """
-    if not isinstance(compact, bool | int) or compact < 0:
+    if not isinstance(compact, bool | int | np.integer) or compact < 0:
         raise ValueError(f"compact must be True, False or a positive number, got {compact!r}")
     if compact is True:
         return CPU_CHUNK if jax.default_backend() == "cpu" else -(-batch // 4)
-    return compact or None
+    return int(compact) or None
 
 
 def take(values: jax.Array, rows: jax.Array | None) -> jax.Array:

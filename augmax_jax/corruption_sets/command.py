@@ -4,9 +4,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+import jax
+
 from augmax_jax.corruption_sets.source import Source
 from augmax_jax.corruption_sets.writer import FORMATS, generate
 from augmax_jax.corruptions import constants
+from augmax_jax.runtime import console
 
 
 def _names(text: str) -> list[str]:
@@ -56,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch_size", type=int, default=256)
     options = parser.parse_args(arguments)
+    console.prepare()
     try:
         source = Source(
             options.dataset,
@@ -64,16 +68,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.image_size,
             options.data_dir,
         )
-        generate(
-            source,
-            options.out,
-            corruptions=options.corruptions,
-            severities=options.severities,
-            layout=options.format,
-            seed=options.seed,
-            batch_size=options.batch_size,
-        )
-    except (ValueError, FileNotFoundError) as error:
+        with jax.enable_x64(False):  # in float64 other pixels would come out
+            generate(
+                source,
+                options.out,
+                corruptions=options.corruptions,
+                severities=options.severities,
+                layout=options.format,
+                seed=options.seed,
+                batch_size=options.batch_size,
+            )
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -3,7 +3,6 @@
 import concurrent.futures
 import dataclasses
 import functools
-import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ from augmax_jax.corruption_sets.source import Images, Source
 from augmax_jax.corruptions import constants, textures
 from augmax_jax.corruptions.draws import benchmark_key
 from augmax_jax.corruptions.registry import corrupt
-from augmax_jax.runtime import errors, files, keys
+from augmax_jax.runtime import errors, files, keys, paths
 
 FORMATS = ("npy", "folder")
 STAMP = "corruptions.json"
@@ -74,7 +73,7 @@ def generate(
         textures.folder()  # says at once if the pictures are missing
 
     images = source.open()
-    out = Path(out)
+    out = paths.expand(out)
     out.mkdir(parents=True, exist_ok=True)
     settings = dataclasses.asdict(source) | {
         "dataset": files.identity(source.dataset),
@@ -194,8 +193,7 @@ class _Folder:
         self.classes = [name.replace(os.sep, "_") for name in images.class_names]
         if len(set(self.classes)) < len(self.classes):
             raise ValueError("two classes have the same name; use layout 'npy'")
-        text = json.dumps(self.classes, indent=0)
-        files.write_atomically(self.out / "classes.json", lambda path: path.write_text(text))
+        files.write_json(self.out / "classes.json", self.classes)
 
     def done(self, name: str) -> bool:
         return (self.out / name).is_dir()

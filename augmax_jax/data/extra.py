@@ -22,6 +22,7 @@ from augmax_jax.data.folder import Listing, concatenate, list_split
 from augmax_jax.data.folder_split import read_files
 from augmax_jax.data.order import stratified_split
 from augmax_jax.data.split import Place
+from augmax_jax.runtime.errors import shorten
 
 MANIFEST = "deepaugment.json"  # beside the class folders of a set of copies
 
@@ -125,7 +126,7 @@ def _list_one(
     if other or absent:
         raise ValueError(
             f"{where} has other classes than {config.name!r}. Only there: "
-            f"{_shorten(other) or 'none'}. Only in {config.name!r}: {_shorten(absent) or 'none'}"
+            f"{shorten(other) or 'none'}. Only in {config.name!r}: {shorten(absent) or 'none'}"
         )
     if manifest and manifest["images"] != len(listing):
         raise ValueError(
@@ -185,8 +186,3 @@ def _command(config: DataConfig, root: Path) -> str:
         f"--weights <file> --dataset {config.name} --split {config.train_split} --out {root} "
         "(docs/deepaugment.md)"
     )
-
-
-def _shorten(names: Sequence[str], count: int = 20) -> str:
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more

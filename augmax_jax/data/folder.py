@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from augmax_jax.data.images import EXTENSIONS
-from augmax_jax.runtime.errors import nearest
+from augmax_jax.runtime.errors import nearest, shorten
 
 _LAYOUT = "an image folder has the layout <dir>/<split>/<class>/<image>, e.g. {0}/train/cat/1.jpg"
 _ANNOTATIONS = "val_annotations.txt"
-NAMED = 20  # names that a message lists before it says "and n more"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -165,12 +164,6 @@ def _images_below(folder: Path) -> list[str]:
         for name in names
         if _is_image(name)
     )
-
-
-def shorten(names: Sequence[str]) -> str:
-    """The names with commas between, the first `NAMED` of them."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
 
 
 def check_same_classes(train: Listing, test: Listing, root: str, test_split: str) -> None:

@@ -12,10 +12,11 @@ import numpy as np
 
 from augmax_jax.data.arrays import ArraySplit
 from augmax_jax.data.config import DataConfig
-from augmax_jax.data.folder import NAMED, Listing, shorten
+from augmax_jax.data.folder import Listing
 from augmax_jax.data.images import BadImageError, fit, random_resized_crop, read
 from augmax_jax.data.order import CROP, generator
 from augmax_jax.data.split import Batch, IndexedSplit, Place
+from augmax_jax.runtime.errors import NAMED, shorten
 
 _WORKERS = min(32, 2 * (os.cpu_count() or 1))
 _CHUNK = 64  # files per task: decoding a small image takes less time than handing it over

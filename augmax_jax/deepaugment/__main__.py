@@ -5,9 +5,12 @@ import re
 import sys
 from collections.abc import Sequence
 
+import jax
+
 from augmax_jax.deepaugment.distortion import FORMATS, QUALITY, distort
 from augmax_jax.deepaugment.networks import NETWORKS
 from augmax_jax.deepaugment.training import LEARNING_RATE, train
+from augmax_jax.runtime import console
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -97,12 +100,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
     options = vars(_parser().parse_args(arguments))
     command = options.pop("command")
+    console.prepare()
     try:
-        if command == "distort":
-            distort(image_format=options.pop("format"), **options)
-        else:
-            train(**options)
-    except (ValueError, FileNotFoundError) as error:
+        with jax.enable_x64(False):  # in float64 other pixels would come out
+            if command == "distort":
+                distort(image_format=options.pop("format"), **options)
+            else:
+                train(**options)
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

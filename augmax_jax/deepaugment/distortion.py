@@ -22,7 +22,7 @@ from augmax_jax.data.extra import MANIFEST
 from augmax_jax.data.order import check_seed
 from augmax_jax.deepaugment import layers, networks, plan
 from augmax_jax.deepaugment.source import Images, open_images
-from augmax_jax.runtime import compiler, files
+from augmax_jax.runtime import compiler, files, paths
 from augmax_jax.runtime.errors import check_name
 from augmax_jax.runtime.progress import Progress
 
@@ -110,8 +110,8 @@ def distort(
     pristine = entry.check(tensors)
     images = open_images(dataset, split, data_dir=data_dir, size=size or 0)
     sizes = _sizes(entry, images, size, working_size, grid)
-    paths = _paths(images, image_format)
-    folder = Path(out).expanduser() / split
+    names = _paths(images, image_format)
+    folder = paths.expand(out) / split
     folder.mkdir(parents=True, exist_ok=True)
     settings = {
         "network": network,
@@ -139,7 +139,7 @@ def distort(
     )
     runs = work.runs[shard[0] :: shard[1]]
     there = _existing(folder)
-    open_runs = [run for run in runs if any(paths[i] not in there for i in run.indices)]
+    open_runs = [run for run in runs if any(names[i] not in there for i in run.indices)]
     total = sum(len(run.indices) for run in runs)
     done = total - sum(len(run.indices) for run in open_runs)
     bar = Progress(total_steps=max(total, 1), batch_size=1, start_step=done, show=progress)
@@ -157,7 +157,7 @@ def distort(
                 stack = np.stack([scaled[i] for i in filled])
                 result = np.asarray(forward(params, keys[filled], stack))
                 for i, pixels in zip(batch, result, strict=False):
-                    path = folder / paths[run.indices[i]]
+                    path = folder / names[run.indices[i]]
                     saved.append(
                         pool.submit(_save, path, pixels, sizes.written, image_format, quality)
                     )

@@ -15,6 +15,7 @@ from augmax_jax.data.arrays import load_digits
 from augmax_jax.data.extra import class_folder, index_name
 from augmax_jax.data.folder import list_split
 from augmax_jax.data.images import read, to_rgb
+from augmax_jax.runtime import paths
 from augmax_jax.runtime.errors import check_name
 
 DIGITS_SIZE = 32
@@ -64,9 +65,9 @@ def open_images(dataset: str, split: str, *, data_dir: str = "", size: int = 0) 
     """
     if dataset == "digits":
         return _Digits(split, size or DIGITS_SIZE)
-    path = os.path.expanduser(dataset)
-    if os.path.isdir(path) or dataset.startswith((".", "~", os.sep)):
-        return _Folder(path, split)
+    path = paths.expand(dataset)
+    if path.is_dir() or dataset.startswith((".", "~", "$", os.sep)):
+        return _Folder(os.fspath(path), split)
     return _Records(dataset, split, data_dir)
 
 

@@ -114,7 +114,7 @@ def _read_run(name: str) -> Mapping[str, Any]:
                 f"{', '.join(BASELINES)}, or the results.json of a run, or its directory"
             )
         raise FileNotFoundError(f"config.evaluate.baseline {name!r} is not there")
-    results = files.read_json(path)
+    results = files.read_json(path, numbers=True)
     if not isinstance(results, dict) or not _tables(results):
         raise ValueError(f"{path} holds no benchmark with all 15 corruptions to be a baseline")
     return results

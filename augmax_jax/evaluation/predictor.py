@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from augmax_jax.methods import to_float
+from augmax_jax.augment import to_float
 from augmax_jax.runtime.errors import check_name
 
 logger = logging.getLogger(__name__)

@@ -1,6 +1,7 @@
 """Results of a benchmark that are kept part by part, and belong to what was evaluated."""
 
 import csv
+import io
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -53,7 +54,7 @@ class Store:
             self._read(path)
 
     def _read(self, path: Path) -> None:
-        kept = files.read_json(path)
+        kept = files.read_json(path, numbers=True)
         if kept is None:
             return
         before = {"network": kept.get("network", {}), "set": kept.get("set", {})}
@@ -128,10 +129,11 @@ class Store:
         """Writes the rows as a table beside the JSON file."""
         if self.path is None:
             return
-        with self.path.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["corruption", "severity", "accuracy", "loss", "ece", "count"])
-            for corruption, by_severity in self.rows.items():
-                for severity, row in by_severity.items():
-                    values = [row[name] for name in ("accuracy", "loss", "ece", "count")]
-                    writer.writerow([corruption, severity, *values])
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["corruption", "severity", "accuracy", "loss", "ece", "count"])
+        for corruption, by_severity in self.rows.items():
+            for severity, row in by_severity.items():
+                values = [row[name] for name in ("accuracy", "loss", "ece", "count")]
+                writer.writerow([corruption, severity, *values])
+        files.write_text(self.path.with_suffix(".csv"), text.getvalue())

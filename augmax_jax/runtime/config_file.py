@@ -9,8 +9,8 @@ from ml_collections import ConfigDict
 from augmax_jax.runtime import paths
 
 
-def load(path: str) -> ConfigDict:
-    """The config that a file makes, locked: settings can be changed, not added.
+def load(path: str | os.PathLike[str]) -> ConfigDict:
+    """The config that a file makes, as `--config=FILE` reads it.
 
     Args:
         path: of the file. `FILE.py:TEXT` gives its `get_config` the text.
@@ -19,6 +19,7 @@ def load(path: str) -> ConfigDict:
         FileNotFoundError: there is no such file.
         ValueError: the file fails, with the line; or what it returns is no config.
     """
+    path = os.fspath(path)
     stem, colon, argument = path.partition(".py:")
     file = os.path.abspath(paths.expand(f"{stem}.py" if colon else path))
     if not os.path.isfile(file):
@@ -37,7 +38,7 @@ def load(path: str) -> ConfigDict:
             f"config file {file}: get_config() must return the ConfigDict that "
             f"augmax_jax.config.defaults() makes, got {type(config).__name__}"
         )
-    return config.lock()
+    return config
 
 
 def _line(error: Exception, file: str) -> str:

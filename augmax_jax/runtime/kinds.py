@@ -30,18 +30,18 @@ class Kind(NamedTuple):
         }
         several = {int: "whole numbers", float: "numbers", str: "names"}
         if self.many:
-            return f"{several[self.base]} separated by commas"
+            return " or ".join([f"{several[self.base]} separated by commas", *map(str, self.also)])
         *first, last = (*one[self.base], *map(str, self.also))
         return f"{', '.join(first)} or {last}" if first else last
 
     def accepts(self, value: Any) -> bool:
         """Whether a value is of this type; a whole number is a number, and none is infinite."""
+        if any(value is other or (other is not None and value == other) for other in self.also):
+            return True
         if self.many:
             return isinstance(value, tuple | list) and all(
                 Kind(self.base).accepts(v) for v in value
             )
-        if any(value is other or (other is not None and value == other) for other in self.also):
-            return True
         if self.base is bool or isinstance(value, bool):
             return self.base in (bool, object) and isinstance(value, bool)
         if self.base is float:
@@ -54,11 +54,11 @@ class Kind(NamedTuple):
         Raises:
             ValueError: it stands for none of this type; the message does not name the setting.
         """
-        if self.many:
-            return self._read_tuple(text)
         for other in self.also:
             if text.strip().lower() == str(other).lower():
                 return other
+        if self.many:
+            return self._read_tuple(text)
         value = _READERS[self.base](text)
         if not self.accepts(value):
             raise ValueError(text)

@@ -15,14 +15,14 @@ from ml_collections import ConfigDict
 
 from augmax_jax import config as configs
 from augmax_jax import data, evaluation, methods, models
-from augmax_jax.adversary.augmax import EARLY_STOP
-from augmax_jax.augment import operators
 from augmax_jax.data.config import DataConfig
 from augmax_jax.evaluation.run import Subject
-from augmax_jax.methods.settings import operator_names
-from augmax_jax.runtime import keys, parallel
+from augmax_jax.runtime import following, keys, parallel
+from augmax_jax.runtime.epochs import Epochs
 from augmax_jax.runtime.errors import check_name, check_range
-from augmax_jax.training import optimizer, pretrained, step
+from augmax_jax.training import optimizer, pretrained
+from augmax_jax.training.state import TrainState, create_state
+from augmax_jax.training.step import TrainStep, make_train_step
 
 logger = logging.getLogger(__name__)
 
@@ -56,12 +56,24 @@ class Run:
         """What evaluation needs of the run."""
         return Subject(self.config, self.devices, self.data, self.model)
 
-    def initial_state(self) -> step.TrainState:
+    def train_step(self) -> TrainStep:
+        """One device's share of the training step; see `step.make_train_step`."""
+        shares = len(self.devices) * jax.process_count()
+        return make_train_step(
+            self.config,
+            self.model,
+            self.method,
+            self.optimizer,
+            self.schedule,
+            self.config.batch_size // shares,
+        )
+
+    def initial_state(self) -> TrainState:
         """Freshly initialised parameters, or those of `config.init_from`."""
         config = self.config
         side = config.data.image_size
         key = jax.random.fold_in(jax.random.key(config.seed), keys.INITIALISATION)
-        state = step.create_state(self.model, self.optimizer, key, (side, side, 3))
+        state = create_state(self.model, self.optimizer, key, (side, side, 3))
         state = dataclasses.replace(
             state, method_state=self.method.init(jax.random.fold_in(key, keys.SHARED))
         )
@@ -69,9 +81,7 @@ class Run:
             return state
         return state.with_variables(self.load(config.init_from, state, new_head=True))
 
-    def load(
-        self, directory: str | Path, state: step.TrainState, *, new_head: bool
-    ) -> dict[str, Any]:
+    def load(self, directory: str | Path, state: TrainState, *, new_head: bool) -> dict[str, Any]:
         """Variables from elsewhere for this run's network; see `pretrained.load`."""
         return pretrained.load(
             directory, state.variables, model=self.config.model, new_head=new_head
@@ -79,7 +89,7 @@ class Run:
 
     def epoch(self, step: int) -> float:
         """Passes over the training set after `step` steps."""
-        return step * self.config.batch_size / len(self.data.train)
+        return Epochs(self.config.batch_size, len(self.data.train)).passed(step)
 
     def due(self, step: int, every_epochs: float) -> bool:
         """Whether something done every so many epochs falls on this step, or it is the last."""
@@ -102,7 +112,11 @@ def check(config: ConfigDict) -> None:
     configs.check_types(config)
     _check_run(config)
     optimizer.check(config.optimizer)
-    _check_other_sections(config)
+    check_name("model", config.model.name, models.MODELS)
+    check_name("norm", config.model.norm, models.NORMS)
+    methods.check(config)
+    _check_data(config)
+    evaluation.check(config)
 
 
 def _check_run(config: ConfigDict) -> None:
@@ -130,89 +144,6 @@ def _check_run(config: ConfigDict) -> None:
         )
 
 
-def _check_other_sections(config: ConfigDict) -> None:
-    """The settings of other rooms, block by block, until each room checks its own."""
-    _check_models(config)
-    _check_methods(config)
-    _check_data(config)
-    evaluation.check(config)
-
-
-# models
-def _check_models(config: ConfigDict) -> None:
-    check_name("model", config.model.name, models.MODELS)
-    check_name("norm", config.model.norm, models.NORMS)
-
-
-# methods: method, objective, routes, augment, adversary and the sections of the methods
-def _check_methods(config: ConfigDict) -> None:
-    check_name("method", config.method, methods.METHODS)
-    check_name("early_stop", config.adversary.early_stop, EARLY_STOP)
-    check_name("objective variant", config.objective.variant, methods.VARIANTS)
-    check_name("objective.forwards", config.objective.forwards, ("separate", "joint"))
-    for view, route in methods.routes(config).items():
-        check_name(f"route of the {view} view", route, models.ROUTES)
-    _check_routes(config)
-    for name in operator_names(config):
-        check_name("operator", name, operators.ALL)
-    limits: dict[str, dict[str, tuple[float, ...]]] = {
-        "augment": {"padding": (0,), "width": (1,), "severity": (0.1, 10)},
-        "adversary": {"steps": (0,), "step_size": (1e-9,), "patience": (1,), "chunk": (0,)},
-        "objective": {"consistency_weight": (0,)},
-        "pgd": {"eps": (0, 1), "step_size": (0, 1), "steps": (0,)},
-        "fat": {"eps": (0, 1), "step_size": (0, 1), "steps": (0,), "jitter": (0,)},
-        "worst_of_k": {"k": (1,)},
-        "stadv": {"steps": (0,), "step_size": (0,), "max_flow": (0,), "smoothness": (0,)},
-        "maxup": {"copies": (1,)},
-        "ant": {
-            "rms": (1e-6, 1),
-            "share": (0, 1),
-            "replay_share": (0, 0.5),
-            "learning_rate": (0,),
-            "retrain_steps": (0,),
-            "retrain_learning_rate": (0,),
-            "history": (1,),
-        },
-    }
-    for group, ranges in limits.items():
-        for name, low_high in ranges.items():
-            check_range(f"config.{group}.{name}", config[group][name], *low_high)
-    if config.augment.depth is not None:
-        check_range("config.augment.depth", config.augment.depth, 1)
-    _check_ant_and_fat(config)
-
-
-def _check_routes(config: ConfigDict) -> None:
-    """A network with two batch norms must be trained on the one that evaluation uses."""
-    used = {view: methods.routes(config)[view] for view in methods.VIEWS_OF[config.method]}
-    if len(models.statistics_collections(config.model.norm)) > 1 and "clean" not in used.values():
-        listed = ", ".join(f"{view} -> {route}" for view, route in used.items())
-        raise ValueError(
-            f"config.model.norm={config.model.norm!r} keeps a batch norm for each route and "
-            f"evaluation uses the clean one, which method {config.method!r} would never train "
-            f"({listed}): set config.objective.routes.{next(iter(used))}='clean', or a norm "
-            "with one batch norm (bn or ibn)"
-        )
-
-
-def _check_ant_and_fat(config: ConfigDict) -> None:
-    if config.ant.kernel not in (1, 3):
-        raise ValueError(f"config.ant.kernel must be 1 or 3, got {config.ant.kernel!r}")
-    if config.ant.share + 2 * config.ant.replay_share > 1 + 1e-9:
-        raise ValueError(
-            "config.ant.share + 2 config.ant.replay_share must be at most 1, "
-            f"got {config.ant.share} + 2 * {config.ant.replay_share}"
-        )
-    budgets, boundaries = tuple(config.fat.budgets), tuple(config.fat.boundaries)
-    if not all(isinstance(budget, int) and budget >= 0 for budget in budgets):
-        raise ValueError(f"config.fat.budgets must be whole numbers of at least 0, got {budgets}")
-    if len(budgets) != len(boundaries) + 1 or list(boundaries) != sorted(boundaries):
-        raise ValueError(
-            "config.fat.boundaries must be epochs in rising order, one fewer than "
-            f"config.fat.budgets, got {boundaries} and {budgets}"
-        )
-
-
 # data
 def _check_data(config: ConfigDict) -> None:
     DataConfig.from_mapping(config.data.to_dict())
@@ -226,8 +157,8 @@ def create_model(config: ConfigDict, num_classes: int) -> nn.Module:
         norm=config.model.norm,
         dtype=jnp.dtype(config.dtype),
         axis_name=parallel.AXIS if config.sync_batch_norm else None,
-        mean=tuple(config.model.mean),
-        std=tuple(config.model.std),
+        mean=config.model.mean,
+        std=config.model.std,
         remat=config.model.remat,
         **config.model.options.to_dict(),
     )
@@ -241,6 +172,8 @@ def build(config: ConfigDict) -> Run:
         FileNotFoundError: the dataset is not there; says what would provide it.
     """
     check(config)
+    if followed := following.describe(config):
+        logger.info("Settings that follow others unless set: %s", followed)
     devices = parallel.local_devices(config.num_devices)
     shares = len(devices) * jax.process_count()
     if config.batch_size % shares:

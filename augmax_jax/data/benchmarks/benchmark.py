@@ -9,7 +9,7 @@ import numpy as np
 from augmax_jax.corruptions import BENCHMARK, EXTRA, SEVERITIES
 from augmax_jax.data.config import DataConfig
 from augmax_jax.data.split import Batch, Place, Split
-from augmax_jax.runtime.errors import check_name
+from augmax_jax.runtime.errors import check_name, shorten
 
 _NAMED = 8
 
@@ -162,8 +162,7 @@ def match_labels(what: str, names: Sequence[str], class_names: Sequence[str]) ->
     unknown = [name for name in names if name not in index]
     raise ValueError(
         f"{what} has {len(names)} classes, of which the model (with {len(class_names)}) does not "
-        f"know {len(unknown)}: {', '.join(unknown[:_NAMED])}"
-        + (", ..." if len(unknown) > _NAMED else "")
+        f"know {len(unknown)}: {shorten(unknown, _NAMED)}"
     )
 
 
