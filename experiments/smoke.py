@@ -7,15 +7,12 @@ scripts with the same `--workdir` share them.
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from augmax_jax.config import defaults, set_setting
-
-if TYPE_CHECKING:
-    from experiments.recipes import Experiment
+from experiments.recipes import Experiment
 
 STEPS = 24
 WARNING = (
