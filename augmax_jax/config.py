@@ -61,6 +61,7 @@ def defaults() -> ConfigDict:
     c.data.holdout = 0.01  # share of the training set that chooses the best checkpoint
     c.data.image_size = 32
     c.data.train_transform = "flip_crop"  # flip_crop | crop | none | random_resized_crop
+    c.data.test_transform = "resize"  # or "center_crop": 224 out of 256, as for ImageNet
     c.data.resident = placeholder(bool)  # keep the set on the devices; None: if it fits
     c.data.max_resident_bytes = 4 * 2**30
     c.data.bad_images = "refuse"  # or "skip"
@@ -281,7 +282,7 @@ def validate(config: ConfigDict) -> None:
     # Imported here: a config file needs neither networks nor methods.
     from augmax_jax import methods, models
     from augmax_jax.adversary.augmax import EARLY_STOP
-    from augmax_jax.data.config import check_folders
+    from augmax_jax.data.settings import check as check_data
 
     check_keys(config)
     check_name("method", config.method, methods.METHODS)
@@ -296,12 +297,7 @@ def validate(config: ConfigDict) -> None:
     _check_routes(config)
     _check_methods(config)
     check_name("select_on", config.select_on, ("holdout", "test"))
-    check_name(
-        "train_transform",
-        config.data.train_transform,
-        ("flip_crop", "crop", "none", "random_resized_crop"),
-    )
-    check_folders("config.data.extra_train", config.data.extra_train)
+    check_data(config.data)
     check_name("evaluate.checkpoint", config.evaluate.checkpoint, ("best", "last"))
     for name in operator_names(config):
         check_name("operator", name, operators.ALL)
@@ -316,7 +312,6 @@ def validate(config: ConfigDict) -> None:
         "adversary.patience": 1,
         "adversary.chunk": 0,
         "objective.consistency_weight": 0,
-        "data.image_size": 8,
         "augment.padding": 0,
         "eval_batch_size": 1,
         "eval_every_epochs": 0,
@@ -326,7 +321,6 @@ def validate(config: ConfigDict) -> None:
     }.items():
         _check_range(config, name, low)
     _check_range(config, "augment.severity", 0.1, 10)
-    _check_range(config, "data.holdout", 0, 0.9)
     if config.augment.depth is not None:
         _check_range(config, "augment.depth", 1)
     if config.select_on == "holdout" and config.data.holdout == 0:

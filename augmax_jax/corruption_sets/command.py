@@ -1,12 +1,14 @@
 """`python -m augmax_jax.corruptions`: writes a corrupted benchmark of any dataset."""
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 
-from augmax_jax.corruption_sets.source import Source
+from augmax_jax.corruption_sets.clean_images import Source
 from augmax_jax.corruption_sets.writer import FORMATS, generate
 from augmax_jax.corruptions import constants
+from augmax_jax.data.images import BadImageError
 
 
 def _names(text: str) -> list[str]:
@@ -20,11 +22,15 @@ def _names(text: str) -> list[str]:
 
 
 def _severities(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be such as 1,3,5, got {text!r}") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
+    logging.basicConfig(format="%(levelname)s: %(message)s")
     parser = argparse.ArgumentParser(
         prog="python -m augmax_jax.corruptions",
         description="Write a -C benchmark of any dataset: CIFAR-C's npy files or ImageNet-C's "
@@ -37,6 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--benchmark", default="cifar", help=", ".join(constants.BENCHMARKS))
     parser.add_argument("--split", default="test", help="split of the dataset (default: test)")
     parser.add_argument("--data_dir", default="", help="where tfds data was prepared")
+    parser.add_argument(
+        "--bad_images",
+        default="refuse",
+        help="refuse images that cannot be read (default), or skip them and name them",
+    )
     parser.add_argument(
         "--image_size", type=int, default=0, help="default: the benchmark's, 32, 64 or 224"
     )
@@ -63,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.benchmark,
             options.image_size,
             options.data_dir,
+            options.bad_images,
         )
         generate(
             source,
@@ -73,7 +85,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seed=options.seed,
             batch_size=options.batch_size,
         )
-    except (ValueError, FileNotFoundError) as error:
+    except BadImageError as error:
+        print(f"error: {error}\nTo leave them out: --bad_images skip", file=sys.stderr)
+        return 2
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

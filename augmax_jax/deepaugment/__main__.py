@@ -1,10 +1,12 @@
 """`python -m augmax_jax.deepaugment distort|train`: DeepAugment copies of a dataset."""
 
 import argparse
+import logging
 import re
 import sys
 from collections.abc import Sequence
 
+from augmax_jax.data.images import BadImageError
 from augmax_jax.deepaugment.distortion import FORMATS, QUALITY, distort
 from augmax_jax.deepaugment.networks import NETWORKS
 from augmax_jax.deepaugment.training import LEARNING_RATE, train
@@ -31,6 +33,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     common.add_argument("--split", default="train", help="split of the dataset (default: train)")
     common.add_argument("--data_dir", default="", help="where tfds data was prepared")
+    common.add_argument(
+        "--bad_images",
+        default="refuse",
+        help="refuse images that cannot be read (default), or skip them and name them",
+    )
     common.add_argument("--seed", type=int, default=0)
 
     make = commands.add_parser(
@@ -95,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
+    logging.basicConfig(format="%(levelname)s: %(message)s")
     options = vars(_parser().parse_args(arguments))
     command = options.pop("command")
     try:
@@ -102,7 +110,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             distort(image_format=options.pop("format"), **options)
         else:
             train(**options)
-    except (ValueError, FileNotFoundError) as error:
+    except BadImageError as error:
+        print(f"error: {error}\nTo leave such images out: --bad_images skip", file=sys.stderr)
+        return 2
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

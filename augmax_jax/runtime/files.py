@@ -2,9 +2,12 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from augmax_jax.runtime import paths
 
 
 def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], Any]) -> None:
@@ -51,10 +54,40 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is damaged ({error}); remove it or restore it") from error
 
 
-def identity(dataset: str) -> str:
-    """A dataset's name, or the full path if it is a folder."""
-    path = os.path.expanduser(dataset)
-    return os.path.abspath(path) if os.path.isdir(path) else dataset
+def make_folder(path: Path, name: str) -> None:
+    """Makes a folder to write to, with those above it; `name` is what the user calls it.
+
+    Raises:
+        OSError: a file is in the way, or it may not be written; one line that names it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"{name} {str(path)!r} cannot be made ({error.strerror}): give a folder that is there "
+            "or can be made"
+        ) from error
+
+
+def write_folder_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Lets `write` fill a folder beside the final name, then renames it.
+
+    What a broken run left there is removed first.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    write(partial)
+    os.replace(partial, path)
+
+
+def identity(dataset: str | os.PathLike[str]) -> str:
+    """A dataset's name, or the full path if it is a folder, however that is written."""
+    name = os.fspath(dataset)
+    if paths.is_remote(name):
+        return name
+    path = paths.expand(name)
+    return os.path.abspath(path) if path.is_dir() else name
 
 
 def check_settings(path: Path, settings: Mapping[str, Any], what: str) -> None:
@@ -72,7 +105,9 @@ def check_settings(path: Path, settings: Mapping[str, Any], what: str) -> None:
         text = json.dumps(settings, indent=2)
         write_atomically(path, lambda partial: partial.write_text(text))
         return
-    before = json.loads(path.read_text())
+    before = read_json(path)
+    if not isinstance(before, dict):
+        raise ValueError(f"{path} is damaged (it holds no settings); remove it or restore it")
     changed = [
         f"{name} was {before.get(name)!r}, now {settings.get(name)!r}"
         for name in sorted({*settings, *before})
