@@ -33,7 +33,7 @@ def test_defaults_are_valid():
         ("augment.severity", 11.0, r"config.augment.severity must be in \[0.1, 10\]"),
         ("augment.depth", 0, "config.augment.depth must be at least 1"),
         ("data.holdout", 1.0, "config.data.holdout must be in"),
-        ("data.train_transform", "flip", "unknown train_transform"),
+        ("data.train_transform", "flip", "train_transform 'flip'"),
         ("data.extra_train", ("a", "a"), "config.data.extra_train must be a tuple of different"),
         ("select_on", "train", "unknown select_on"),
         ("batch_size", 0, "config.batch_size must be at least 1"),

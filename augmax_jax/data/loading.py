@@ -83,8 +83,8 @@ def _load_digits(config: DataConfig, place: Place) -> Data:
     check_name("split of digits", config.test_split, ("train", "test"))
     if not config.keeps(0):
         raise ValueError(
-            "digits are kept in memory: data.resident must not be False, nor "
-            "data.train_transform 'random_resized_crop'"
+            "digits are kept in memory: config.data.resident must not be False, nor "
+            "config.data.train_transform 'random_resized_crop'"
         )
     parts = dict(zip(("train", "test"), load_digits(config.image_size), strict=True))
     class_names = tuple("0123456789")

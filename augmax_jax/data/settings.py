@@ -75,25 +75,25 @@ class DataConfig:
         for field in ("name", "train_split", "test_split"):
             _check_text(field, getattr(self, field))
         _check_text("data_dir", self.data_dir, may_be_empty=True)
-        check_name("data.train_transform", self.train_transform, TRAIN_TRANSFORMS)
-        check_name("data.test_transform", self.test_transform, TEST_TRANSFORMS)
-        check_name("data.bad_images", self.bad_images, BAD_IMAGES)
+        check_name("config.data.train_transform", self.train_transform, TRAIN_TRANSFORMS)
+        check_name("config.data.test_transform", self.test_transform, TEST_TRANSFORMS)
+        check_name("config.data.bad_images", self.bad_images, BAD_IMAGES)
         object.__setattr__(self, "resident", _resident(self.resident))
         _check_whole("image_size", self.image_size, MIN_IMAGE_SIZE, _MAX_IMAGE_SIZE)
         _check_whole("max_resident_bytes", self.max_resident_bytes, 0)
         _check_whole("shuffle_buffer", self.shuffle_buffer, 1)
         # Any share is allowed that leaves something to train on.
         if not _is_number(self.holdout) or not 0 <= self.holdout < 1:
-            raise ValueError(f"data.holdout must be in [0, 1), got {self.holdout!r}")
+            raise ValueError(f"config.data.holdout must be in [0, 1), got {self.holdout!r}")
         if not isinstance(self.download, bool):
-            raise ValueError(f"data.download must be True or False, got {self.download!r}")
+            raise ValueError(f"config.data.download must be True or False, got {self.download!r}")
         _check_folders(self.extra_train)
         object.__setattr__(self, "extra_train", tuple(map(os.fspath, self.extra_train)))
         if self.resident is True and self.random_resized_crop:
             raise ValueError(
-                "data.resident=True keeps one decoded copy of each image, but "
-                "data.train_transform='random_resized_crop' cuts a new one from the original "
-                "every epoch; set data.resident to False or 'auto'"
+                "config.data.resident=True keeps one decoded copy of each image, but "
+                "config.data.train_transform='random_resized_crop' cuts a new one from the file "
+                "every epoch; set config.data.resident to False or 'auto'"
             )
 
     @property
@@ -169,9 +169,9 @@ def tfds_folder(data_dir: str | os.PathLike[str]) -> str:
 
 def _check_text(field: str, value: Any, *, may_be_empty: bool = False) -> None:
     if not isinstance(value, str) or not (value or may_be_empty):
-        raise ValueError(f"data.{field} must be a string, got {value!r}")
+        raise ValueError(f"config.data.{field} must be a string, got {value!r}")
     if "\0" in value:
-        raise ValueError(f"data.{field} must not hold a null character, got {value!r}")
+        raise ValueError(f"config.data.{field} must not hold a null character, got {value!r}")
 
 
 def _is_number(value: Any) -> bool:
@@ -182,13 +182,13 @@ def _check_whole(field: str, value: Any, low: int, high: int | None = None) -> N
     whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if not whole or value < low or (high is not None and value > high):
         allowed = f"at least {low}" if high is None else f"in [{low}, {high}]"
-        raise ValueError(f"data.{field} must be a whole number {allowed}, got {value!r}")
+        raise ValueError(f"config.data.{field} must be a whole number {allowed}, got {value!r}")
 
 
 def _resident(value: Any) -> bool | str:
     key = str(value).lower()
     if not isinstance(value, bool | str | None) or key not in _RESIDENT:
-        raise ValueError(f"data.resident must be True, False or 'auto', got {value!r}")
+        raise ValueError(f"config.data.resident must be True, False or 'auto', got {value!r}")
     return _RESIDENT[key]  # type: ignore[return-value]
 
 
@@ -198,4 +198,6 @@ def _check_folders(value: Any) -> None:
         or not all(isinstance(folder, str | os.PathLike) and os.fspath(folder) for folder in value)
         or len(set(map(os.fspath, value))) < len(value)
     ):
-        raise ValueError(f"data.extra_train must be a tuple of different folders, got {value!r}")
+        raise ValueError(
+            f"config.data.extra_train must be a tuple of different folders, got {value!r}"
+        )

@@ -88,7 +88,10 @@ def is_image(entry: os.DirEntry[str]) -> bool:
     """
     if os.path.splitext(entry.name)[1].lower() not in extensions():
         return False
-    return not os.path.exists(entry.path) or entry.is_file()
+    try:
+        return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
+    except OSError:  # a link to itself
+        return True
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -161,6 +161,8 @@ def distort(
             found = {i: image for i, image in enumerate(originals) if image is not None}
             readable = list(found)
             bad |= {names[i] for i in np.delete(run.indices, readable)}
+            if not found:
+                continue
             scaled = list(pool.map(functools.partial(scale, sizes=sizes), found.values()))
             indices = run.indices[readable]
             keys = work.image_keys(indices)

@@ -1,6 +1,5 @@
 """What lies in folders of images is read, or named with a count."""
 
-import itertools
 import logging
 import os
 import unicodedata
@@ -123,9 +122,12 @@ def test_links_that_lead_back_are_not_followed(folder, caplog):
     assert caplog.text.count("leads back to a folder that holds it") >= 2
 
 
-def test_a_broken_link_is_named(folder):
-    (folder / "train/cat/gone.png").symlink_to("nowhere.png")
-    with pytest.raises(data.BadImageError, match=r"cat/gone\.png: No such file"):
+@pytest.mark.parametrize(
+    ("target", "reason"), [("nowhere.png", "No such file"), ("gone.png", "Too many levels")]
+)
+def test_a_broken_link_is_named(folder, target, reason):
+    (folder / "train/cat/gone.png").symlink_to(target)
+    with pytest.raises(data.BadImageError, match=rf"cat/gone\.png: {reason}"):
         load(folder)
     assert len(load(folder, bad_images="skip").train) == 4
 
@@ -150,7 +152,8 @@ def test_numbered_classes_have_the_order_of_names(make_folder, caplog, names, or
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD"))
 
 
-@pytest.mark.parametrize(("train", "test"), itertools.product((COMPOSED, DECOMPOSED), repeat=2))
+@pytest.mark.parametrize("train", [COMPOSED, DECOMPOSED])
+@pytest.mark.parametrize("test", [COMPOSED, DECOMPOSED])
 def test_class_names_are_compared_in_one_unicode_form(make_folder, train, test):
     root = make_folder({"train": {train: 2, "dog": 1}, "test": {test: 1, "dog": 1}})
     loaded = load(root)

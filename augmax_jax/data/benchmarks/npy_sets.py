@@ -124,7 +124,11 @@ def read_stamp(folder: Path) -> dict:
         return {}
     stamp = files.read_json(path)
     severities = stamp.get("severities", [1]) if isinstance(stamp, dict) else None
-    if not isinstance(severities, list) or not severities or not set(severities) <= {*SEVERITIES}:
+    if (
+        not isinstance(severities, list)
+        or not severities
+        or any(s not in SEVERITIES for s in severities)
+    ):
         raise ValueError(f"{path} is damaged: it does not hold the settings of a set; restore it")
     return stamp
 
