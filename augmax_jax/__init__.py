@@ -8,29 +8,66 @@ What a library user needs is one name away and imported on first use:
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_MODULES = ("adversary", "augment", "corruptions", "data", "models", "objectives")
+__all__ = [
+    "__version__",
+    "adversary",
+    "augmax",
+    "augment",
+    "augmix",
+    "corruptions",
+    "data",
+    "evaluate_model",
+    "evaluate_workdir",
+    "models",
+    "objectives",
+    "torch_export",
+    "torch_files",
+    "torch_import",
+    "torch_keys",
+    "train_and_evaluate",
+]
+_MODULES = {
+    "torch_files": "augmax_jax.pytorch.files",
+    "torch_keys": "augmax_jax.pytorch.keys",
+}  # the others lie beside this one
 _FUNCTIONS = {
-    "augmax": "augmax_jax.adversary.one_call",
+    "augmax": "augmax_jax.adversary.from_images",
     "augmix": "augmax_jax.augment",
     "evaluate_model": "augmax_jax.evaluation.robustness",
     "evaluate_workdir": "augmax_jax.training.commands",
     "train_and_evaluate": "augmax_jax.training.commands",
 }
 
-__all__ = ["__version__", *_MODULES, *_FUNCTIONS]
+if TYPE_CHECKING:  # the same names, for type checkers
+    from augmax_jax import (
+        adversary,
+        augment,
+        corruptions,
+        data,
+        models,
+        objectives,
+        torch_export,
+        torch_import,
+    )
+    from augmax_jax.adversary.one_call import augmax
+    from augmax_jax.augment import augmix
+    from augmax_jax.evaluation.robustness import evaluate_model
+    from augmax_jax.pytorch import files as torch_files
+    from augmax_jax.pytorch import keys as torch_keys
+    from augmax_jax.training.commands import evaluate_workdir, train_and_evaluate
+else:  # a type checker would take every name for one that is there
 
-
-def __getattr__(name: str) -> Any:
-    """Imports a public module or function when it is first asked for."""
-    if name in _MODULES:
-        return importlib.import_module(f"augmax_jax.{name}")
-    if name in _FUNCTIONS:
-        return getattr(importlib.import_module(_FUNCTIONS[name]), name)
-    raise AttributeError(f"module 'augmax_jax' has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        """Imports a public module or function when it is first asked for."""
+        if name in _FUNCTIONS:
+            return getattr(importlib.import_module(_FUNCTIONS[name]), name)
+        if name in __all__:
+            return importlib.import_module(_MODULES.get(name, f"augmax_jax.{name}"))
+        raise AttributeError(f"module 'augmax_jax' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

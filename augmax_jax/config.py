@@ -1,107 +1,160 @@
-"""The run's config: every setting with its default, and the checks made before any work.
+"""The settings of a run: what there is, how a setting is read, and when two configs are one run.
 
-`configs/*.py` start from `defaults()` and change a few lines. A `--config.a.b=value` on the
-command line overrides both.
+`defaults()` is the reference of all settings. `configs/*.py` start from it and change a few
+lines; a `--config.a.b=value` on the command line overrides both. What the values of a setting
+may be beyond their type is checked by the room that uses them, and `training.run.check` asks
+them all.
 """
 
+import ast
+import functools
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FieldReference
 from ml_collections.config_dict import placeholder
 
-from augmax_jax.augment import operators
-from augmax_jax.runtime.errors import check_name, nearest
+from augmax_jax import methods, models
+from augmax_jax.runtime import files, paths
+from augmax_jax.runtime.config_file import load
+from augmax_jax.runtime.errors import nearest
+from augmax_jax.runtime.following import by_epochs, by_method
+from augmax_jax.runtime.kinds import Kind
 
-# Settings that may differ when a run is continued: none of them changes what is computed.
-FREE = (
-    "allow_config_change",
+__all__ = [
+    "MAY_CHANGE",
+    "NO_EFFECT",
+    "RENAMED",
+    "check_keys",
+    "check_settings",
+    "check_types",
+    "defaults",
+    "differences",
+    "has_effect",
+    "kind_of",
+    "kinds",
+    "load",
+    "read_setting",
+    "set_setting",
+    "to_dict",
+]
+
+# Settings, or groups of them, that decide how and where a run computes, and change no result.
+# data.resident is not among them: a tfds stream holds out other images than a set in memory.
+NO_EFFECT = (
     "checkpoint",
+    "compaction",
     "compilation_cache",
-    "evaluate",
+    "data.bad_images",  # with "refuse" a set that has bad images gives no result
+    "data.data_dir",
+    "data.download",
+    "eval_batch_size",
+    "evaluate.data_dir",
     "log_every",
-    "max_steps",
+    "model.remat",
     "pictures_every_epochs",
     "profile",
     "progress",
     "tensorboard",
 )
-# Kinds of views whose norm route can be chosen; `methods.VIEWS_OF` says which method has which.
-VIEWS = ("clean", "augmix", "augmax", "pgd", "fat", "advmix", "advmax", "ant", "maxup")
+# Settings that may differ besides when a run goes on: training does not depend on them.
+MAY_CHANGE = ("allow_config_change", "evaluate", "max_steps")
+# Former names of settings. The command line and config files must use the new one; the
+# config.json of an older run is read with it.
+RENAMED = {
+    "adversary.chunk": "compaction.chunk",
+    "adversary.compact": "compaction.enabled",
+    "optimizer.per": "optimizer.schedule_unit",
+}
+# Former spellings of values, for the same files: setting -> (before, now).
+_RESPELT = {"data.resident": (None, "auto")}
+# Settings that may name folders: the same folder is the same setting, however it is written.
+_FOLDERS = ("data.name", "data.extra_train", "init_from")
 
 
 def defaults() -> ConfigDict:
-    """AugMax-DuBIN on CIFAR-10 with WRN-40-2, as in the paper (spec §6)."""
+    """AugMax-DuBIN on CIFAR-10 with WRN-40-2, as in the paper (Sec. 5).
+
+    A comment gives a setting's meaning and its allowed values, where the type of the default
+    leaves them open.
+    """
     c = ConfigDict()
-    c.seed = 0
-    c.method = "augmax"  # one of augmax_jax.methods.METHODS
+    c.seed = 0  # of initialisation, order, augmentation and attacks; 0 to 2**32 - 1
+    c.method = "augmax"  # a name of augmax_jax.methods.METHODS: normal, augmix, augmax, ...
     c.dtype = "float32"  # or "bfloat16": parameters, statistics and losses stay float32
-    c.batch_size = 256  # of all devices together
-    c.epochs = 200
+    c.batch_size = 256  # images in a step, of all devices together
+    c.epochs = 200  # passes over the training set
     c.max_steps = 0  # stop after this many steps although the schedule is longer; 0: never
-    c.num_devices = 0  # 0: all
+    c.num_devices = 0  # devices to train on; 0: all
     c.sync_batch_norm = False  # True: batch statistics over all devices
-    c.init_from = ""  # directory of imported or trained variables to start from
+    c.init_from = ""  # directory of imported or trained variables to start from; "": none
 
     c.model = ConfigDict()
-    c.model.name = "wrn40_2"
+    c.model.name = "wrn40_2"  # a name of augmax_jax.models.MODELS: resnet18, resnext29, ...
     c.model.norm = "dubin"  # bn | ibn | dubn | dubin
-    c.model.options = ConfigDict()  # e.g. stem_stride, widen_factor, cardinality
-    c.model.mean = (0.0, 0.0, 0.0)  # input normalisation, inside the network
-    c.model.std = (1.0, 1.0, 1.0)
+    c.model.options = ConfigDict()  # of the network: stem_stride, widen_factor, cardinality, ...
+    # Input normalisation, inside the network. None: the network's own, which is ImageNet's for
+    # the ImageNet networks and none for the others. (0, 0, 0) and (1, 1, 1): none.
+    c.model.mean = placeholder(tuple)
+    c.model.std = placeholder(tuple)
     c.model.remat = False  # trade time for memory, on accelerators (no effect on the CPU)
 
     c.data = ConfigDict()
     c.data.name = "cifar10"  # "digits", a tfds name, or a folder <dir>/<split>/<class>/*
-    c.data.data_dir = ""  # where tfds keeps its prepared data
+    c.data.data_dir = ""  # where tfds keeps its prepared data; "": tfds's default
     c.data.download = False  # let tfds download what is not there
-    c.data.train_split = "train"
-    c.data.test_split = "test"
-    c.data.holdout = 0.01  # share of the training set that chooses the best checkpoint
-    c.data.image_size = 32
+    c.data.train_split = "train"  # split to train on; tfds slices such as "train[:80%]" too
+    c.data.test_split = "test"  # split to evaluate on
+    c.data.holdout = 0.01  # share of the training split that chooses the best checkpoint
+    c.data.image_size = 32  # side of the images in pixels
     c.data.train_transform = "flip_crop"  # flip_crop | crop | none | random_resized_crop
     c.data.test_transform = "resize"  # or "center_crop": 224 out of 256, as for ImageNet
-    c.data.resident = placeholder(bool)  # keep the set on the devices; None: if it fits
+    # True: decode all images once and keep them. False: decode on the fly. "auto": keep them
+    # if they fit max_resident_bytes.
+    c.data.resident = FieldReference("auto", field_type=object)
     c.data.max_resident_bytes = 4 * 2**30
-    c.data.bad_images = "refuse"  # or "skip"
-    c.data.shuffle_buffer = 10_000
+    c.data.bad_images = "refuse"  # or "skip" unreadable files of a folder, and log their names
+    c.data.shuffle_buffer = 10_000  # records that a tfds stream shuffles at a time
     c.data.extra_train = ()  # folders <dir>/<train_split>/<class>/* of copies, trained on too
 
     c.augment = ConfigDict()
     c.augment.padding = 4  # zeros around the image before the random crop
-    c.augment.width = 3
-    c.augment.depth = placeholder(int)  # None: uniform over 1, 2, 3
-    c.augment.severity = 3.0
+    c.augment.width = 3  # chains
+    c.augment.depth = placeholder(int)  # operators in a chain; None: uniform over 1, 2, 3
+    c.augment.severity = 3.0  # strength of the operators, 0.1 to 10
     c.augment.operators = "augmix"  # "augmix" (9), "all" (13), or names separated by commas
 
-    c.adversary = ConfigDict()
-    c.adversary.steps = 10  # n
+    c.adversary = ConfigDict()  # the inner maximisation of AugMax, Algorithm 1
+    c.adversary.steps = 10  # n, at most
     c.adversary.step_size = 0.1  # α
-    c.adversary.patience = 1  # k
+    c.adversary.patience = 1  # k: misclassifications after which a sample stops
     c.adversary.early_stop = "sample"  # sample (the paper) | batch (the released code) | none
-    c.adversary.count_initial = False
-    c.adversary.targeted = False
-    c.adversary.compact = True  # work on unfinished samples only; the results are the same
-    c.adversary.chunk = 0  # samples at a time once few are unfinished; 0: as fits the backend
+    c.adversary.count_initial = False  # True: a misclassified starting point counts too
+    c.adversary.targeted = False  # True: towards a random other class
+
+    c.compaction = ConfigDict()  # of ascents that stop early (augmax, advmax, fat)
+    c.compaction.enabled = True  # work on unfinished samples only; the results are the same
+    c.compaction.chunk = 0  # samples at a time once few are unfinished; 0: as fits the backend
 
     c.pgd = ConfigDict()  # pgd_at and augmix_pgd; images are in [0, 1]
     c.pgd.eps = 8 / 255
     c.pgd.step_size = 2 / 255
     c.pgd.steps = 10
-    c.pgd.random_start = True
+    c.pgd.random_start = True  # from a random point of the ball
 
-    c.fat = ConfigDict()
+    c.fat = ConfigDict()  # images are in [0, 1]
     c.fat.eps = 0.031
     c.fat.step_size = 0.007
     c.fat.steps = 10
-    c.fat.random_start = True
+    c.fat.random_start = True  # from a random point of the ball
     c.fat.jitter = 0.001  # ω
     c.fat.budgets = (0, 1, 2)  # τ: how many steps a misclassified sample still takes ...
-    c.fat.boundaries = (50.0, 90.0)  # ... before, between and after these epochs
+    c.fat.boundaries = (50.0, 90.0)  # ... before, between and after these of 120 epochs
 
     c.worst_of_k = ConfigDict()  # advmix and advmax
-    c.worst_of_k.k = 5
+    c.worst_of_k.k = 5  # candidates of which the worst is taken
 
     c.stadv = ConfigDict()  # the last stage of advmax
     c.stadv.steps = 10
@@ -124,60 +177,56 @@ def defaults() -> ConfigDict:
 
     c.objective = ConfigDict()
     c.objective.variant = "paper"  # Eq. 5; "released": no cross-entropy on the AugMax view
-    c.objective.consistency_weight = 10.0  # λ
+    c.objective.consistency_weight = 10.0  # λ; AugMix has its own, see below
     c.objective.forwards = "separate"  # or "joint": views of a route share batch statistics
     # The norm route of each view, "clean" or "augmented"; None: as the variant has it.
-    c.objective.routes = ConfigDict({view: placeholder(str) for view in VIEWS})
+    c.objective.routes = ConfigDict({view: placeholder(str) for view in methods.view_names()})
 
-    c.optimizer = ConfigDict()
+    c.optimizer = ConfigDict()  # SGD
     c.optimizer.learning_rate = 0.1
-    c.optimizer.momentum = 0.9
+    c.optimizer.momentum = 0.9  # 0 up to, not including, 1
     c.optimizer.nesterov = False
     c.optimizer.weight_decay = 5e-4
     c.optimizer.schedule = "cosine"  # cosine | step | constant
-    c.optimizer.per = "epoch"  # or "step"
-    c.optimizer.boundaries = ()  # epochs, for "step"
-    c.optimizer.factor = 0.1
-    c.optimizer.warmup_epochs = 0.0
+    c.optimizer.schedule_unit = "epoch"  # the rate changes once an epoch; or "step": every step
+    c.optimizer.boundaries = ()  # of schedule "step": epochs in rising order
+    c.optimizer.factor = 0.1  # that the rate is multiplied by at each of them
+    c.optimizer.warmup_epochs = 0.0  # over which the rate rises from 0
 
     c.select_on = "holdout"  # "test" reproduces the literature's habit, and says so
-    c.eval_every_epochs = 1.0
+    c.eval_every_epochs = 1.0  # between looks at the selection set; 0: after the last step only
     c.eval_batch_size = 1000
-    c.log_every = 50
-    c.pictures_every_epochs = 10.0
-    c.progress = True
-    c.tensorboard = True
-    c.profile = False
-    c.compilation_cache = "~/.cache/augmax_jax"  # "" for none
-    c.allow_config_change = False  # go on in a workdir of another config
+    c.log_every = 50  # steps
+    c.pictures_every_epochs = 10.0  # of augmented images; 0: after the last step only
+    c.progress = True  # a progress bar
+    c.tensorboard = True  # logs for TensorBoard
+    c.profile = False  # True: a trace of a few steps
+    c.compilation_cache = "~/.cache/augmax_jax"  # folder; "": none. JAX_COMPILATION_CACHE_DIR wins
+    c.allow_config_change = False  # True: go on in a workdir of another config
 
     c.checkpoint = ConfigDict()
-    c.checkpoint.every_epochs = 1.0
-    c.checkpoint.keep = 2
+    c.checkpoint.every_epochs = 1.0  # 0: after the last step only
+    c.checkpoint.keep = 2  # how many of the latest
 
     c.evaluate = ConfigDict()
-    c.evaluate.checkpoint = "best"  # or "last"
-    # Which robustness sets; those that cannot be had are named with the reason.
-    # "corrupted" corrupts the test split itself.
+    c.evaluate.checkpoint = "best"  # or "last": which one the robustness sets measure
+    # Names of robustness sets (docs/data.md), or folders. One that cannot be had is named with
+    # the reason. "corrupted" corrupts the test split itself; "spatial" is the spatial attack.
     c.evaluate.benchmarks = ()
     c.evaluate.data_dir = ""  # where the published sets lie
     c.evaluate.constants = "cifar"  # severities of "corrupted": cifar | tiny_imagenet | imagenet
     # For mCE: results.json of another run, or of several with commas between, whose errors are
     # averaged; or "alexnet", "tiny_imagenet_resnet18".
     c.evaluate.baseline = ""
+
+    # Unless they are set: AugMix has the λ of its paper (Hendrycks et al. 2020), and FAT's budgets
+    # change at the same share of a training of any length.
+    by_method(c, "objective.consistency_weight", augmix=12.0)
+    by_epochs(c, "fat.boundaries", of=120)
     return c
 
 
-def scale_learning_rate(config: ConfigDict, rate: float = 0.1, batch_size: int = 256) -> None:
-    """Ties the learning rate to the batch size: `rate` at `batch_size`, linear (spec §6).
-
-    A `--config.batch_size` on the command line then moves the rate with it.
-    """
-    del config.optimizer.learning_rate  # a float field would not take a reference
-    config.optimizer.learning_rate = config.get_oneway_ref("batch_size") * (rate / batch_size)
-
-
-def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in config.items():
         if isinstance(value, Mapping | ConfigDict):
             yield from _leaves(value, f"{prefix}{name}.")
@@ -185,183 +234,203 @@ def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield prefix + name, value
 
 
+def kinds() -> Mapping[str, Kind]:
+    """The type of every setting by its name, like "adversary.steps": that of its default."""
+    return _kinds(methods.view_names())
+
+
+@functools.cache
+def _kinds(views: tuple[str, ...]) -> Mapping[str, Kind]:
+    del views  # a method registered since brings routes for its views
+    # What these defaults do not show.
+    found = {
+        "data.resident": Kind(bool, also=("auto",)),
+        "model.mean": Kind(float, many=True, also=(None,)),
+        "model.std": Kind(float, many=True, also=(None,)),
+        "optimizer.boundaries": Kind(float, many=True),
+    }
+    config = defaults()
+    for name, value in _leaves(config):
+        if isinstance(value, tuple):
+            kind = Kind(type(value[0]) if value else str, many=True)
+        elif value is None:
+            group, _, last = name.rpartition(".")
+            kind = Kind(_group(config, group).get_type(last), also=(None,))
+        else:
+            kind = Kind(type(value))
+        found.setdefault(name, kind)
+    return found
+
+
+def kind_of(name: str) -> Kind:
+    """The type of one setting.
+
+    Raises:
+        ValueError: there is no such setting; the message has its new name or the nearest one.
+    """
+    if name in RENAMED:
+        raise ValueError(f"config key {name!r} is now called {RENAMED[name]!r}")
+    if name.startswith("model.options."):
+        return Kind(object)  # the networks check their options
+    known = kinds()
+    if name not in known:
+        members = [other for other in known if other.startswith(f"{name}.")]
+        if members:
+            raise ValueError(f"config.{name} is a group of settings: {', '.join(members)}")
+        raise ValueError(f"unknown config key {name!r}.{nearest(name, known)}")
+    return known[name]
+
+
 def check_settings(names: Iterable[str]) -> None:
     """Raises ValueError for the first name, like "adversary.steps", that is no setting."""
-    known = dict(_leaves(defaults()))
     for name in names:
-        if name not in known and not name.startswith("model.options."):
-            raise ValueError(f"unknown config key {name!r}.{nearest(name, known)}")
+        kind_of(name)
 
 
 def check_keys(config: ConfigDict) -> None:
     """Raises ValueError for a setting that does not exist, or one that is missing."""
     given = dict(_leaves(config))
     check_settings(given)
-    missing = sorted(set(dict(_leaves(defaults()))) - set(given))
+    missing = sorted(kinds().keys() - given)
     if missing:
         raise ValueError(
             f"config lacks {', '.join(missing)}: start from augmax_jax.config.defaults()"
         )
 
 
-def _check_range(config: ConfigDict, name: str, low: float, high: float = float("inf")) -> None:
-    value = config
-    for part in name.split("."):
-        value = value[part]
-    if not isinstance(value, int | float) or not low <= value <= high:
-        allowed = f"at least {low}" if high == float("inf") else f"in [{low}, {high}]"
-        raise ValueError(f"config.{name} must be {allowed}, got {value!r}")
+def check_types(config: ConfigDict) -> None:
+    """Raises ValueError for the first setting whose value is not of its type."""
+    for name, value in _leaves(config):
+        _check_type(name, value)
 
 
-def _check_routes(config: ConfigDict) -> None:
-    """A network with two batch norms must be trained on the one that evaluation uses."""
-    from augmax_jax import methods, models
-
-    used = {view: methods.routes(config)[view] for view in methods.VIEWS_OF[config.method]}
-    if len(models.statistics_collections(config.model.norm)) > 1 and "clean" not in used.values():
-        listed = ", ".join(f"{view} -> {route}" for view, route in used.items())
-        raise ValueError(
-            f"config.model.norm={config.model.norm!r} keeps a batch norm for each route and "
-            f"evaluation uses the clean one, which method {config.method!r} would never train "
-            f"({listed}): set config.objective.routes.{next(iter(used))}='clean', or a norm "
-            "with one batch norm (bn or ibn)"
-        )
+def _check_type(name: str, value: Any) -> None:
+    kind = kind_of(name)
+    if not kind.accepts(value):
+        raise ValueError(f"config.{name} must be {kind}, got {value!r}")
 
 
-def _check_methods(config: ConfigDict) -> None:
-    """The settings of the baselines and ablations."""
-    for name, low, high in (
-        ("pgd.eps", 0, 1),
-        ("pgd.step_size", 0, 1),
-        ("fat.eps", 0, 1),
-        ("fat.step_size", 0, 1),
-        ("ant.rms", 1e-6, 1),
-        ("ant.share", 0, 1),
-        ("ant.replay_share", 0, 0.5),
-    ):
-        _check_range(config, name, low, high)
-    for name, low in {
-        "pgd.steps": 0,
-        "fat.steps": 0,
-        "fat.jitter": 0,
-        "worst_of_k.k": 1,
-        "stadv.steps": 0,
-        "stadv.step_size": 0,
-        "stadv.max_flow": 0,
-        "stadv.smoothness": 0,
-        "maxup.copies": 1,
-        "ant.learning_rate": 0,
-        "ant.retrain_steps": 0,
-        "ant.retrain_learning_rate": 0,
-        "ant.history": 1,
-    }.items():
-        _check_range(config, name, low)
-    if config.ant.kernel not in (1, 3):
-        raise ValueError(f"config.ant.kernel must be 1 or 3, got {config.ant.kernel!r}")
-    if config.ant.share + 2 * config.ant.replay_share > 1 + 1e-9:
-        raise ValueError(
-            "config.ant.share + 2 config.ant.replay_share must be at most 1, "
-            f"got {config.ant.share} + 2 * {config.ant.replay_share}"
-        )
-    budgets, boundaries = tuple(config.fat.budgets), tuple(config.fat.boundaries)
-    if not all(isinstance(budget, int) and budget >= 0 for budget in budgets):
-        raise ValueError(f"config.fat.budgets must be whole numbers of at least 0, got {budgets}")
-    if len(budgets) != len(boundaries) + 1 or list(boundaries) != sorted(boundaries):
-        raise ValueError(
-            "config.fat.boundaries must be epochs in rising order, one fewer than "
-            f"config.fat.budgets, got {boundaries} and {budgets}"
-        )
+def read_setting(name: str, text: str) -> Any:
+    """The value of a setting from a text, as the command line gives it.
 
-
-def validate(config: ConfigDict) -> None:
-    """Checks every setting that can be checked without data or devices.
+    Args:
+        name: like "adversary.steps". "model.options" as a whole takes a dictionary.
+        text: "3", "0.1", "8/255", "true", "None" or "auto" where a setting has that, and
+            "a,b" or "('a', 'b')" for a tuple.
 
     Raises:
-        ValueError: naming the setting, its value and what is allowed.
+        ValueError: there is no such setting, or the text is not of its type.
     """
-    # Imported here: a config file needs neither networks nor methods.
-    from augmax_jax import methods, models
-    from augmax_jax.adversary.augmax import EARLY_STOP
-    from augmax_jax.data.settings import check as check_data
-
-    check_keys(config)
-    check_name("method", config.method, methods.METHODS)
-    check_name("model", config.model.name, models.MODELS)
-    check_name("norm", config.model.norm, models.NORMS)
-    check_name("dtype", config.dtype, ("float32", "bfloat16"))
-    check_name("early_stop", config.adversary.early_stop, EARLY_STOP)
-    check_name("objective variant", config.objective.variant, methods.VARIANTS)
-    check_name("objective.forwards", config.objective.forwards, ("separate", "joint"))
-    for view, route in methods.routes(config).items():
-        check_name(f"route of the {view} view", route, models.ROUTES)
-    _check_routes(config)
-    _check_methods(config)
-    check_name("select_on", config.select_on, ("holdout", "test"))
-    check_data(config.data)
-    check_name("evaluate.checkpoint", config.evaluate.checkpoint, ("best", "last"))
-    for name in operator_names(config):
-        check_name("operator", name, operators.ALL)
-    for name, low in {
-        "batch_size": 1,
-        "epochs": 0,
-        "max_steps": 0,
-        "num_devices": 0,
-        "augment.width": 1,
-        "adversary.steps": 0,
-        "adversary.step_size": 1e-9,
-        "adversary.patience": 1,
-        "adversary.chunk": 0,
-        "objective.consistency_weight": 0,
-        "augment.padding": 0,
-        "eval_batch_size": 1,
-        "eval_every_epochs": 0,
-        "log_every": 1,
-        "checkpoint.keep": 1,
-        "checkpoint.every_epochs": 0,
-    }.items():
-        _check_range(config, name, low)
-    _check_range(config, "augment.severity", 0.1, 10)
-    if config.augment.depth is not None:
-        _check_range(config, "augment.depth", 1)
-    if config.select_on == "holdout" and config.data.holdout == 0:
-        raise ValueError(
-            "config.data.holdout is 0, so nothing is held out to select the best checkpoint on: "
-            "set it, or config.select_on='test'"
-        )
+    if name == "model.options":
+        try:
+            options = ast.literal_eval(text)
+        except (SyntaxError, ValueError):
+            options = None
+        if not isinstance(options, dict):
+            raise ValueError(
+                f"config.model.options must be a dictionary, got {text!r}: options are set one "
+                "by one as config.model.options.NAME=VALUE"
+            )
+        return options
+    kind = kind_of(name)
+    try:
+        return kind.read(text)
+    except ValueError:
+        raise ValueError(f"config.{name} must be {kind}, got {text!r}") from None
 
 
-def operator_names(config: ConfigDict) -> tuple[str, ...]:
-    """The operators that `config.augment.operators` names: a set's name, or names."""
-    value = config.augment.operators
-    sets = {"augmix": operators.AUGMIX, "all": operators.ALL}
-    if isinstance(value, str):
-        if value in sets:
-            return sets[value]
-        value = value.split(",")
-    return tuple(name.strip() for name in value)
+def set_setting(config: ConfigDict, name: str, value: Any) -> None:
+    """Sets a setting by its name, like "adversary.steps"; also in a locked config.
+
+    Args:
+        config: changed in place.
+        name: of a setting, an option of a network ("model.options.depth"), or "model.options".
+        value: of the setting's type.
+
+    Raises:
+        ValueError: there is no such setting, or the value is not of its type.
+    """
+    if name == "model.options" and isinstance(value, Mapping):
+        for option, number in value.items():
+            set_setting(config, f"{name}.{option}", number)
+        return
+    _check_type(name, value)
+    path, _, last = name.rpartition(".")
+    group = _group(config, path)
+    with group.unlocked():  # options of networks are new keys
+        group[last] = value
+
+
+def _group(config: ConfigDict, path: str) -> ConfigDict:
+    for part in path.split(".") if path else ():
+        config = config[part]
+    return config
+
+
+def has_effect(name: str) -> bool:
+    """Whether a setting can change a result, of training or of evaluation."""
+    return not _is_among(name, NO_EFFECT)
+
+
+def _is_among(name: str, names: Iterable[str]) -> bool:
+    return any(name == other or name.startswith(f"{other}.") for other in names)
 
 
 def to_dict(config: ConfigDict) -> dict[str, Any]:
     """The config as plain values that JSON keeps."""
-    return json.loads(json.dumps(config.to_dict()))
+    return json.loads(files.dumps(config.to_dict()))
+
+
+def _with_normalization(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with the input normalisation that None stands for."""
+    name, mean, std = (settings[f"model.{part}"] for part in ("name", "mean", "std"))
+    if name not in models.MODELS or (mean is None) != (std is None):
+        return settings
+    mean, std = models.input_normalization(name, mean, std)
+    return settings | {"model.mean": list(mean), "model.std": list(std)}
 
 
 def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """Settings in which two configs differ and that change what is computed.
+    """Settings in which two configs differ and that make them different runs.
 
     Args:
         mine: one config as `to_dict` gives it.
-        theirs: the other.
+        theirs: the other; it may be of an older version.
 
     Returns:
         Lines `name: theirs -> mine`.
     """
     absent = "absent"
     # A setting that a config is too old to have is at its default.
-    usual = dict(_leaves(to_dict(defaults())))
-    a, b = usual | dict(_leaves(mine)), usual | dict(_leaves(theirs))
+    usual = _flat(to_dict(defaults()))
+    a, b = (_with_normalization(usual | _flat(config)) for config in (mine, theirs))
     return [
         f"{name}: {b.get(name, absent)!r} -> {a.get(name, absent)!r}"
         for name in sorted(a.keys() | b.keys())
-        if a.get(name, absent) != b.get(name, absent) and name.split(".")[0] not in FREE
+        if not _is_among(name, NO_EFFECT + MAY_CHANGE)
+        and not _is_same(name, a.get(name, absent), b.get(name, absent))
     ]
+
+
+def _flat(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by name, from a config that an older version may have written."""
+    flat = {RENAMED.get(name, name): value for name, value in _leaves(kept)}
+    for name, (before, now) in _RESPELT.items():
+        if name in flat and flat[name] == before:
+            flat[name] = now
+    return flat
+
+
+def _is_same(name: str, a: Any, b: Any) -> bool:
+    return a == b or (name in _FOLDERS and _resolved(a) == _resolved(b))
+
+
+def _resolved(value: Any) -> Any:
+    """The full path of a folder, links followed; anything else as it is."""
+    if isinstance(value, list):
+        return [_resolved(item) for item in value]
+    # "digits" are the embedded ones even beside a folder of that name.
+    if not isinstance(value, str) or value == "digits" or paths.is_remote(value):
+        return value
+    path = paths.expand(value)
+    return os.path.realpath(path) if path.is_dir() else value

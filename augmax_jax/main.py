@@ -1,20 +1,28 @@
 """The command: python -m augmax_jax.main --config=configs/X.py --workdir=DIR [--mode=...].
 
+Any setting is changed with --config.NAME=VALUE, for example --config.adversary.steps=5;
+augmax_jax/config.py lists them all.
+
 Deliberately short: everything it calls can be imported and called from a notebook.
 """
 
-import logging
+import contextlib
+import re
 import sys
+from collections.abc import Iterator, Sequence
 
 from absl import app, flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict
 
 from augmax_jax import config as configs
-from augmax_jax.runtime import host_memory
+from augmax_jax.runtime import config_file, console, host_memory
+from augmax_jax.runtime.kinds import Kind
 from augmax_jax.training.commands import evaluate_workdir, train_and_evaluate
-from augmax_jax.training.loop import TrainingDiverged
+from augmax_jax.training.loop import Stopped, TrainingDiverged
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Settings of the run.", lock_config=True)
+_CONFIG = flags.DEFINE_string(
+    "config", None, "File of settings. --config.NAME=VALUE changes one of them."
+)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and the report go.")
 _MODE = flags.DEFINE_enum(
     "mode",
@@ -24,42 +32,112 @@ _MODE = flags.DEFINE_enum(
 )
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where in the code an error arose.")
 
+_SETTING = re.compile(r"--?(?P<no>no)?config\.(?P<name>[^=]+)(?P<equals>=)?(?P<text>.*)", re.DOTALL)
 
-def main(arguments: list[str]) -> None:
+
+def main(config: ConfigDict) -> None:
     """Dispatches on --mode."""
-    if len(arguments) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(arguments[1:])}")
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
-    logging.getLogger("augmax_jax").setLevel(logging.INFO)
+    console.prepare()
     host_memory.keep_freed_memory()
-    directory = _WORKDIR.value or ""  # required, see below
     command = train_and_evaluate if _MODE.value == "train" else evaluate_workdir
+    with _errors_in_one_line():
+        try:
+            command(config, _WORKDIR.value or "")  # parse_flags wants one
+        except Stopped as stop:
+            sys.exit(stop.status)
+        except KeyboardInterrupt:
+            sys.exit(130)
+
+
+def parse_flags(arguments: Sequence[str]) -> ConfigDict:
+    """Parses the command line, and returns the config with every change that it makes.
+
+    Args:
+        arguments: as `sys.argv`, the program's name first.
+    """
+    program, *given = arguments
     try:
-        command(_CONFIG.value, directory)
+        given = flags.FLAGS.read_flags_from_files(given, force_gnu=False)
+    except flags.Error as error:  # of --flagfile
+        sys.exit(f"error: {str(error).removeprefix('ERROR:: ')}")
+    others, settings = split_settings(given)
+    _, *unexpected = app.parse_flags_with_usage([program, *others])
+    with _errors_in_one_line():
+        if unexpected:
+            raise ValueError(
+                f"unexpected arguments: {' '.join(unexpected)}. Settings are changed with "
+                "--config.NAME=VALUE"
+            )
+        if not _CONFIG.value:
+            raise ValueError("--config=FILE is missing: name a file such as configs/digits.py")
+        if not _WORKDIR.value:
+            raise ValueError("--workdir=DIR is missing: name a folder, new or that of a run")
+        config = config_file.load(_CONFIG.value)
+        configs.check_keys(config)
+        for name, text in settings:
+            if text is None:
+                raise ValueError(f"--config.{name} needs a value: --config.{name}=VALUE")
+            configs.set_setting(config, name, configs.read_setting(name, text))
+        return config
+
+
+def split_settings(
+    arguments: Sequence[str],
+) -> tuple[list[str], list[tuple[str, str | None]]]:
+    """Takes the settings out of a command line.
+
+    Understood are `--config.NAME=VALUE`, `--config.NAME VALUE`, and for a setting that is true
+    or false also `--config.NAME` and `--noconfig.NAME`.
+
+    Args:
+        arguments: without the program's name.
+
+    Returns:
+        The other arguments; and the settings with the text of their values, in their order, the
+        text None where there is none.
+    """
+    others: list[str] = []
+    settings: list[tuple[str, str | None]] = []
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if argument == "--":
+            return [*others, argument, *rest], settings
+        found = _SETTING.fullmatch(argument)
+        if found is None:
+            others.append(argument)
+            continue
+        name, text = found["name"], found["text"] if found["equals"] else None
+        follows = rest[0] if rest and not rest[0].startswith("--") else None
+        if text is None and found["no"]:
+            text = "false"
+        elif text is None and configs.kinds().get(name) == Kind(bool):
+            # A bare flag is true, unless what follows it says otherwise.
+            text = rest.pop(0) if follows and _is_bool(follows) else "true"
+        elif text is None and follows is not None:
+            text = rest.pop(0)
+        settings.append((name, text))
+    return others, settings
+
+
+def _is_bool(text: str) -> bool:
+    try:
+        Kind(bool).read(text)
+    except ValueError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _errors_in_one_line() -> Iterator[None]:
+    """Ends the command with the message of an error: it says what to do."""
+    try:
+        yield
     except (ValueError, OSError, TrainingDiverged) as error:
-        # The user's to mend: the message says how, a traceback would only hide it.
         if _TRACEBACK.value:
             raise
         sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
-def parse_flags(arguments: list[str]) -> list[str]:
-    """Parses the command line; a setting that does not exist ends it with one line."""
-    try:
-        return app.parse_flags_with_usage(arguments)
-    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-        # What ml_collections raises for a setting or a file that is not there.
-        wanted = (a.removeprefix("--config.") for a in arguments if a.startswith("--config."))
-        message = str(error)
-        try:
-            configs.check_settings(name.partition("=")[0] for name in wanted)
-        except ValueError as unknown:
-            message = str(unknown)
-        sys.exit(f"error: {message}")
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["config", "workdir"])
     app.run(main, flags_parser=parse_flags)

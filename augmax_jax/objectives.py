@@ -70,7 +70,15 @@ def objective(
 
     Returns:
         The loss, and its parts by name, all float32 scalars.
+
+    Raises:
+        ValueError: another number of weights or of `consistent` than of views.
     """
+    if not len(logits_list) == len(weights) == len(consistent):
+        raise ValueError(
+            f"weights and consistent must have one entry for each of the {len(logits_list)} views, "
+            f"got {len(weights)} and {len(consistent)}"
+        )
     classification = jnp.zeros((), jnp.float32)
     for logits, weight in zip(logits_list, weights, strict=True):
         if weight:

@@ -1,14 +1,29 @@
-"""The command `python -m augmax_jax.torch_import`, and its functions under their first name."""
+"""The command `python -m augmax_jax.torch_import`, and the functions of importing.
 
+    python -m augmax_jax.torch_import --checkpoint best_SA.pth --model wrn40_2 --num_classes 10 \\
+        --out imported/wrn40_2
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from augmax_jax import models
 from augmax_jax.pytorch.importing import (
     build,
-    from_state_dict,
+    check_out,
     import_file,
     init_from,
     load_imported,
-    main,
     save_imported,
 )
+from augmax_jax.pytorch.state_dict import from_state_dict
+from augmax_jax.runtime import console
+from augmax_jax.runtime.paths import expand
 
 __all__ = [
     "build",
@@ -19,6 +34,87 @@ __all__ = [
     "main",
     "save_imported",
 ]
+
+logger = logging.getLogger("augmax_jax.torch_import")  # __name__ is __main__ in the command
+
+_OPTIONS = ("stem_stride", "depth", "widen_factor", "cardinality", "base_width")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m augmax_jax.torch_import",
+        description="Imports a PyTorch checkpoint. No code in the file is run.",
+    )
+    parser.add_argument("--checkpoint", required=True, help=".pth, .safetensors or .npz file")
+    parser.add_argument("--model", required=True, help=", ".join(models.MODELS))
+    parser.add_argument("--num_classes", required=True, type=int)
+    parser.add_argument("--out", required=True, help="directory to write")
+    parser.add_argument("--norm", help="bn, ibn, dubn or dubin; default: told from the keys")
+    parser.add_argument(
+        "--key", help="of the state_dict in the file, such as state_dict_ema; default: found"
+    )
+    parser.add_argument(
+        "--prefix", help="of the network's names in the state_dict, such as module.; default: found"
+    )
+    for name in ("mean", "std"):
+        parser.add_argument(
+            f"--{name}",
+            nargs=3,
+            type=float,
+            metavar=("R", "G", "B"),
+            help="input normalisation; default: that of a normalising layer in the file, else "
+            "ImageNet's for ImageNet models and none for the others",
+        )
+    parser.add_argument("--license", help="note kept in model.json")
+    for name in _OPTIONS:
+        parser.add_argument(f"--{name}", type=int, help="option of the model")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    console.prepare()
+    jax.config.update("jax_platforms", "cpu")  # no accelerator is needed, nor its memory taken
+    flags = _parser().parse_args(arguments)
+    options: dict[str, Any] = {
+        name: getattr(flags, name) for name in _OPTIONS if getattr(flags, name) is not None
+    }
+    try:
+        out = expand(flags.out)
+        check_out(out)
+        variables, info = import_file(
+            expand(flags.checkpoint),
+            flags.model,
+            num_classes=flags.num_classes,
+            norm=flags.norm,
+            key=flags.key,
+            prefix=flags.prefix,
+            mean=flags.mean,
+            std=flags.std,
+            license=flags.license,
+            **options,
+        )
+        save_imported(out, variables, info)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    logger.info(
+        "%s (norm %s, %d classes, %s parameters), input normalisation mean %s, std %s -> %s",
+        info["model"],
+        info["norm"],
+        info["num_classes"],
+        f"{count:,}",
+        info["mean"],
+        info["std"],
+        flags.out,
+    )
+    strided = "stem_stride" in models.MODELS[info["model"]].options
+    if info["num_classes"] == 200 and strided and "stem_stride" not in options:
+        # No shape tells the stride, and the wrong one costs accuracy silently.
+        logger.warning(
+            "stem_stride is 1; the paper's Tiny ImageNet models (64x64 images) need --stem_stride 2"
+        )
+
 
 if __name__ == "__main__":
     main()

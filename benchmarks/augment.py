@@ -10,7 +10,6 @@ samples per second, ours over Pillow's.
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import platform
@@ -196,6 +195,8 @@ def compare(size: int, repeats: int, cores: list[int]) -> dict[str, float]:
 
 
 def main() -> None:
+    from augmax_jax.runtime import files
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=list(BATCH), choices=list(BATCH))
     parser.add_argument("--repeats", type=int, default=7)
@@ -219,7 +220,7 @@ def main() -> None:
             flush=True,
         )
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(report, indent=2) + "\n")
+    files.write_json(options.out, report)
 
 
 if __name__ == "__main__":

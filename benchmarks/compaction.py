@@ -11,7 +11,6 @@ them: these samples stop after one step.
 
 import argparse
 import functools
-import json
 import statistics
 import time
 from pathlib import Path
@@ -23,7 +22,7 @@ import numpy as np
 
 from augmax_jax import adversary, augment, models
 from augmax_jax.adversary import active_set
-from augmax_jax.runtime import compiler, host_memory
+from augmax_jax.runtime import compiler, files, host_memory
 from benchmarks.augment import machine
 from benchmarks.step import CLASSES, digits
 
@@ -85,7 +84,7 @@ def measure(
                 "over plain, by chunk": {c: round(medians[c] / medians[0], 3) for c in chunks},
             }
         )
-        print(json.dumps(rows[-1]), flush=True)
+        print(files.dumps(rows[-1]), flush=True)
     return rows
 
 
@@ -110,7 +109,7 @@ def main() -> None:
     report = {"machine": machine(), "settings": settings, "rows": rows}
     path = options.out or RESULTS / f"compaction_{options.model}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=2) + "\n")
+    files.write_json(path, report)
 
 
 if __name__ == "__main__":

@@ -113,6 +113,28 @@ def compare_speed(options: argparse.Namespace) -> dict[str, Any]:
             pooled.append(run_pool())
             print(f"repeat {repeat + 1} of {options.repeats}", flush=True)
 
+    return summarise_speed(options, cold, ours, single, pooled)
+
+
+def summarise_speed(
+    options: argparse.Namespace,
+    cold: float,
+    ours: list[dict[str, float]],
+    single: list[dict[str, float]],
+    pooled: list[float],
+) -> dict[str, Any]:
+    """Images per second and ratios.
+
+    Args:
+        options: of the command line.
+        cold: seconds of our first pass, compilation included.
+        ours: corruption -> seconds of all severities, of each repeat.
+        single: the same of one process of the peer's.
+        pooled: seconds of all processes together, of each repeat.
+    """
+    import jax
+
+    names = list(ours[0])
     combinations = 5 * len(names)
 
     def rate(seconds: float, images: int, per: int = combinations) -> float:
@@ -236,6 +258,8 @@ def compare_results(options: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     """Runs the comparison and writes the result."""
+    from augmax_jax.runtime import files
+
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--images", type=int, default=512, help="per batch")
     parser.add_argument("--peer_images", type=int, default=16, help="per process")
@@ -255,9 +279,9 @@ def main() -> None:
     for part, compare in (("speed", compare_speed), ("agreement", compare_results)):
         if part in options.parts:
             result[part] = compare(options)
-            out.write_text(json.dumps(result, indent=2) + "\n")
+            files.write_json(out, result)
             shown = {k: v for k, v in result[part].items() if k != "by_corruption"}
-            print(json.dumps(shown, indent=2))
+            print(files.dumps(shown, indent=2))
 
 
 if __name__ == "__main__":

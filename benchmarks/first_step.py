@@ -25,36 +25,36 @@ def child(model: str, batch: int, cache: str, started: float) -> None:
     import jax
     import numpy as np
 
-    from augmax_jax.runtime import compiler, host_memory, parallel
-    from augmax_jax.training.step import create_state, make_train_step
-    from benchmarks.runs import make_run
+    from augmax_jax.runtime import compiler, files, host_memory, parallel
+    from benchmarks.runs import make_parts
 
     marks["import"] = time.time()
     host_memory.keep_freed_memory()
     compiler.enable_compilation_cache(cache)
-    run = make_run(model, batch)
-    devices = run.devices
-    state = create_state(run.model, run.optimizer, jax.random.key(0), (32, 32, 3))
+    parts = make_parts(model, batch)
+    devices = parts.devices
+    state = parts.initial_state(jax.random.key(0), 32)
     state = parallel.replicate(jax.block_until_ready(state), devices)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (batch, 32, 32, 3), dtype=np.uint8)
     data = parallel.shard({"image": images, "label": rng.integers(0, 10, batch)}, devices)
     marks["initialise"] = time.time()
+    # Options are given again, as lowering a pmapped function forgets them; calling it does not.
     options = compiler.jit_options(devices[0].platform)
-    step = parallel.pmap(make_train_step(run), devices, donate=(0,), compiler_options=options)
-    # Given again, as lowering a pmapped function forgets them; calling it does not.
-    compiled = step.lower(state, data).compile(compiler_options=options)
+    compiled = parts.step().lower(state, data).compile(compiler_options=options)
     marks["compile"] = time.time()
     jax.block_until_ready(compiled(state, data))
     marks["first step"] = time.time()
     names = list(marks)
-    parts = {b: round(marks[b] - marks[a], 2) for a, b in itertools.pairwise(names)}
-    parts["total"] = round(marks["first step"] - started, 2)
-    parts["cpu seconds"] = round(time.process_time(), 2)
-    print(json.dumps(parts))
+    seconds = {b: round(marks[b] - marks[a], 2) for a, b in itertools.pairwise(names)}
+    seconds["total"] = round(marks["first step"] - started, 2)
+    seconds["cpu seconds"] = round(time.process_time(), 2)
+    print(files.dumps(seconds))
 
 
 def main() -> None:
+    from augmax_jax.runtime import files
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="wrn40_2")
     parser.add_argument("--batch", type=int, default=64)
@@ -77,7 +77,7 @@ def main() -> None:
             print(name, report[name], flush=True)
     path = options.out or RESULTS / f"first_step_{options.model}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=2) + "\n")
+    files.write_json(path, report)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ memory, "state" what it takes (parameters, statistics, momentum, batch).
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from benchmarks.augment import machine
@@ -20,14 +19,11 @@ def step_memory(model: str, batch: int, side: int, remat: bool) -> dict[str, flo
     import jax
     import jax.numpy as jnp
 
-    from augmax_jax.runtime import compiler, parallel
-    from augmax_jax.training.step import create_state, make_train_step
-    from benchmarks.runs import make_run
+    from augmax_jax.runtime import compiler
+    from benchmarks.runs import make_parts
 
-    run = make_run(model, batch, remat=remat)
-    state = jax.eval_shape(
-        lambda key: create_state(run.model, run.optimizer, key, (side, side, 3)), jax.random.key(0)
-    )
+    parts = make_parts(model, batch, remat=remat)
+    state = jax.eval_shape(lambda key: parts.initial_state(key, side), jax.random.key(0))
     images = {
         "image": jax.ShapeDtypeStruct((batch, side, side, 3), jnp.uint8),
         "label": jax.ShapeDtypeStruct((batch,), jnp.int32),
@@ -35,10 +31,10 @@ def step_memory(model: str, batch: int, side: int, remat: bool) -> dict[str, flo
     arguments = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype), (state, images)
     )
-    options = compiler.jit_options(run.devices[0].platform)
-    step = parallel.pmap(make_train_step(run), run.devices, donate=(0,), compiler_options=options)
-    # Given again, as lowering a pmapped function forgets them; calling it does not.
-    memory = step.lower(*arguments).compile(compiler_options=options).memory_analysis()
+    # Options are given again, as lowering a pmapped function forgets them; calling it does not.
+    options = compiler.jit_options(parts.devices[0].platform)
+    lowered = parts.step().lower(*arguments)
+    memory = lowered.compile(compiler_options=options).memory_analysis()
     if memory is None:
         raise RuntimeError("this backend does not say how much memory a program needs")
     return {
@@ -48,6 +44,8 @@ def step_memory(model: str, batch: int, side: int, remat: bool) -> dict[str, flo
 
 
 def main() -> None:
+    from augmax_jax.runtime import files
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="wrn40_2")
     parser.add_argument("--side", type=int, default=32, help="image size")
@@ -62,7 +60,7 @@ def main() -> None:
             print(report["steps"][-1], flush=True)
     path = options.out or RESULTS / f"memory_{options.model}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=2) + "\n")
+    files.write_json(path, report)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ an epoch.
 """
 
 import argparse
-import json
 import statistics
 import time
 from pathlib import Path
@@ -24,10 +23,10 @@ from ml_collections import ConfigDict
 
 from augmax_jax import methods
 from augmax_jax.config import defaults
-from augmax_jax.runtime import compiler, host_memory, parallel
+from augmax_jax.runtime import compiler, files, host_memory, parallel
 from augmax_jax.training.batches import device_batches
 from augmax_jax.training.run import Run, build
-from augmax_jax.training.step import TrainState, make_train_step
+from augmax_jax.training.state import TrainState
 
 RETRAIN_STEPS = 10  # enough to time an iteration
 
@@ -61,7 +60,7 @@ class Stepper:
         self.run: Run = build(config)
         self.batches = device_batches(self.run, 0)
         self.step = parallel.pmap(
-            make_train_step(self.run),
+            self.run.train_step(),
             self.run.devices,
             compiler_options=compiler.jit_options(self.run.devices[0].platform),
         )
@@ -155,7 +154,7 @@ def main() -> None:
     result = compare(options)
     out = Path(options.out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=2) + "\n")
+    files.write_json(out, result)
     print(f"normal: {1000 * result['normal_seconds']:.1f} ms a step on {result['device']}")
     for name, multiple in result["multiples"].items():
         print(f"{name:12} {multiple:7.2f}")

@@ -1,25 +1,68 @@
-"""A training run as a config describes it, but without data: benchmarks bring their own batches."""
+"""What a training step is built from, without data: benchmarks bring their own batches."""
 
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from augmax_jax import config, methods
-from augmax_jax.runtime import parallel
-from augmax_jax.training import optimizer
-from augmax_jax.training.run import Run, create_model
+import flax.linen as nn
+import jax
+import optax
+from ml_collections import ConfigDict
+
+from augmax_jax import config as configs
+from augmax_jax import methods
+from augmax_jax.runtime import compiler, parallel
+from augmax_jax.training import optimizer as optimizers
+from augmax_jax.training.run import create_model
+from augmax_jax.training.state import TrainState, create_state
+from augmax_jax.training.step import make_train_step
 
 CLASSES = 10
 
 
-def make_run(
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """A config, and the network, method and optimizer that it names, on one device."""
+
+    config: ConfigDict
+    devices: Sequence[jax.Device]
+    model: nn.Module
+    method: methods.Method
+    schedule: optax.Schedule
+    optimizer: optax.GradientTransformation
+
+    def initial_state(self, key: jax.Array, side: int) -> TrainState:
+        """A fresh network for images of `side` pixels, and its optimizer."""
+        return create_state(self.model, self.optimizer, key, (side, side, 3))
+
+    def step(self, *, donate: tuple[int, ...] = (0,)) -> Callable:
+        """The whole training step, mapped over the device, as training compiles it."""
+        return parallel.pmap(
+            make_train_step(
+                self.config,
+                self.model,
+                self.method,
+                self.optimizer,
+                self.schedule,
+                self.config.batch_size,
+            ),
+            self.devices,
+            donate=donate,
+            compiler_options=compiler.jit_options(self.devices[0].platform),
+        )
+
+
+def make_parts(
     model: str,
     batch: int,
     *,
     method: str = "augmax",
     remat: bool = False,
     dtype: str = "float32",
+    compact: bool = True,
     **adversary: Any,
-) -> Run:
-    """A run on one device.
+) -> Parts:
+    """What a step on one device is built from.
 
     Args:
         model: network name.
@@ -27,22 +70,22 @@ def make_run(
         method: training method.
         remat: recompute activations in the backward pass.
         dtype: of convolutions and activations.
+        compact: work on unfinished samples only.
         **adversary: settings of `config.adversary`.
     """
-    settings = config.defaults()
-    settings.method, settings.batch_size, settings.dtype = method, batch, dtype
-    settings.model.name, settings.model.remat = model, remat
-    settings.data.train_transform = "crop"
-    settings.optimizer.learning_rate, settings.optimizer.schedule = 0.05, "constant"
-    settings.adversary.update(adversary)
-    rate = optimizer.learning_rate(settings.optimizer, batch_size=batch, examples=50_000, epochs=1)
-    return Run(
-        config=settings,
+    config = configs.defaults()
+    config.method, config.batch_size, config.dtype = method, batch, dtype
+    config.model.name, config.model.remat = model, remat
+    config.data.train_transform = "crop"
+    config.optimizer.learning_rate, config.optimizer.schedule = 0.05, "constant"
+    config.compaction.enabled = compact
+    config.adversary.update(adversary)
+    rate = optimizers.learning_rate(config.optimizer, batch_size=batch, examples=50_000, epochs=1)
+    return Parts(
+        config=config,
         devices=parallel.local_devices(1),
-        data=None,  # type: ignore[arg-type]
-        model=create_model(settings, CLASSES),
-        method=methods.create(settings, CLASSES),
+        model=create_model(config, CLASSES),
+        method=methods.create(config, CLASSES),
         schedule=rate,
-        optimizer=optimizer.create(settings.optimizer, rate),
-        total_steps=1,
+        optimizer=optimizers.create(config.optimizer, rate),
     )

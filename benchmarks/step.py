@@ -14,8 +14,6 @@ passes, are done a second, over those that a large matrix product does on the sa
 """
 
 import argparse
-import itertools
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -23,11 +21,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.augment import PillowPool, machine
-from benchmarks.interleave import CLOSE, WORKERS, Prepared, Program, Tasks, measure
+from benchmarks.interleave import CLOSE, WORKERS, Program, Tasks, measure
 
 RESULTS = Path(__file__).parent / "results"
 CLASSES = 10
-SIDE = 4096  # of the matrices whose product gives a device's peak
 
 
 def digits(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -66,162 +63,25 @@ def jax_program(
     model: str, batch: int, steps: int, dtype: str, train: int, cache: str, whole: bool
 ) -> Tasks:
     """Our phases, and the whole step of several methods."""
-    import jax
-    import jax.numpy as jnp
-    import optax
-
-    from augmax_jax import adversary, augment, methods
-    from augmax_jax.models.cpu import convolution
-    from augmax_jax.objectives import objective
-    from augmax_jax.runtime import compiler, host_memory, parallel
-    from augmax_jax.training.run import Run
-    from augmax_jax.training.step import create_state, forward, make_train_step
-    from benchmarks.runs import make_run
+    from augmax_jax.runtime import compiler, host_memory
+    from benchmarks import our_step
 
     host_memory.keep_freed_memory()  # as the command does
     compiler.enable_compilation_cache(cache or None)
-    devices = parallel.local_devices(1)
-    options = compiler.jit_options(devices[0].platform)
-
     images, labels = digits(1797)
-
-    def batch_number(i):
-        rows = np.random.default_rng((1, i)).permutation(len(images))[:batch]
-        return parallel.shard({"image": images[rows], "label": labels[rows]}, devices)
-
-    def step_of(run: Run):
-        step = make_train_step(run)
-        return parallel.pmap(step, devices, donate=(0,), compiler_options=options)
-
-    settings = {
-        "augmax, sample, compact": {"early_stop": "sample", "compact": True},
-        "augmax, sample": {"early_stop": "sample", "compact": False},
-        "augmax, fixed": {"early_stop": "none"},
-        "augmix": {"method": "augmix"},
-        "normal": {"method": "normal"},
-    }
-    kinds = {
-        name: make_run(model, batch, dtype=dtype, steps=steps, **s) for name, s in settings.items()
-    }
-    run = kinds["augmax, sample, compact"]
-    state = create_state(run.model, run.optimizer, jax.random.key(0), (32, 32, 3))
-    holder = {"state": parallel.replicate(state, devices)}
-    taken: list[float] = []
-    train_step = step_of(run) if train or whole else None
-    for i in range(train):
-        holder["state"], metrics = train_step(holder["state"], batch_number(i))
-        taken.append(float(np.asarray(metrics["ascent_steps"])[0]))
-
-    # The network as it is now, for the phases; uint8 views of one batch of real images.
-    state = jax.device_put(parallel.first(holder["state"]))
-    batch_images, batch_labels = jnp.asarray(images[:batch]), jnp.asarray(labels[:batch])
-
-    @jax.jit
-    def start(key):
-        keys = jax.random.split(key, 3)
-        chains = augment.sample_chains(keys[0], batch_images, width=3, severity=3)
-        return (
-            augment.augmix(keys[1], batch_images),
-            chains,
-            *adversary.random_start(keys[2], batch, 3),
-        )
-
-    def compiled(function, *arguments):
-        return jax.jit(function, compiler_options=options).lower(*arguments).compile()
-
-    mixed, chains, m, p = start(jax.random.key(0))
-
-    def attack(state, chains, m, p, **settings):
-        def logits(x):
-            return run.model.apply(state.variables, x, route="augmented")
-
-        return adversary.augmax(
-            logits, batch_images, chains, batch_labels, m, p, steps=steps, **settings
-        )
-
-    attacks = {
-        "maximise": {"early_stop": "none"},
-        "maximise, sample": {"early_stop": "sample"},
-        "maximise, sample, compact": {"early_stop": "sample", "compact": True},
-    }
-    arguments = (state, chains, m, p)
-    programs = {
-        name: compiled(lambda *a, s=settings: attack(*a, **s), *arguments)
-        for name, settings in attacks.items()
-    }
-
-    def update(state, adversarial, mixed):
-        views = [
-            methods.View("augmax", adversarial, "augmented", 0.0, True),
-            methods.View("augmix", mixed, "clean", 0.0, True),
-            methods.View("clean", methods.to_float(batch_images), "clean", 1.0, True),
-        ]
-
-        def loss(params):
-            logits, statistics = forward(run.model, params, state.statistics, views, joint=False)
-            value, _ = objective(
-                logits,
-                batch_labels,
-                weights=[0.0, 0.0, 1.0],
-                consistent=[True] * 3,
-                consistency_weight=10.0,
-            )
-            return value, statistics
-
-        gradient, statistics = jax.grad(loss, has_aux=True)(state.params)
-        updates, opt_state = run.optimizer.update(gradient, state.opt_state, state.params)
-        return optax.apply_updates(state.params, updates), statistics, opt_state
-
-    updating = compiled(update, state, mixed, mixed)
-
-    def plain_forward(state, x):
-        return run.model.apply(state.variables, x, route="clean")
-
-    with convolution.implementation("plain"):
-        flops = jax.jit(plain_forward).lower(state, mixed).compile().cost_analysis()["flops"]
-    square = jnp.ones((SIDE, SIDE), dtype)
-    product = compiled(jnp.matmul, square, square)
-
-    def multiply():
-        jax.block_until_ready(product(square, square))
-        return {"flops": 2 * SIDE**3, "flops of a forward pass": flops}
-
-    def attack_task(name):
-        def task():
-            result = jax.block_until_ready(programs[name](*arguments))
-            return np.bincount(np.asarray(result.steps), minlength=steps + 1).tolist()
-
-        return task
-
-    tasks = {
-        "augment": lambda: jax.block_until_ready(start(jax.random.key(1))) and None,
-        **{name: attack_task(name) for name in attacks},
-        "update": lambda: jax.block_until_ready(updating(state, mixed, mixed)) and None,
-        "matrix product": multiply,
+    steppers = our_step.Steps(model, images, labels, batch, steps, dtype)
+    state = steppers.train(train)
+    phases = our_step.Phases(steppers.run, state, images[:batch], labels[:batch], steps)
+    platform = steppers.run.devices[0].platform
+    tasks: dict[str, Any] = {
+        **phases.tasks(),
+        "matrix product": our_step.matrix_product(dtype, platform, phases.forward_flops()),
     }
     if whole:
-
-        def step_task(name):
-            step = train_step if kinds[name] is run else step_of(kinds[name])
-            following, seen = itertools.count(train), []
-
-            def prepare():
-                # A copy, so that every method works on the same network, and the same batches.
-                own = parallel.replicate(state, devices)
-                return jax.block_until_ready((own, batch_number(next(following))))
-
-            def task(arguments):
-                _, metrics = step(*arguments)
-                taken = jax.block_until_ready(metrics).get("ascent_steps")
-                if taken is not None:
-                    seen.append(round(float(np.asarray(taken)[0]), 2))
-                return {"mean_steps_with_warm_up": list(seen)} if seen else None
-
-            return Prepared(prepare, task)
-
-        tasks |= {f"step: {name}": step_task(name) for name in kinds}
-    if taken:
-        tasks["training"] = lambda: {"mean_steps_while_training": [round(t, 2) for t in taken]}
+        tasks |= {f"step: {kind}": steppers.task(kind, state, train) for kind in our_step.KINDS}
+    if train:
+        taken = [round(t, 2) for t in steppers.taken]
+        tasks["training"] = lambda: {"mean_steps_while_training": taken}
     return tasks
 
 
@@ -266,6 +126,8 @@ def summary(results: dict[str, Any], batch: int, steps: int) -> dict[str, Any]:
 
 
 def main() -> None:
+    from augmax_jax.runtime import files
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="wrn40_2", choices=["wrn40_2", "resnet18", "resnext29"])
     parser.add_argument("--batch", type=int, default=64)
@@ -314,10 +176,10 @@ def main() -> None:
         "summary": summary(results, options.batch, options.steps),
         "measurements": results,
     }
-    print(json.dumps(report["summary"], indent=2))
+    print(files.dumps(report["summary"], indent=2))
     path = options.out or RESULTS / f"step_{options.model}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=2) + "\n")
+    files.write_json(path, report)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,11 @@
-"""AugMax-DuBIN on scikit-learn's digits: the whole pipeline in minutes, without a download."""
+"""AugMax-DuBIN on scikit-learn's digits: the whole pipeline in minutes, without a download.
+
+    python -m augmax_jax.main --config=configs/digits.py --workdir=runs/digits
+
+No setting of the paper's.
+Expect: measured: SA 98.89, RA 97.64, mCE 40.59 (seed 0; docs/results.md says how much they vary).
+Cost: 3 min 18 s on 2 CPU cores, installation included (`make demo`).
+"""
 
 from pathlib import Path
 
@@ -15,7 +22,7 @@ def get_config():
     c.epochs = 15
     c.adversary.steps = 5
     c.optimizer.warmup_epochs = 1.0
-    c.optimizer.per = "step"
+    c.optimizer.schedule_unit = "step"
     c.log_every = 20
     c.pictures_every_epochs = 5.0
     c.checkpoint.every_epochs = 2.0

@@ -1,10 +1,18 @@
-"""AugMax-DuBIN, ResNet-18 on Tiny ImageNet. Paper (Table 5): SA 62.21, RA 38.67, mCE 80.72.
+r"""AugMax-DuBIN, ResNet-18 on Tiny ImageNet (the paper's Table 5).
 
-tfds has no Tiny ImageNet: name the folder of the unpacked archive with
-`--config.data.name=DIR`.
+    python -m augmax_jax.main --config=configs/tiny_imagenet_resnet18.py \
+        --workdir=runs/tiny_imagenet_resnet18 \
+        --config.data.name=TRAIN --config.evaluate.data_dir=DIR
+
+TRAIN is the folder of the unpacked archive, which tfds does not have; DIR holds Tiny ImageNet-C
+(docs/data.md).
+
+Expect: paper: SA 62.21, RA 38.67, mCE 80.72.
+Cost: not measured; 200 epochs.
 """
 
-from augmax_jax.config import defaults, scale_learning_rate
+from augmax_jax.config import defaults
+from augmax_jax.runtime.following import by_epochs, scale_learning_rate
 
 
 def get_config():
@@ -14,12 +22,12 @@ def get_config():
     c.data.image_size = 64
     c.model.name = "resnet18"
     c.model.options.stem_stride = 2
-    # Linear scaling of the rate with the batch; the paper gives no other figures for Tiny
-    # ImageNet than the step schedule and takes the rest from ImageNet (spec §6).
+    # The paper lists the schedule alone; what it does not list is as on ImageNet, it says.
     scale_learning_rate(c)
     c.optimizer.weight_decay = 1e-4
     c.optimizer.schedule = "step"
     c.optimizer.boundaries = (100.0, 150.0)
+    by_epochs(c, "optimizer.boundaries", of=200)
     c.evaluate.benchmarks = ("tiny_imagenet_c",)
     c.evaluate.constants = "tiny_imagenet"
     c.evaluate.baseline = "tiny_imagenet_resnet18"

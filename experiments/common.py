@@ -1,13 +1,12 @@
 """What every script does: read the command line, run, print the table beside the paper's."""
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
 
 from augmax_jax.report import tables
-from augmax_jax.runtime import host_memory
+from augmax_jax.runtime import console, files, host_memory
 from experiments import grid as grids
 from experiments import options as reading
 from experiments import paper, study
@@ -63,11 +62,10 @@ def run_script(
     Returns:
         The exit status, as `run_grid`.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
-    logging.getLogger("augmax_jax").setLevel(logging.INFO)
     parser = reading.parser(doc or "", name)
     flags(parser)
     given = parser.parse_args(arguments)
+    console.prepare()
     try:
         options = reading.read(given, experiments, arguments, name)
         found = study.Study(experiments, options, look)
@@ -76,7 +74,7 @@ def run_script(
             return 0
         if not options.table_only:
             if options.smoke:
-                logging.getLogger("augmax_jax").setLevel(logging.WARNING)
+                console.prepare(logging.WARNING)
             host_memory.keep_freed_memory()
             perform(found)
         table = draw(found)
@@ -98,7 +96,7 @@ def write(name: str, table: tables.Table, found: study.Study) -> str:
     options = found.options
     options.root.mkdir(parents=True, exist_ok=True)
     path = options.root / f"{name}.txt"
-    path.write_text(tables.to_text(table) + "\n", encoding="utf-8")
+    files.write_text(path, tables.to_text(table) + "\n")
     record = {
         "smoke_not_a_result": options.smoke,
         "not_the_papers_setting": options.changed(),
@@ -109,5 +107,5 @@ def write(name: str, table: tables.Table, found: study.Study) -> str:
         "note": table.note,
         "runs": {n: {"state": o.state, "note": o.note} for n, o in found.outcomes().items()},
     }
-    path.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    files.write_json(path.with_suffix(".json"), record)
     return str(path)

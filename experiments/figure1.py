@@ -94,7 +94,7 @@ def distort(
         augmix_keys, pgd_keys, chain_keys, start_keys = keys
         drawn = augment.sample_chains(chain_keys, x, **chains)
         made = {
-            "clean": methods.to_float(x),
+            "clean": augment.to_float(x),
             "augmix": augment.augmix(augmix_keys, x, **chains),
             "pgd": adversary.pgd(pgd_keys, logits_fn, x, y, **config.pgd).images,
             "augmax": methods.maximise(

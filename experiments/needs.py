@@ -1,9 +1,8 @@
 """What a run needs that cannot be had by a name alone, and how to get it."""
 
-from pathlib import Path
-
 from ml_collections import ConfigDict
 
+from augmax_jax.runtime import paths
 from experiments.recipes import Experiment
 
 
@@ -17,7 +16,7 @@ def lacks(experiment: Experiment, config: ConfigDict) -> str:
         config: its config.
     """
     name = config.data.name
-    folder = Path(name).expanduser()
+    folder = paths.expand(name)
     lines = []
     if experiment.dataset == "tiny_imagenet" and not folder.is_dir():
         lines.append(
@@ -26,11 +25,11 @@ def lacks(experiment: Experiment, config: ConfigDict) -> str:
         )
     if experiment.deepaugment and experiment.dataset == "imagenet" and not folder.is_dir():
         lines.append(
-            "DeepAugment copies are files and cannot be mixed with a streamed tfds set: name "
-            "ImageNet as a folder DIR/<split>/<class>/* with --data DIR"
+            "DeepAugment copies are files and cannot be mixed with a streamed tfds set, and there "
+            f"is no folder {name!r}: name ImageNet's DIR/<split>/<class>/* with --data DIR"
         )
-    for copies in map(Path, config.data.extra_train):
-        if not (copies.expanduser() / config.data.train_split).is_dir():
+    for copies in map(paths.expand, config.data.extra_train):
+        if not (copies / config.data.train_split).is_dir():
             lines.append(
                 f"no DeepAugment copies in {copies}: python -m augmax_jax.deepaugment distort "
                 f"--network {copies.name} --weights FILE --dataset {name} "

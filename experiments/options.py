@@ -1,7 +1,6 @@
 """The command line that all scripts share, and what it makes of a run's config."""
 
 import argparse
-import ast
 import dataclasses
 import fnmatch
 import shlex
@@ -13,16 +12,12 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from augmax_jax import config as configs
+from augmax_jax.runtime import paths
 from augmax_jax.runtime.errors import nearest
+from augmax_jax.training.run import check
 from experiments import recipes, smoke
 from experiments.recipes import Experiment
 
-# Settings that decide where and how fast a run happens, not what comes out.
-HARMLESS = (
-    "checkpoint", "compilation_cache", "data.bad_images", "data.data_dir", "data.download",
-    "data.max_resident_bytes", "data.resident", "eval_batch_size", "evaluate.data_dir",
-    "log_every", "model.remat", "pictures_every_epochs", "profile", "progress", "tensorboard",
-)  # fmt: skip
 # The published robustness sets, of which a test split corrupted here can take the place.
 PUBLISHED = ("cifar10_c", "cifar100_c", "tiny_imagenet_c", "imagenet_c")
 
@@ -80,13 +75,15 @@ class Options:
         """
         config = recipes.make_config(experiment)
         if experiment.deepaugment:
-            folder = Path(self.deepaugment or self.workdir / "deepaugment" / experiment.dataset)
+            folder = paths.expand(
+                self.deepaugment or self.workdir / "deepaugment" / experiment.dataset
+            )
             config.data.extra_train = (str(folder / "edsr"), str(folder / "cae"))
         if self.smoke:
             config = smoke.shrink(experiment, config, self.root)
         elif experiment.dataset in self.data:
             config.data.name = self.data[experiment.dataset]
-            folder = Path(config.data.name).expanduser()
+            folder = paths.expand(config.data.name)
             # tfds and folders do not call the split of ImageNet and Tiny ImageNet the same.
             for split in ("validation", "val"):
                 if config.data.test_split.startswith("val") and (folder / split).is_dir():
@@ -97,16 +94,12 @@ class Options:
             named = ["corrupted" if n in PUBLISHED else n for n in config.evaluate.benchmarks]
             config.evaluate.benchmarks = tuple(named)
         override(config, self.settings, fixed=experiment.fixed)
-        configs.validate(config)
+        check(config)
         return config
 
     def changed(self) -> list[str]:
         """What keeps the runs from being those of the paper, one line each."""
-        lines = [
-            f"{name}={text}"
-            for name, text in self.settings
-            if not any(name == h or name.startswith(f"{h}.") for h in HARMLESS)
-        ]
+        lines = [f"{name}={text}" for name, text in self.settings if configs.has_effect(name)]
         if self.corrupt:
             lines.append("test split corrupted by this code, not the published set")
         for dataset, name in self.data.items():
@@ -119,14 +112,14 @@ class Options:
 
 def count_classes(name: str) -> int | None:
     """Class folders in the training split of an image folder; None if it is not one."""
-    train = Path(name).expanduser() / "train"
+    train = paths.expand(name) / "train"
     return sum(path.is_dir() for path in train.iterdir()) if train.is_dir() else None
 
 
 def override(
     config: ConfigDict, settings: Sequence[tuple[str, str]], *, fixed: Sequence[str] = ()
 ) -> None:
-    """Changes settings as the command line says; another number of epochs moves the schedules.
+    """Changes settings as the command line says; those that follow them move along.
 
     Args:
         config: changed in place.
@@ -136,36 +129,11 @@ def override(
     Raises:
         ValueError: a name is unknown or fixed, or a value is not of the setting's type.
     """
-    configs.check_settings([name for name, _ in settings])
     for name, text in settings:
         if name in fixed:
             raise ValueError(f"--set {name} would undo what tells the rows of this table apart")
-        if name == "epochs":
-            keep = tuple(other for other, _ in settings)
-            recipes.rescale_epochs(config, _value(config, name, text), keep=keep)
-        else:
-            recipes.setting(config, name, _value(config, name, text))
-
-
-def _value(config: ConfigDict, name: str, text: str) -> Any:
-    """The text as a value of the setting's type."""
-    *path, last = name.split(".")
-    for part in path:
-        config = config[part]
-    kind = config.get_type(last) if last in config else None
-    if kind is str:
-        return text
-    try:
-        value = ast.literal_eval(text)
-    except (SyntaxError, ValueError):
-        value = {"true": True, "false": False}.get(text.lower(), text)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if kind is tuple and isinstance(value, list):
-        value = tuple(value)
-    if kind is not None and value is not None and type(value) is not kind:
-        raise ValueError(f"--set {name} must be of type {kind.__name__}, got {text!r}")
-    return value
+        value = configs.read_setting(name, text)
+        configs.set_setting(config, name, value)
 
 
 def parser(module_doc: str, prog: str) -> argparse.ArgumentParser:
@@ -234,7 +202,7 @@ def read(
     known = vars(given).keys() - {"list", "set", "table_only", "only", "data"}
     own = {field.name for field in dataclasses.fields(Options)}
     options = Options(
-        workdir=given.workdir.expanduser(),
+        workdir=paths.expand(given.workdir),
         smoke=given.smoke,
         data=dict(_dataset(text, datasets) for text in given.data),
         benchmarks=given.benchmarks,

@@ -1,21 +1,25 @@
-"""From a run of the paper to a config: the recipes of its Sec. 5 and appendix (spec §6 and §7).
+"""From a run of the paper to a config.
 
-Every row starts from the file in `configs/` that holds the setting of AugMax-DuBIN, and changes
-what the row is about. Where the paper is silent, the choice is made here and said so.
+The settings of the paper's Sec. 5 and appendix are in `configs/`: a file for each data set and
+network, of all methods. A row of a table takes its file and sets what the row is about.
 """
 
 import dataclasses
-import importlib
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from augmax_jax import config as configs
+
+CONFIGS = Path(__file__).parent.parent / "configs"
 NETWORKS = {"resnet18": "ResNet18", "wrn40_2": "WRN40-2", "resnext29": "ResNeXt29"}
-# (data set, network) -> file in configs/.
-CONFIGS = {
-    **{(data, net): f"{data}_{net}" for data in ("cifar10", "cifar100") for net in NETWORKS},
-    ("tiny_imagenet", "resnet18"): "tiny_imagenet_resnet18",
-    ("imagenet", "resnet18"): "imagenet_r18",
+# What Tables 2 to 5 and 11 compare, method and norm. Only AugMax has DuBIN: Table 8 shows that the
+# paper's row "AugMix" is AugMix with batch norm.
+COMPARED = {
+    "Normal": ("normal", "bn"),
+    "AugMix": ("augmix", "bn"),
+    "AugMax-DuBIN": ("augmax", "dubin"),
 }
 CLASSES = {"cifar10": 10, "cifar100": 100, "tiny_imagenet": 200, "imagenet": 1000}
 # How settings that a sweep moves appear in the names of runs.
@@ -24,7 +28,6 @@ SHORT = {
     "adversary.patience": "k",
     "objective.consistency_weight": "lambda",
 }
-FAT_EPOCHS = 120  # the published schedule that `fat.boundaries` belong to
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,60 +68,53 @@ class Experiment:
         return "-".join(parts)
 
     @property
+    def file(self) -> Path:
+        """The file in `configs/` that has the run's settings."""
+        network = "r18" if self.dataset == "imagenet" else self.network
+        suffix = "_deepaugment" if self.deepaugment else ""
+        return CONFIGS / f"{self.dataset}_{network}{suffix}.py"
+
+    @property
     def fixed(self) -> tuple[str, ...]:
         """Settings that the run is about, which no override may touch."""
         return ("method", "model.norm", "seed", *(name for name, _ in self.changes))
 
 
-def setting(config: ConfigDict, name: str, value: Any) -> None:
-    """Sets `config.a.b` from the name "a.b"."""
-    *path, last = name.split(".")
-    for part in path:
-        config = config[part]
-    config[last] = value
+def compared(dataset: str, network: str) -> dict[str, Experiment]:
+    """The runs of Normal, AugMix and AugMax-DuBIN, by the name of the row."""
+    return {
+        row: Experiment(dataset, network, method, norm) for row, (method, norm) in COMPARED.items()
+    }
+
+
+def compared_on_copies(dataset: str, network: str) -> dict[str, Experiment]:
+    """The same on DeepAugment copies; the paper has no Normal there."""
+    runs = compared(dataset, network)
+    return {
+        f"DeepAugment+{row}": dataclasses.replace(runs[row], deepaugment=True)
+        for row in ("AugMix", "AugMax-DuBIN")
+    }
+
+
+def compared_by_network(dataset: str) -> dict[tuple[str, str], Experiment]:
+    """The same with every network, by the names of network and method."""
+    return {
+        (title, row): run
+        for network, title in NETWORKS.items()
+        for row, run in compared(dataset, network).items()
+    }
 
 
 def make_config(experiment: Experiment) -> ConfigDict:
     """The config of a run at the paper's setting.
 
     Raises:
-        KeyError: the paper has no such pair of data set and network.
+        FileNotFoundError: `configs/` has no such pair of data set and network.
     """
-    module = importlib.import_module(f"configs.{CONFIGS[experiment.dataset, experiment.network]}")
-    config = module.get_config()
+    config = configs.load(experiment.file)
     config.method = experiment.method
     config.model.norm = experiment.norm
     config.seed = experiment.seed
-    if experiment.method == "augmix":
-        # AugMix's own λ and, on ImageNet, severity. Optimizer, epochs and batch are those of
-        # the other rows: the paper says so of epochs and batch, and its code has no AugMix.
-        config.objective.consistency_weight = 12.0
-        if experiment.dataset == "imagenet":
-            config.augment.severity = 1.0
-    if experiment.dataset == "imagenet":
-        # What the literature takes on ImageNet; the paper gives none.
-        config.pgd.eps, config.pgd.step_size = 4 / 255, 1 / 255
-    share = config.epochs / FAT_EPOCHS
-    config.fat.boundaries = tuple(share * epoch for epoch in config.fat.boundaries)
-    if experiment.deepaugment:
-        # Three times the images: a third of the epochs, as the released code has it on ImageNet.
-        rescale_epochs(config, round(config.epochs / 3))
     for name, value in experiment.changes:
-        setting(config, name, value)
+        configs.set_setting(config, name, value)
     return config
-
-
-def rescale_epochs(config: ConfigDict, epochs: float, *, keep: tuple[str, ...] = ()) -> None:
-    """Another length of training; what happens at certain epochs moves with it.
-
-    Args:
-        config: changed in place.
-        epochs: the new length.
-        keep: names of settings that stay as they are.
-    """
-    share = epochs / config.epochs
-    config.epochs = type(config.epochs)(epochs)
-    for group in ("optimizer", "fat"):
-        if f"{group}.boundaries" not in keep:
-            boundaries = tuple(share * epoch for epoch in config[group].boundaries)
-            config[group].boundaries = boundaries

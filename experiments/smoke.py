@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ml_collections import ConfigDict
 
-from augmax_jax.config import defaults
+from augmax_jax.config import defaults, set_setting
 
 if TYPE_CHECKING:
     from experiments.recipes import Experiment
@@ -30,17 +30,17 @@ CIFAR10_1 = "CIFAR-10.1"
 DEEPAUGMENT = "deepaugment"
 
 
-def name(experiment: "Experiment") -> str:
+def name(experiment: Experiment) -> str:
     """Of a run's directory."""
     return f"digits-tiny-{_reduce(experiment).traits}"
 
 
-def _reduce(experiment: "Experiment") -> "Experiment":
+def _reduce(experiment: Experiment) -> Experiment:
     """The run that stands for this one."""
     return dataclasses.replace(experiment, seed=min(experiment.seed, SEEDS - 1))
 
 
-def shrink(experiment: "Experiment", full: ConfigDict, root: Path) -> ConfigDict:
+def shrink(experiment: Experiment, full: ConfigDict, root: Path) -> ConfigDict:
     """The run's config at toy size.
 
     Args:
@@ -62,7 +62,7 @@ def shrink(experiment: "Experiment", full: ConfigDict, root: Path) -> ConfigDict
     config.epochs = 1
     config.max_steps = STEPS
     config.optimizer.learning_rate = 0.05
-    config.optimizer.per = "step"
+    config.optimizer.schedule_unit = "step"
     config.augment.padding = 2
     # Compilation is most of the time, and that of the operators most of it.
     config.augment.operators, config.augment.width = "solarize,translate_x", 2
@@ -79,12 +79,8 @@ def shrink(experiment: "Experiment", full: ConfigDict, root: Path) -> ConfigDict
         config.data.extra_train = tuple(
             str(root / DEEPAUGMENT / Path(folder).name) for folder in full.data.extra_train
         )
-    for setting, value in experiment.changes:
-        *path, last = setting.split(".")
-        group = config
-        for part in path:
-            group = group[part]
-        group[last] = value
+    for name, value in experiment.changes:
+        set_setting(config, name, value)
     return config
 
 

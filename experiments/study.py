@@ -214,7 +214,8 @@ def standing(config: ConfigDict, directory: Path) -> Outcome:
 
 def _measured(config: dict[str, Any]) -> dict[str, Any]:
     """The settings of evaluation that change what is measured."""
-    return {name: value for name, value in config["evaluate"].items() if name != "data_dir"}
+    settings = config["evaluate"].items()
+    return {name: value for name, value in settings if configs.has_effect(f"evaluate.{name}")}
 
 
 def _one_line(error: Exception) -> str:

@@ -2,15 +2,10 @@
 
 import sys
 
-from experiments import common, grid
-from experiments.recipes import Experiment
+from experiments import common, grid, recipes
 
 GRID = grid.by_row(
-    {
-        "Normal": Experiment("cifar10", "resnext29", "normal", "bn"),
-        "AugMix": Experiment("cifar10", "resnext29", "augmix", "bn"),
-        "AugMax-DuBIN": Experiment("cifar10", "resnext29", "augmax", "dubin"),
-    },
+    recipes.compared("cifar10", "resnext29"),
     ("CIFAR-10.1", "CIFAR-10-STA"),
     "table11",
     remarks=[

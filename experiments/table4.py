@@ -2,19 +2,10 @@
 
 import sys
 
-from experiments import common, grid
-from experiments.recipes import Experiment
+from experiments import common, grid, recipes
 
 GRID = grid.by_row(
-    {
-        "Normal": Experiment("imagenet", "resnet18", "normal", "bn"),
-        "AugMix": Experiment("imagenet", "resnet18", "augmix", "bn"),
-        "AugMax-DuBIN": Experiment("imagenet", "resnet18", "augmax", "dubin"),
-        "DeepAugment+AugMix": Experiment("imagenet", "resnet18", "augmix", "bn", deepaugment=True),
-        "DeepAugment+AugMax-DuBIN": Experiment(
-            "imagenet", "resnet18", "augmax", "dubin", deepaugment=True
-        ),
-    },
+    recipes.compared("imagenet", "resnet18") | recipes.compared_on_copies("imagenet", "resnet18"),
     ("SA", "RA", "mCE"),
     "table4",
     remarks=[

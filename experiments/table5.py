@@ -2,21 +2,11 @@
 
 import sys
 
-from experiments import common, grid
-from experiments.recipes import Experiment
+from experiments import common, grid, recipes
 
 GRID = grid.by_row(
-    {
-        "Normal": Experiment("tiny_imagenet", "resnet18", "normal", "bn"),
-        "AugMix": Experiment("tiny_imagenet", "resnet18", "augmix", "bn"),
-        "AugMax-DuBIN": Experiment("tiny_imagenet", "resnet18", "augmax", "dubin"),
-        "DeepAugment+AugMix": Experiment(
-            "tiny_imagenet", "resnet18", "augmix", "bn", deepaugment=True
-        ),
-        "DeepAugment+AugMax-DuBIN": Experiment(
-            "tiny_imagenet", "resnet18", "augmax", "dubin", deepaugment=True
-        ),
-    },
+    recipes.compared("tiny_imagenet", "resnet18")
+    | recipes.compared_on_copies("tiny_imagenet", "resnet18"),
     ("SA", "RA", "mCE"),
     "table5",
     remarks=[

@@ -21,10 +21,11 @@ from ml_collections import ConfigDict
 from augmax_jax import config as configs
 from augmax_jax.report.tables import Table
 from augmax_jax.runtime import compiler, files, parallel
+from augmax_jax.runtime.run_directory import has_checkpoints
 from augmax_jax.training.batches import device_batches
 from augmax_jax.training.checkpoints import read_variables
+from augmax_jax.training.commands import use_compilation_cache
 from augmax_jax.training.run import build
-from augmax_jax.training.step import make_train_step
 from experiments import common, grid, paper, study
 from experiments.recipes import Experiment
 
@@ -47,14 +48,14 @@ class Clock:
     """
 
     def __init__(self, config: ConfigDict, directory: Path):
-        compiler.enable_compilation_cache(config.compilation_cache or None)
+        use_compilation_cache(config)
         run = build(config)
         state = run.initial_state()
-        self.trained = (directory / "checkpoints").is_dir()
+        self.trained = has_checkpoints(directory)
         if self.trained:
             state = state.with_variables(read_variables(directory))
         self._step = parallel.pmap(
-            make_train_step(run),
+            run.train_step(),
             run.devices,
             donate=(0,),
             compiler_options=compiler.jit_options(run.devices[0].platform),

@@ -1,23 +1,33 @@
 """Every config in configs/ builds its data, network, optimizer and training step."""
 
-import importlib.util
+import ast
+import os
+import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from absl import flags
+from ml_collections import config_flags
 
-from augmax_jax import models
-from augmax_jax.config import check_keys
+from augmax_jax import methods, models
+from augmax_jax.config import check_keys, load
 from augmax_jax.runtime import parallel
 from augmax_jax.training.batches import device_batches
 from augmax_jax.training.run import build
-from augmax_jax.training.step import make_train_step
+from experiments import paper
+from experiments.recipes import NETWORKS
 
-CONFIGS = sorted(p for p in (Path(__file__).parent.parent / "configs").glob("*.py"))
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 
-# λ, n, epochs, classes by file name: spec §6. Everything else is common to a dataset.
+# λ, n, epochs, classes by file name, from the paper's Sec. 5 and appendix and its released code.
+# Everything else is common to a dataset.
 PUBLISHED = {
     "cifar10_resnet18": (10, 10, 200, 10),
     "cifar10_wrn40_2": (10, 10, 200, 10),
@@ -32,13 +42,6 @@ PUBLISHED = {
     "tiny_imagenet_resnet18_deepaugment": (10, 10, 67, 200),
     "imagenet_r18_deepaugment": (12, 5, 30, 1000),
 }
-
-
-def load(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()
 
 
 def reduced(config):
@@ -112,8 +115,146 @@ def test_settings_are_the_papers(path):
     assert config.optimizer.learning_rate == pytest.approx(0.4 if imagenet else 0.1)
 
 
+def of(name):
+    return CONFIGS[0].with_name(f"{name}.py")
+
+
+def parse(monkeypatch, *arguments):
+    """What the command makes of its arguments: the config, and the other flags."""
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", lock_config=True, flag_values=values)
+    flags.DEFINE_string("workdir", None, "", flag_values=values)
+    flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "", flag_values=values)
+    monkeypatch.setattr(sys, "argv", ["main", *arguments])  # where config_flags looks
+    assert values(sys.argv) == ["main"]
+    return values.config, values
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("method", methods.METHODS)
+def test_each_method_has_its_own_settings(name, method):
+    config = load(of(name))
+    config.method = method
+    check_keys(config)
+    own = method == "augmix"
+    assert config.objective.consistency_weight == (12 if own else PUBLISHED[name][0])
+    on_imagenet = name.startswith("imagenet")
+    assert config.augment.severity == (1 if own and on_imagenet else 3)
+    assert config.pgd.eps == (4 if on_imagenet else 8) / 255
+    share = config.epochs / 120
+    assert config.fat.boundaries == pytest.approx((50 * share, 90 * share))
+
+
+@pytest.mark.parametrize(
+    ("name", "boundaries"),
+    [
+        ("imagenet_r18", (30, 60)),
+        ("imagenet_r50", (30, 60)),
+        ("imagenet_r18_deepaugment", (10, 20)),
+        ("tiny_imagenet_resnet18", (100, 150)),
+        ("tiny_imagenet_resnet18_deepaugment", (33.5, 50.25)),
+    ],
+)
+def test_the_schedule_is_the_papers_and_moves_with_the_length(name, boundaries):
+    config = load(of(name))
+    assert config.optimizer.boundaries == pytest.approx(boundaries)
+    config.epochs *= 2
+    assert config.optimizer.boundaries == pytest.approx([2 * b for b in boundaries])
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_order_of_the_command_line_does_not_matter(order, monkeypatch):
+    path = of("imagenet_r18")
+    given = ["--config.method=augmix", "--config.epochs=45", "--config.batch_size=512"]
+    config, _ = parse(monkeypatch, f"--config={path}", *given[::order])
+    assert (config.objective.consistency_weight, config.augment.severity) == (12.0, 1.0)
+    assert config.optimizer.boundaries == pytest.approx((15, 30))
+    assert config.optimizer.learning_rate == pytest.approx(0.2)
+    given = [
+        "--config.method=augmix",
+        "--config.objective.consistency_weight=10.0",
+        "--config.augment.severity=3.0",
+        "--config.epochs=45",
+        "--config.optimizer.boundaries=(30.0,40.0)",
+        "--config.batch_size=512",
+        "--config.optimizer.learning_rate=0.05",
+    ]
+    config, _ = parse(monkeypatch, f"--config={path}", *given[::order])
+    assert (config.objective.consistency_weight, config.augment.severity) == (10.0, 3.0)
+    assert config.optimizer.boundaries == (30.0, 40.0)
+    assert config.optimizer.learning_rate == 0.05
+
+
+def docstring(path):
+    return ast.get_docstring(ast.parse(path.read_text("utf-8")))
+
+
+def read_docstring(path):
+    """The command in a config's docstring, and what it says to expect and of the cost."""
+    text = docstring(path)
+    command = re.search(r"^    (python -m (?:.*\\\n)*.*)$", text, re.MULTILINE)[1]
+    words = shlex.split(command.replace("\\\n", " "))
+    said = dict(re.findall(r"^(Expect|Cost): (.+)$", text, re.MULTILINE))
+    return words, said
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_docstring_has_the_command(path, monkeypatch):
+    words, said = read_docstring(path)
+    assert words[:3] == ["python", "-m", "augmax_jax.main"]
+    assert words[3] == f"--config=configs/{path.stem}.py"
+    config, values = parse(monkeypatch, f"--config={path}", *words[4:])
+    assert values.workdir == f"runs/{path.stem}"
+    check_keys(config)
+    assert said["Cost"]
+    assert said["Expect"]
+
+
+@pytest.mark.parametrize("name", sorted(set(PUBLISHED) - {"imagenet_r50"}))
+def test_the_docstring_has_the_papers_figures(name):
+    config = load(of(name))
+    method = "DeepAugment+AugMax-DuBIN" if config.data.extra_train else "AugMax-DuBIN"
+    table = {"cifar10": 2, "cifar100": 3, "imagenet": 4, "tiny": 5}[name.split("_")[0]]
+    if table < 4:
+        figures = [
+            (metric, paper.figure(f"table{table}", method, model=NETWORKS[config.model.name],
+                                  metric=metric))
+            for metric in ("SA", "RA")
+        ]  # fmt: skip
+    else:
+        figures = [
+            (metric, paper.figure(f"table{table}", metric, method=method))
+            for metric in ("SA", "RA", "mCE")
+        ]
+    _, said = read_docstring(of(name))
+    assert said["Expect"] == f"paper: {', '.join(f'{m} {value:.2f}' for m, value in figures)}."
+    assert f"Table {table}" in docstring(of(name))
+
+
+def test_a_config_is_found_from_another_directory(tmp_path):
+    """A variant loads its parent by the place of its own file."""
+    code = "import sys, augmax_jax.config as c; print(c.load(sys.argv[1]).model.name)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(of("imagenet_r50").resolve())],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.strip() == "resnet50_imagenet", done.stderr
+
+
+def test_what_is_no_config_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no config file"):
+        load(tmp_path / "none.py")
+    (tmp_path / "empty.py").write_text("")
+    with pytest.raises(ValueError, match=r"has no function get_config\(\)"):
+        load(tmp_path / "empty.py")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="is no Python file"):
+        load(tmp_path / "config.json")
+
+
 def test_one_training_step_traces(run):
-    step = make_train_step(run)
+    step = run.train_step()
     state = jax.eval_shape(run.initial_state)
     batch = jax.tree.map(lambda x: x[0], jax.device_get(next(device_batches(run, 0))))
     assert batch["image"].shape == (4, 32, 32, 3)
@@ -126,7 +267,7 @@ def test_one_training_step_traces(run):
 
 @pytest.mark.slow
 def test_one_training_step_runs(run):
-    step = parallel.pmap(make_train_step(run), run.devices)
+    step = parallel.pmap(run.train_step(), run.devices)
     state = parallel.replicate(run.initial_state(), run.devices)
     before = parallel.first(state.params)
     state, metrics = step(state, next(device_batches(run, 0)))

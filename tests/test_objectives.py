@@ -34,9 +34,9 @@ def test_jensen_shannon_of_three_is_the_entropy_form(rng):
 
 
 def test_jensen_shannon_check_value():
-    # (1, 0), (0, 1), (½, ½): spec §4.2.
+    # (1, 0), (0, 1), (½, ½) around their mean (½, ½): (ln 2 + ln 2 + 0) / 3.
     logits = [jnp.array([[40.0, -40.0]]), jnp.array([[-40.0, 40.0]]), jnp.zeros((1, 2))]
-    np.testing.assert_allclose(jensen_shannon(logits), 0.462098, atol=1e-6)
+    np.testing.assert_allclose(jensen_shannon(logits), 2 / 3 * np.log(2), atol=1e-6)
 
 
 @settings(max_examples=30, deadline=None)
@@ -92,3 +92,15 @@ def test_views_left_out_of_the_objective_do_not_count(rng):
     )
     np.testing.assert_allclose(loss, cross_entropy(a, labels), rtol=1e-6)
     assert "consistency" not in parts
+
+
+@pytest.mark.parametrize(("weights", "consistent"), [([1.0], [True] * 2), ([1.0] * 2, [True])])
+def test_every_view_has_a_weight_and_a_place(weights, consistent):
+    with pytest.raises(ValueError, match="one entry for each of the 2 views"):
+        objective(
+            [jnp.zeros((3, 2))] * 2,
+            jnp.zeros(3, int),
+            weights=weights,
+            consistent=consistent,
+            consistency_weight=1.0,
+        )

@@ -12,8 +12,8 @@ XLA may sum the values of a sample in another order when it compiles for another
 so a sample's gradient depends on its company by rounding. Signed steps see nothing but signs:
 compacted runs equal the plain loop bit for bit unless a component of the gradient lies within
 rounding of zero, and none did in what tests/adversary/test_active_set.py and
-docs/performance.md compare. Very small batches get quite other kernels, so a chunk has 8 samples at
-least.
+docs/performance_log.md compare. Very small batches get quite other kernels, so a chunk has at
+least 8 samples.
 """
 
 from collections.abc import Callable
@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 # (variables of some samples, the rows of these in the batch or None for all of it) -> what each
 # sample ascends on, float `[R]`, and whether it is misclassified, bool `[R]`.
@@ -36,7 +37,7 @@ SMALLEST = 8
 CPU_CHUNK = 8
 
 # Shares of the batch, from the cost of a sample in a chunk of 8: 1.2 times that in the whole batch,
-# of which the backward pass is half (docs/performance.md).
+# of which the backward pass is half (docs/performance_log.md).
 MANY_ACTIVE = 0.8  # with more unfinished samples the whole batch is evaluated
 MANY_MOVING = 0.4  # with more samples that go on its backward pass is taken
 
@@ -54,8 +55,8 @@ def chunk_size(compact: bool | int, batch: int) -> int | None:
     """The `chunk` of `ascend` that a user's `compact` asks for.
 
     Small chunks follow the number of active samples closely, large ones use the device better.
-    On the CPU 8 has been measured to be best (docs/performance.md); for accelerators, a quarter of
-    the batch is a guess that has not been measured.
+    On the CPU 8 has been measured to be best (docs/performance_log.md); for accelerators, a quarter
+    of the batch is a guess that has not been measured.
 
     Args:
         compact: samples per chunk; True: as many as suit the device; False or 0: no chunks.
@@ -67,11 +68,11 @@ def chunk_size(compact: bool | int, batch: int) -> int | None:
     Raises:
         ValueError: `compact` is neither a bool nor a number that is not negative.
     """
-    if not isinstance(compact, bool | int) or compact < 0:
+    if not isinstance(compact, bool | int | np.integer) or compact < 0:
         raise ValueError(f"compact must be True, False or a positive number, got {compact!r}")
     if compact is True:
         return CPU_CHUNK if jax.default_backend() == "cpu" else -(-batch // 4)
-    return compact or None
+    return int(compact) or None
 
 
 def take(values: jax.Array, rows: jax.Array | None) -> jax.Array:

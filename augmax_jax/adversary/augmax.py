@@ -10,19 +10,26 @@ pass that computes the next gradient.
 """
 
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
+import numpy as np
 
 from augmax_jax.adversary import active_set
+from augmax_jax.adversary.inputs import (
+    LogitsFn,
+    as_labels,
+    checked,
+    cross_entropies,
+    misclassified,
+    refuse_nan,
+)
+from augmax_jax.augment.arguments import check_images
 from augmax_jax.augment.mixing import mix
 from augmax_jax.runtime.errors import check_name
 from augmax_jax.runtime.keys import example_keys
-
-LogitsFn = Callable[[jax.Array], jax.Array]
+from augmax_jax.runtime.numbers import check_count, check_flag, check_number
 
 EARLY_STOP = ("sample", "batch", "none")
 
@@ -44,42 +51,47 @@ class AugMaxResult(NamedTuple):
     steps: jax.Array
 
 
-def random_start(
-    key: jax.Array, batch: int, width: int, *, first_index: int | jax.Array = 0
-) -> tuple[jax.Array, jax.Array]:
+def random_start(key: jax.Array, batch: int, width: int) -> tuple[jax.Array, jax.Array]:
     """Draws the starting point: m and every entry of p uniform in [0, 1) (Sec. 4.1).
 
     Args:
         key: one key, or one per example `[batch]`.
-        batch: number of examples B.
-        width: number of chains K.
-        first_index: place of the first example in the global batch.
+        batch: number of examples B, at least 1.
+        width: number of chains K, at least 1.
 
     Returns:
         m, float32 `[B]`, and p, float32 `[B, K]`.
+
+    Raises:
+        ValueError: a number below 1, or a bad key.
     """
-    keys = example_keys(key, batch, first_index=first_index)
-    draws = jax.vmap(lambda k: jax.random.uniform(k, (1 + width,)))(keys)
+    check_count("batch", batch, low=1)
+    check_count("width", width, low=1)
+    draws = jax.vmap(lambda k: jax.random.uniform(k, (1 + width,)))(example_keys(key, batch))
     return draws[:, 0], draws[:, 1:]
 
 
-def random_targets(
-    key: jax.Array, labels: jax.Array, num_classes: int, *, first_index: int | jax.Array = 0
-) -> jax.Array:
-    """Draws a wrong class for each example, uniform over the others (spec §3.2, targeted).
+def random_targets(key: jax.Array, labels: jax.Array, num_classes: int) -> jax.Array:
+    """Draws a wrong class for each example, uniform over the others.
+
+    These are the targets of the released code's targeted attack; the paper's Algorithm 1 has none.
 
     Args:
         key: one key, or one per example `[B]`.
         labels: int `[B]` in [0, num_classes).
         num_classes: at least 2.
-        first_index: place of the first example in the global batch.
 
     Returns:
         int32 `[B]`, never equal to `labels`.
+
+    Raises:
+        ValueError: fewer than two classes, labels that are not int `[B]` (or, where their
+            values are known, no classes), or a bad key.
     """
-    if num_classes < 2:
-        raise ValueError(f"num_classes must be at least 2 to have a target, got {num_classes}")
-    keys = example_keys(key, labels.shape[0], first_index=first_index)
+    check_count("num_classes", num_classes, low=2)
+    batch = np.shape(labels)[0] if np.ndim(labels) else 0
+    labels = as_labels(labels, batch, num_classes=num_classes)
+    keys = example_keys(key, batch)
     shift = jax.vmap(lambda k: jax.random.randint(k, (), 1, num_classes))(keys)
     return ((labels + shift) % num_classes).astype(jnp.int32)
 
@@ -103,11 +115,13 @@ def augmax(
     """Algorithm 1 from the given start; exactly determined by its inputs.
 
     Args:
-        logits_fn: the network in eval mode, float32 `[B', H, W, 3]` in [0, 1] to logits
+        logits_fn: the network in eval mode, float32 `[B', H, W, 3]` in [0, 1] to float logits
             `[B', num_classes]`; examples must not influence each other.
         images: uint8 `[B, H, W, 3]`.
         chains: augmented versions, uint8 `[B, K, H, W, 3]`.
-        labels: true classes, int `[B]`.
+        labels: true classes, int `[B]` in [0, num_classes). That they are in this range, and
+            that the logits are not NaN, can be checked only where values are known, so not
+            under `jit`.
         m: starting skip weights, float `[B]` in [0, 1].
         p: starting chain logits, float `[B, K]`.
         steps: most ascent steps (the paper's n); 0 returns the starting mix.
@@ -132,11 +146,23 @@ def augmax(
     Raises:
         ValueError: a shape, dtype or setting is not as described.
     """
-    _check(images, chains, labels, m, p, steps, step_size, patience, early_stop, targets)
-    images, chains, labels = jnp.asarray(images), jnp.asarray(chains), jnp.asarray(labels)
-    ascended = labels if targets is None else jnp.asarray(targets)
-    m, p = jnp.asarray(m, jnp.float32), jnp.asarray(p, jnp.float32)
+    check_settings(
+        steps=steps,
+        step_size=step_size,
+        patience=patience,
+        early_stop=early_stop,
+        count_initial=count_initial,
+    )
+    images = check_images(images)
     batch = images.shape[0]
+    chains = _check_chains(chains, images)
+    network = checked(logits_fn, labels, targets)
+    labels = as_labels(labels, batch)
+    ascended = labels if targets is None else as_labels(targets, batch, name="targets")
+    for name, given, shape in (("m", m, (batch,)), ("p", p, (batch, chains.shape[1]))):
+        if np.shape(given) != shape:
+            raise ValueError(f"{name} must have shape {list(shape)}, got {list(np.shape(given))}")
+    m, p = jnp.asarray(m, jnp.float32), jnp.asarray(p, jnp.float32)
     chunk = active_set.chunk_size(compact, batch)
     if early_stop != "sample":  # no sample finishes alone
         chunk = None
@@ -145,10 +171,10 @@ def augmax(
         """What some samples of the batch (None: all) ascend on, and who is misclassified."""
         m, p = variables
         own = functools.partial(active_set.take, rows=rows)
-        logits = logits_fn(mix(own(images), own(chains), m, jax.nn.softmax(p)))
+        logits = network(mix(own(images), own(chains), m, jax.nn.softmax(p)))
         logits = logits.astype(jnp.float32)
-        loss = optax.softmax_cross_entropy_with_integer_labels(logits, own(ascended))
-        return loss if targets is None else -loss, jnp.argmax(logits, axis=-1) != own(labels)
+        loss = cross_entropies(logits, own(ascended))
+        return loss if targets is None else -loss, misclassified(logits, own(labels))
 
     def judge(mistakes, taken, wrong):
         mistakes = mistakes + (wrong & (count_initial | (taken > 0)))
@@ -168,41 +194,48 @@ def augmax(
     (m, p), taken = active_set.ascend(
         forward, judge, move, (m, p), mistakes, steps=steps, chunk=chunk
     )
+    refuse_nan(p)
     x = jax.lax.stop_gradient(mix(images, chains, m, jax.nn.softmax(p)))
     return AugMaxResult(x, m, p, taken)
 
 
-def _check(images, chains, labels, m, p, steps, step_size, patience, early_stop, targets) -> None:
-    """Raises ValueError unless the arguments of `augmax` fit together."""
-    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != jnp.uint8:
-        raise ValueError(
-            f"images must be uint8 [B, H, W, 3], got {images.dtype} {list(images.shape)}"
-        )
-    batch = images.shape[0]
-    if batch == 0:
-        raise ValueError("images must hold at least one example, got an empty batch")
+def check_settings(
+    *,
+    steps: int,
+    step_size: float,
+    patience: int,
+    early_stop: str,
+    count_initial: bool,
+    prefix: str = "",
+) -> None:
+    """Raises ValueError for a setting of `augmax` that is out of range or of another type.
+
+    Args:
+        steps: as are the following, see `augmax`.
+        step_size: α.
+        patience: k.
+        early_stop: one of `EARLY_STOP`.
+        count_initial: a bool.
+        prefix: goes before each name in the message, such as "config.adversary.".
+    """
+    check_count(f"{prefix}steps", steps)
+    check_number(f"{prefix}step_size", step_size, low=0, above_low=True)
+    check_count(f"{prefix}patience", patience, low=1)
+    check_name(f"{prefix}early_stop", early_stop, EARLY_STOP)
+    check_flag(f"{prefix}count_initial", count_initial)
+
+
+def _check_chains(chains: jax.Array, images: jax.Array) -> jax.Array:
+    """The chains as an array; raises ValueError unless they are chains of these images."""
+    shape, dtype = np.shape(chains), getattr(chains, "dtype", type(chains).__name__)
     if (
-        chains.ndim != 5
-        or chains.dtype != jnp.uint8
-        or (chains.shape[0], *chains.shape[2:]) != images.shape
+        dtype != jnp.uint8
+        or len(shape) != 5
+        or not shape[1]
+        or (shape[0], *shape[2:]) != images.shape
     ):
         raise ValueError(
             f"chains must be uint8 [B, K, H, W, 3] of the images' {list(images.shape)}, "
-            f"got {chains.dtype} {list(chains.shape)}"
+            f"got {dtype} {list(shape)}"
         )
-    expected = {"labels": (batch,), "m": (batch,), "p": (batch, chains.shape[1])}
-    given = {"labels": labels, "m": m, "p": p}
-    if targets is not None:
-        expected["targets"], given["targets"] = (batch,), targets
-    for name, shape in expected.items():
-        if jnp.shape(given[name]) != shape:
-            raise ValueError(
-                f"{name} must have shape {list(shape)}, got {list(jnp.shape(given[name]))}"
-            )
-    if steps < 0:
-        raise ValueError(f"steps must be 0 or more, got {steps}")
-    if step_size <= 0:
-        raise ValueError(f"step_size must be positive, got {step_size}")
-    if patience < 1:
-        raise ValueError(f"patience must be at least 1, got {patience}")
-    check_name("early_stop", early_stop, EARLY_STOP)
+    return jnp.asarray(chains)

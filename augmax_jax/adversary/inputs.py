@@ -1,8 +1,21 @@
-"""What the adversaries check and how they read their arguments."""
+"""What the adversaries check and how they read their arguments.
+
+Labels are checked against the classes where their values are known. Under `jit` they are traced
+and have none: JAX then reads a label past the classes as NaN, or as another class.
+"""
+
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+
+from augmax_jax.augment.mixing import to_float
+
+# float32 images [B', H, W, 3] in [0, 1] -> logits [B', num_classes] of a network in eval mode.
+LogitsFn = Callable[[jax.Array], jax.Array]
 
 
 def as_float(images: jax.Array) -> jax.Array:
@@ -22,27 +35,110 @@ def as_float(images: jax.Array) -> jax.Array:
             "images must be [B, H, W, 3], uint8 or float in [0, 1], and not empty, "
             f"got {dtype} {list(shape)}"
         )
-    values = jnp.asarray(images, jnp.float32)
-    return values / 255 if is_bytes else values
+    return to_float(jnp.asarray(images)) if is_bytes else jnp.asarray(images, jnp.float32)
 
 
-def as_labels(labels: jax.Array, batch: int) -> jax.Array:
-    """Labels as an array; raises ValueError unless they are int `[batch]`."""
-    labels = jnp.asarray(labels)
-    if labels.shape != (batch,) or not jnp.issubdtype(labels.dtype, jnp.integer):
+def as_labels(
+    labels: jax.Array, batch: int, *, name: str = "labels", num_classes: int | None = None
+) -> jax.Array:
+    """Labels as a JAX array.
+
+    Args:
+        labels: int `[batch]` in [0, num_classes), which is checked where the values are known.
+        batch: number of images.
+        name: of the argument, for the message.
+        num_classes: number of classes, where it is known.
+
+    Raises:
+        ValueError: another shape or dtype, or a label out of range.
+    """
+    if not hasattr(labels, "dtype"):
+        labels = np.asarray(labels)  # type: ignore[assignment]
+    if np.shape(labels) != (batch,) or not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(
-            f"labels must be int [{batch}], one per image, got {labels.dtype} {list(labels.shape)}"
+            f"{name} must be int [{batch}], one per image, got {labels.dtype} "
+            f"{list(np.shape(labels))}"
         )
-    return labels
+    bounds = _bounds(labels)
+    if bounds and bounds[0] < 0:
+        raise ValueError(f"{name} must be classes from 0 on, got {bounds[0]}")
+    if bounds and num_classes is not None and bounds[1] >= num_classes:
+        raise ValueError(f"{name} must be below the {num_classes} classes, got {bounds[1]}")
+    return jnp.asarray(labels)
 
 
-def check_at_least(low: float, **settings: float) -> None:
-    """Raises ValueError for a setting below `low`, or that is no number."""
-    for name, value in settings.items():
-        if not value >= low:
-            raise ValueError(f"{name} must be at least {low}, got {value!r}")
+def checked(logits_fn: LogitsFn, *classes: jax.Array | None) -> LogitsFn:
+    """The network, with a check of what it returns each time it is traced.
+
+    Args:
+        logits_fn: the user's.
+        *classes: labels and targets, int `[B]` or None, that must be among its classes.
+
+    Raises:
+        ValueError: `logits_fn` is no function; and, when called: it does not return one row of
+            float logits for each image, or a label (whose value is known) is past its classes.
+    """
+    if not callable(logits_fn):
+        raise ValueError(
+            f"logits_fn must be a function from images to logits, got {type(logits_fn).__name__}"
+        )
+    found = [bounds for given in classes if given is not None and (bounds := _bounds(given))]
+    highest = max((high for _, high in found), default=-1)
+
+    def network(x: jax.Array) -> jax.Array:
+        logits = logits_fn(x)
+        shape = np.shape(logits) if hasattr(logits, "dtype") else None
+        if (
+            shape is None
+            or len(shape) != 2
+            or shape[0] != x.shape[0]
+            or not shape[1]
+            or not jnp.issubdtype(logits.dtype, jnp.floating)
+        ):
+            given = type(logits).__name__ if shape is None else f"{logits.dtype} {list(shape)}"
+            raise ValueError(
+                f"logits_fn must return float logits [{x.shape[0]}, num_classes] for images "
+                f"{list(x.shape)}, got {given}"
+            )
+        if highest >= shape[1]:
+            raise ValueError(
+                f"labels and targets must be below the {shape[1]} classes of logits_fn, "
+                f"got {highest}"
+            )
+        return logits
+
+    return network
+
+
+def refuse_nan(values: jax.Array, cause: str = "logits_fn") -> None:
+    """Raises ValueError if a result whose values are known has NaN; traced ones pass."""
+    if not isinstance(values, jax.core.Tracer) and jnp.isnan(values).any():
+        raise ValueError(
+            f"{cause} gave NaN for some images: check the network's parameters and that its "
+            "input is float32 in [0, 1]"
+        )
 
 
 def cross_entropies(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Each example's cross-entropy, float32 `[B]`."""
     return optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), labels)
+
+
+def misclassified(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Which examples' highest logit is not the label's, bool `[B]`.
+
+    Logits with NaN say nothing: such an example does not count as misclassified, so it goes on,
+    and the NaN shows in the result instead of looking like a success.
+    """
+    wrong = jnp.argmax(logits, axis=-1) != labels
+    return wrong & ~jnp.isnan(logits).any(axis=-1)
+
+
+def _bounds(labels: Any) -> tuple[int, int] | None:
+    """The lowest and the highest label; None if they are traced, no integers, or none at all."""
+    if isinstance(labels, jax.core.Tracer):
+        return None
+    values = np.asarray(labels)  # not jnp: under jit that would be traced
+    if not values.size or not np.issubdtype(values.dtype, np.integer):
+        return None
+    return int(values.min()), int(values.max())

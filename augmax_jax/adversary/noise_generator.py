@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from augmax_jax.adversary.inputs import as_float
-from augmax_jax.runtime.keys import example_keys
+from augmax_jax.runtime.keys import example_keys, one_key
+from augmax_jax.runtime.numbers import check_count, check_number
 
 CHANNELS = 20
 KERNELS = (1, 3)
@@ -33,10 +34,10 @@ def init_generator(key: jax.Array, *, kernel: int = 1) -> Generator:
         Four layers 3 -> 20 -> 20 -> 20 -> 3; weights normal with deviation 0.01, biases 0.
 
     Raises:
-        ValueError: another kernel size.
+        ValueError: another kernel size, or a bad key.
     """
-    if kernel not in KERNELS:
-        raise ValueError(f"kernel must be 1 or 3, got {kernel!r}")
+    check_kernel(kernel)
+    key = one_key(key)
     sizes = (3, CHANNELS, CHANNELS, CHANNELS, 3)
     layers = []
     for i, layer_key in enumerate(jax.random.split(key, len(sizes) - 1)):
@@ -49,6 +50,12 @@ def init_generator(key: jax.Array, *, kernel: int = 1) -> Generator:
             }
         )
     return layers
+
+
+def check_kernel(kernel: int, name: str = "kernel") -> None:
+    """Raises ValueError unless `kernel` is one of `KERNELS`; `name` is for the message."""
+    if isinstance(kernel, bool) or kernel not in KERNELS:
+        raise ValueError(f"{name} must be {' or '.join(map(str, KERNELS))}, got {kernel!r}")
 
 
 def apply_generator(generator: Generator, noise: jax.Array) -> jax.Array:
@@ -78,27 +85,25 @@ def _convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return sum(terms, start=jnp.zeros((), x.dtype))
 
 
-def draw_noise(
-    key: jax.Array,
-    generator: Generator,
-    shape: tuple[int, ...],
-    *,
-    first_index: int | jax.Array = 0,
-) -> jax.Array:
+def draw_noise(key: jax.Array, generator: Generator, shape: tuple[int, ...]) -> jax.Array:
     """Fresh noise of the generator.
 
     Args:
         key: one key, or one per example `[B]`.
         generator: from `init_generator`.
         shape: of the images, (B, H, W, 3).
-        first_index: place of the first example in the global batch.
 
     Returns:
         float32, of this shape.
+
+    Raises:
+        ValueError: a shape of other than four numbers, or a bad key.
     """
+    if len(shape) != 4:
+        raise ValueError(f"shape must be (B, H, W, 3), got {tuple(shape)}")
     batch, height, width, channels = shape
     more = max(layer["kernel"].shape[0] for layer in generator) - 1
-    keys = example_keys(key, batch, first_index=first_index)
+    keys = example_keys(key, batch)
     drawn = jax.vmap(
         lambda k: jax.random.normal(k, (height + more, width + more, channels), jnp.float32)
     )(keys)
@@ -125,13 +130,15 @@ def add_noise(images: jax.Array, noise: jax.Array, norm: float | jax.Array) -> j
         ValueError: shapes that differ, or a norm that is not positive.
     """
     images = as_float(images)
-    if noise.shape != images.shape:
-        raise ValueError(
-            f"noise must have the images' shape {list(images.shape)}, got {list(noise.shape)}"
-        )
-    if isinstance(norm, int | float) and not norm > 0:
-        raise ValueError(f"norm must be positive, got {norm!r}")
     batch = images.shape[0]
+    if jnp.shape(noise) != images.shape:
+        raise ValueError(
+            f"noise must have the images' shape {list(images.shape)}, got {list(jnp.shape(noise))}"
+        )
+    if jnp.shape(norm) not in ((), (batch,)):
+        raise ValueError(f"norm must be one number or [{batch}], got {list(jnp.shape(norm))}")
+    if jnp.ndim(norm) == 0 and not isinstance(norm, jax.core.Tracer):
+        check_number("norm", norm, low=0, above_low=True)
     scale = jax.vmap(_scale)(
         images.reshape(batch, -1),
         noise.reshape(batch, -1).astype(jnp.float32),
@@ -176,8 +183,7 @@ def init_history(generator: Generator, size: int) -> Any:
     Raises:
         ValueError: size below 1.
     """
-    if size < 1:
-        raise ValueError(f"size must be at least 1, got {size}")
+    check_count("size", size, low=1)
     return jax.tree.map(lambda x: jnp.zeros((size, *x.shape), x.dtype), generator)
 
 
@@ -199,7 +205,10 @@ def recall(key: jax.Array, history: Any, count: int | jax.Array) -> Generator:
         key: one key.
         history: from `remember`.
         count: generators kept so far, at least 1.
+
+    Raises:
+        ValueError: a bad key.
     """
     size = jax.tree.leaves(history)[0].shape[0]
-    index = jax.random.randint(key, (), 0, jnp.clip(count, 1, size))
+    index = jax.random.randint(one_key(key), (), 0, jnp.clip(count, 1, size))
     return jax.tree.map(lambda x: x[index], history)

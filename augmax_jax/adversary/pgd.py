@@ -6,15 +6,24 @@ training make adversarial learning stronger", ICML 2020 (FAT): a sample that the
 already gets wrong goes on for that many more such steps only.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from augmax_jax.adversary import active_set
-from augmax_jax.adversary.augmax import LogitsFn
-from augmax_jax.adversary.inputs import as_float, as_labels, check_at_least, cross_entropies
+from augmax_jax.adversary.inputs import (
+    LogitsFn,
+    as_float,
+    as_labels,
+    checked,
+    cross_entropies,
+    misclassified,
+    refuse_nan,
+)
 from augmax_jax.runtime.keys import example_keys
+from augmax_jax.runtime.numbers import check_count, check_flag, check_number
 
 
 class PGDResult(NamedTuple):
@@ -43,19 +52,19 @@ def pgd(
     budget: int | jax.Array | None = None,
     jitter: float = 0.0,
     compact: bool | int = False,
-    first_index: int | jax.Array = 0,
 ) -> PGDResult:
     """Signed gradient ascent on the cross-entropy, clipped to the ball and to [0, 1].
 
     Args:
         key: one key, or one per example `[B]`; nothing is drawn from it without
             `random_start` and `jitter`.
-        logits_fn: the network in eval mode, float32 `[B', H, W, 3]` in [0, 1] to logits
+        logits_fn: the network in eval mode, float32 `[B', H, W, 3]` in [0, 1] to float logits
             `[B', C]`; examples must not influence each other.
         images: `[B, H, W, 3]`, uint8, or float in [0, 1].
-        labels: int `[B]`.
-        eps: radius of the ball on the [0, 1] scale.
-        step_size: of each step, on the same scale.
+        labels: int `[B]` in [0, C). The range, and that the logits are not NaN, can be
+            checked only where values are known, so not under `jit`.
+        eps: radius of the ball on the [0, 1] scale, in [0, 1].
+        step_size: of each step, on the same scale, in [0, 1].
         steps: most steps; 0 returns the start.
         random_start: start uniform in the ball, clipped to [0, 1], instead of at the image.
         budget: None: every sample takes all steps. Otherwise FAT's τ, one number or int
@@ -66,7 +75,6 @@ def pgd(
         compact: spend work on unfinished samples only (`active_set`), with the same results:
             True, or the number of samples that go through the network together once few are
             unfinished. No effect without a budget.
-        first_index: place of the first example in the global batch.
 
     Returns:
         The attacked images, and how many steps each took.
@@ -74,33 +82,30 @@ def pgd(
     Raises:
         ValueError: a shape, dtype or setting is not as described.
     """
+    check_settings(
+        eps=eps, step_size=step_size, steps=steps, random_start=random_start, jitter=jitter
+    )
     clean = as_float(images)
     batch = clean.shape[0]
+    network = checked(logits_fn, labels)
     labels = as_labels(labels, batch)
-    check_at_least(0, eps=eps, step_size=step_size, steps=steps, jitter=jitter)
     left = jnp.zeros(batch, jnp.int32)
     if budget is not None:
-        if jnp.shape(budget) not in ((), (batch,)):
-            raise ValueError(
-                f"budget must be one number or int [{batch}], got shape {list(jnp.shape(budget))}"
-            )
-        if isinstance(budget, int):
-            check_at_least(0, budget=budget)
-        left = jnp.broadcast_to(jnp.asarray(budget, jnp.int32), (batch,))
+        left = _check_budget(budget, batch)
     chunk = active_set.chunk_size(compact, batch)
     if budget is None:  # no sample finishes alone
         chunk = None
 
     low, high = jnp.maximum(clean - eps, 0), jnp.minimum(clean + eps, 1)
-    keys = jax.vmap(jax.random.split)(example_keys(key, batch, first_index=first_index))
+    keys = jax.vmap(jax.random.split)(example_keys(key, batch))
     start = clean
     if random_start:
         noise = jax.vmap(lambda k: jax.random.uniform(k, clean.shape[1:], minval=-1, maxval=1))
         start = jnp.clip(clean + eps * noise(keys[:, 0]), low, high)
 
     def forward(x, rows):
-        logits, own = logits_fn(x), active_set.take(labels, rows)
-        return cross_entropies(logits, own), jnp.argmax(logits, axis=-1) != own
+        logits, own = network(x), active_set.take(labels, rows)
+        return cross_entropies(logits, own), misclassified(logits, own)
 
     def judge(left, taken, wrong):
         stops = wrong & (left == 0)
@@ -114,4 +119,46 @@ def pgd(
         return jnp.clip(x, active_set.take(low, rows), active_set.take(high, rows))
 
     x, taken = active_set.ascend(forward, judge, move, start, left, steps=steps, chunk=chunk)
+    refuse_nan(x)
     return PGDResult(jax.lax.stop_gradient(x), taken)
+
+
+def check_settings(
+    *,
+    eps: float,
+    step_size: float,
+    steps: int,
+    random_start: bool,
+    jitter: float = 0.0,
+    prefix: str = "",
+) -> None:
+    """Raises ValueError for a setting of `pgd` that is out of range or of another type.
+
+    Args:
+        eps: as are the following, see `pgd`.
+        step_size: in [0, 1].
+        steps: a count.
+        random_start: a bool.
+        jitter: not negative.
+        prefix: goes before each name in the message, such as "config.pgd.".
+    """
+    check_number(f"{prefix}eps", eps, low=0, high=1)
+    check_number(f"{prefix}step_size", step_size, low=0, high=1)
+    check_count(f"{prefix}steps", steps)
+    check_flag(f"{prefix}random_start", random_start)
+    check_number(f"{prefix}jitter", jitter, low=0)
+
+
+def _check_budget(budget: int | jax.Array, batch: int) -> jax.Array:
+    """FAT's budgets, int32 `[batch]`; raises ValueError unless they are whole and not negative."""
+    known = not isinstance(budget, jax.core.Tracer)
+    if known and jnp.ndim(budget) == 0:
+        check_count("budget", budget)
+    values: Any = np.asarray(budget) if known else budget
+    if values.shape not in ((), (batch,)) or not jnp.issubdtype(values.dtype, jnp.integer):
+        raise ValueError(
+            f"budget must be one number or int [{batch}], got {values.dtype} {list(values.shape)}"
+        )
+    if known and values.min() < 0:
+        raise ValueError(f"budget must be at least 0, got {values.min()}")
+    return jnp.broadcast_to(jnp.asarray(values, jnp.int32), (batch,))

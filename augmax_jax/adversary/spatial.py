@@ -1,22 +1,30 @@
-"""Worst of k random rotations and translations (CIFAR-10-STA; spec §8.4).
+"""Worst of k random rotations and translations (CIFAR-10-STA; AugMax paper, Table 11).
 
 After Engstrom et al., "Exploring the landscape of spatial robustness", ICML 2019, in the form
-that the AugMax paper measures (Table 11): per image, k affine maps are drawn, each
-with nearest-neighbour interpolation and black outside, and the one with the highest
+that the AugMax paper measures: per image, k affine maps are drawn, each with
+nearest-neighbour interpolation and black outside, and the one with the highest
 cross-entropy counts. The identity is not a candidate.
 """
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
+from augmax_jax.adversary.inputs import (
+    LogitsFn,
+    as_labels,
+    checked,
+    cross_entropies,
+    refuse_nan,
+)
+from augmax_jax.adversary.worst_of_k import search
 from augmax_jax.augment import float64
 from augmax_jax.augment.arguments import check_images
+from augmax_jax.augment.mixing import to_float
 from augmax_jax.runtime.keys import example_keys
+from augmax_jax.runtime.numbers import check_count, check_number
 
 _ONE = 1 << 16  # Pillow's nearest-neighbour warp counts in 1/65536 pixels
 
@@ -41,66 +49,50 @@ class SpatialResult(NamedTuple):
 
 def worst_of_k_spatial(
     key: jax.Array,
-    logits_fn: Callable[[jax.Array], jax.Array],
+    logits_fn: LogitsFn,
     images: jax.Array,
     labels: jax.Array,
     *,
     k: int = 10,
     max_degrees: float = 30.0,
     max_pixels: int = 3,
-    first_index: int | jax.Array = 0,
 ) -> SpatialResult:
     """Finds the most harmful of k random rotations with translations, per image.
 
     Args:
         key: one key, or one per example `[B]`.
-        logits_fn: the network in eval mode, float32 `[B, H, W, 3]` in [0, 1] to `[B, C]`.
+        logits_fn: the network in eval mode, float32 `[B, H, W, 3]` in [0, 1] to float logits
+            `[B, C]`.
         images: uint8 `[B, H, W, 3]`.
-        labels: int `[B]`.
+        labels: int `[B]` in [0, C). The range, and that the logits are not NaN, can be
+            checked only where values are known, so not under `jit`.
         k: number of maps tried; the first of equally bad ones is kept.
         max_degrees: rotations are uniform in +-max_degrees.
         max_pixels: translations are uniform in +-max_pixels, rounded to whole pixels.
-        first_index: place of the first example in the global batch.
 
     Returns:
         The worst map of each image; robust accuracy is the share of images whose
         `logits` still have their maximum at the label.
 
     Raises:
-        ValueError: shapes, dtypes or ranges are not as above.
+        ValueError: an argument is not as described, or `logits_fn` does not return such logits.
     """
     images = check_images(images)
-    labels = jnp.asarray(labels)
-    if labels.shape != images.shape[:1]:
-        raise ValueError(
-            f"labels must have shape [{len(images)}], one per image, got {list(labels.shape)}"
-        )
+    network = checked(logits_fn, labels)
+    labels = as_labels(labels, len(images))
     degrees, shifts = draw_spatial(
-        key,
-        len(images),
-        k=k,
-        max_degrees=max_degrees,
-        max_pixels=max_pixels,
-        first_index=first_index,
+        key, len(images), k=k, max_degrees=max_degrees, max_pixels=max_pixels
     )
 
-    def evaluate(angle: jax.Array, shift: jax.Array) -> SpatialResult:
-        mapped = spatial_transform(images, angle, shift)
-        logits = logits_fn(mapped.astype(jnp.float32) / 255)
-        loss = optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), labels)
-        return SpatialResult(mapped, logits, loss, angle, shift)
+    def attempt(j: jax.Array) -> tuple[SpatialResult, jax.Array]:
+        mapped = spatial_transform(images, degrees[j], shifts[j])
+        logits = network(to_float(mapped))
+        loss = cross_entropies(logits, labels)
+        return SpatialResult(mapped, logits, loss, degrees[j], shifts[j]), loss
 
-    def keep_worse(worst: SpatialResult, drawn) -> tuple[SpatialResult, None]:
-        tried = evaluate(*drawn)
-        worse = tried.loss > worst.loss
-
-        def choose(new: jax.Array, old: jax.Array) -> jax.Array:
-            return jnp.where(worse.reshape(-1, *[1] * (new.ndim - 1)), new, old)
-
-        return jax.tree.map(choose, tried, worst), None
-
-    worst = evaluate(degrees[0], shifts[0])
-    return jax.lax.scan(keep_worse, worst, (degrees[1:], shifts[1:]))[0]
+    worst = search(attempt, k).found
+    refuse_nan(worst.loss)
+    return worst
 
 
 def draw_spatial(
@@ -128,12 +120,9 @@ def draw_spatial(
     Raises:
         ValueError: k is not positive, or a range is negative.
     """
-    if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}")
-    if max_degrees < 0 or max_pixels < 0:
-        raise ValueError(
-            f"max_degrees and max_pixels must not be negative, got {max_degrees} and {max_pixels}"
-        )
+    check_count("k", k, low=1)
+    check_number("max_degrees", max_degrees, low=0)
+    check_number("max_pixels", max_pixels, low=0)
 
     def draw(example_key: jax.Array) -> jax.Array:
         return jax.random.uniform(example_key, (k, 3), minval=-1.0, maxval=1.0)
@@ -154,7 +143,21 @@ def spatial_transform(images: jax.Array, degrees: jax.Array, shifts: jax.Array) 
     Returns:
         uint8 `[B, H, W, 3]`, as Pillow's `transform(size, AFFINE, matrix, NEAREST)` gives
         it for the matrix of torchvision's `affine`.
+
+    Raises:
+        ValueError: a shape or dtype is not as described.
     """
+    images = check_images(images)
+    for name, given, shape, kind in (
+        ("degrees", degrees, (len(images),), jnp.floating),
+        ("shifts", shifts, (len(images), 2), jnp.integer),
+    ):
+        dtype = getattr(given, "dtype", None)
+        if jnp.shape(given) != shape or dtype is None or not jnp.issubdtype(dtype, kind):
+            raise ValueError(
+                f"{name} must be {'float' if kind is jnp.floating else 'int'} {list(shape)}, "
+                f"got {dtype or type(given).__name__} {list(jnp.shape(given))}"
+            )
     return jax.vmap(_transform)(images, degrees, shifts)
 
 

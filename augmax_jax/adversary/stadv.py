@@ -9,8 +9,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from augmax_jax.adversary.augmax import LogitsFn
-from augmax_jax.adversary.inputs import as_float, as_labels, check_at_least, cross_entropies
+from augmax_jax.adversary.inputs import (
+    LogitsFn,
+    as_float,
+    as_labels,
+    checked,
+    cross_entropies,
+    refuse_nan,
+)
+from augmax_jax.runtime.numbers import check_count, check_number
 
 # Inside the root of the smoothness loss, which has no gradient at a difference of zero.
 _ROOT_OFFSET = 1e-8
@@ -45,10 +52,11 @@ def stadv(
     """Signed ascent on cross-entropy − smoothness / (H W) · L_flow, from a flow of zero.
 
     Args:
-        logits_fn: the network in eval mode, float32 `[B, H, W, 3]` in [0, 1] to logits
+        logits_fn: the network in eval mode, float32 `[B, H, W, 3]` in [0, 1] to float logits
             `[B, C]`; examples must not influence each other.
         images: `[B, H, W, 3]`, uint8, or float in [0, 1].
-        labels: int `[B]`.
+        labels: int `[B]` in [0, C). The range, and that the logits are not NaN, can be
+            checked only where values are known, so not under `jit`.
         steps: ascent steps.
         step_size: pixels per step.
         max_flow: largest displacement in x and in y, pixels.
@@ -60,13 +68,14 @@ def stadv(
     Raises:
         ValueError: a shape, dtype or setting is not as described.
     """
+    check_settings(steps=steps, step_size=step_size, max_flow=max_flow, smoothness=smoothness)
     images = as_float(images)
     batch, height, width, _ = images.shape
+    network = checked(logits_fn, labels)
     labels = as_labels(labels, batch)
-    check_at_least(0, steps=steps, step_size=step_size, max_flow=max_flow, smoothness=smoothness)
 
     def objective(flow: jax.Array) -> jax.Array:
-        loss = cross_entropies(logits_fn(warp(images, flow)), labels)
+        loss = cross_entropies(network(warp(images, flow)), labels)
         return jnp.sum(loss - smoothness / (height * width) * flow_smoothness(flow))
 
     def step(_, flow: jax.Array) -> jax.Array:
@@ -74,7 +83,26 @@ def stadv(
         return jnp.clip(moved, -max_flow, max_flow)
 
     flow = jax.lax.fori_loop(0, steps, step, jnp.zeros((batch, height, width, 2)))
+    refuse_nan(flow)
     return jax.lax.stop_gradient(StAdvResult(warp(images, flow), flow, flow_smoothness(flow)))
+
+
+def check_settings(
+    *, steps: int, step_size: float, max_flow: float, smoothness: float, prefix: str = ""
+) -> None:
+    """Raises ValueError for a setting of `stadv` that is out of range or of another type.
+
+    Args:
+        steps: as are the following, see `stadv`.
+        step_size: not negative.
+        max_flow: not negative.
+        smoothness: not negative.
+        prefix: goes before each name in the message, such as "config.stadv.".
+    """
+    check_count(f"{prefix}steps", steps)
+    check_number(f"{prefix}step_size", step_size, low=0)
+    check_number(f"{prefix}max_flow", max_flow, low=0)
+    check_number(f"{prefix}smoothness", smoothness, low=0)
 
 
 def warp(images: jax.Array, flow: jax.Array) -> jax.Array:
@@ -93,10 +121,10 @@ def warp(images: jax.Array, flow: jax.Array) -> jax.Array:
     Raises:
         ValueError: the shapes do not fit together.
     """
-    if images.ndim != 4 or flow.shape != (*images.shape[:3], 2):
+    if jnp.ndim(images) != 4 or jnp.shape(flow) != (*jnp.shape(images)[:3], 2):
         raise ValueError(
-            f"flow must be [B, H, W, 2] of images [B, H, W, C], got {list(flow.shape)} "
-            f"and {list(images.shape)}"
+            f"flow must be [B, H, W, 2] of images [B, H, W, C], got {list(jnp.shape(flow))} "
+            f"and {list(jnp.shape(images))}"
         )
     _, height, width, channels = images.shape
     x = jnp.clip(jnp.arange(width) + flow[..., 0], 0, width - 1)
@@ -127,7 +155,12 @@ def flow_smoothness(flow: jax.Array) -> jax.Array:
 
     Returns:
         float32 `[B]`.
+
+    Raises:
+        ValueError: another shape.
     """
+    if jnp.ndim(flow) != 4 or jnp.shape(flow)[-1] != 2:
+        raise ValueError(f"flow must be [B, H, W, 2], got {list(jnp.shape(flow))}")
     _, height, width, _ = flow.shape
     padded = jnp.pad(flow, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="symmetric")
     total = jnp.zeros(flow.shape[0], jnp.float32)

@@ -1,7 +1,8 @@
 """The worst of k random candidates, per sample: attack by search, without gradients.
 
 AdvMix and the first half of AdvMax are this over the levels of AugMix's operators (AugMax
-paper, App. B); MaxUp (Gong et al., CVPR 2021) is this over whole augmentations.
+paper, App. B); MaxUp (Gong et al., CVPR 2021) is this over whole augmentations; the spatial
+attack (`spatial`) over rotations and translations.
 """
 
 from collections.abc import Callable
@@ -9,10 +10,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from augmax_jax.adversary.augmax import LogitsFn
-from augmax_jax.adversary.inputs import as_labels, check_at_least, cross_entropies
+from augmax_jax.adversary.inputs import (
+    LogitsFn,
+    as_labels,
+    checked,
+    cross_entropies,
+    refuse_nan,
+)
 from augmax_jax.runtime.keys import example_keys
+from augmax_jax.runtime.numbers import check_count
 
 
 class WorstOfKResult(NamedTuple):
@@ -33,6 +41,63 @@ class WorstOfKResult(NamedTuple):
     choice: jax.Array
 
 
+class Worst(NamedTuple):
+    """What `search` found for each sample.
+
+    Attributes:
+        found: what `attempt` returned beside the loss, for the worst attempt; arrays `[B, ...]`.
+        loss: float32 `[B]`.
+        first_loss: of the first attempt, float32 `[B]`.
+        choice: which attempt is the worst, int32 `[B]`.
+    """
+
+    found: Any
+    loss: jax.Array
+    first_loss: jax.Array
+    choice: jax.Array
+
+
+def search(attempt: Callable[[jax.Array], tuple[Any, jax.Array]], k: int) -> Worst:
+    """Makes k attempts on a batch and keeps, for each sample, the one with the highest loss.
+
+    One attempt at a time, so memory does not grow with k. The first of equally bad ones is
+    kept, and a loss of NaN counts as the worst, so that it is seen.
+
+    Args:
+        attempt: from the number of the attempt (int32 scalar, traced) to any pytree of arrays
+            `[B, ...]` and the loss of each sample, float32 `[B]`.
+        k: number of attempts, at least 1.
+
+    Returns:
+        The worst attempt of each sample.
+
+    Raises:
+        ValueError: k is no whole number of at least 1.
+    """
+    check_count("k", k, low=1)
+
+    def tried(j: jax.Array) -> Worst:
+        found, loss = attempt(j)
+        return Worst(found, loss, loss, jnp.broadcast_to(jnp.asarray(j, jnp.int32), loss.shape))
+
+    def keep_worse(worst: Worst, j: jax.Array) -> tuple[Worst, None]:
+        new = tried(j)
+        first = j == 0
+        worse = first | (new.loss > worst.loss) | jnp.isnan(new.loss)
+
+        def choose(new: jax.Array, old: jax.Array) -> jax.Array:
+            return jnp.where(worse.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+        chosen = jax.tree.map(choose, new, worst)
+        return chosen._replace(first_loss=jnp.where(first, new.loss, worst.first_loss)), None
+
+    # The first attempt goes through the loop too, so that there is one compiled body.
+    nothing = jax.tree.map(
+        lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(tried, jnp.int32(0))
+    )
+    return jax.lax.scan(keep_worse, nothing, jnp.arange(k, dtype=jnp.int32))[0]
+
+
 def worst_of_k(
     key: jax.Array,
     logits_fn: LogitsFn,
@@ -41,56 +106,40 @@ def worst_of_k(
     *,
     k: int = 5,
     to_images: Callable[[Any], jax.Array] = lambda candidate: candidate,
-    first_index: int | jax.Array = 0,
 ) -> WorstOfKResult:
     """Draws k candidates per sample and keeps the one the network likes least.
-
-    One candidate at a time is drawn and judged, so memory does not grow with k.
 
     Args:
         key: one key, or one per example `[B]`; draw j of an example gets its key folded
             with j.
-        logits_fn: the network in eval mode, float32 `[B, H, W, 3]` in [0, 1] to `[B, C]`.
+        logits_fn: the network in eval mode, float32 `[B, H, W, 3]` in [0, 1] to float logits
+            `[B, C]`.
         draw: takes typed keys `[B]` and returns a candidate for every sample: an array
             `[B, ...]`, or any pytree of them.
-        labels: int `[B]`.
+        labels: int `[B]` in [0, C). The range, and that the logits are not NaN, can be
+            checked only where values are known, so not under `jit`.
         k: number of draws, at least 1; the first of equally bad ones is kept.
         to_images: makes of a candidate what the network sees, float32 `[B, H, W, 3]` in
             [0, 1]; left out where candidates are images.
-        first_index: place of the first example in the global batch.
 
     Returns:
         The worst candidate of each sample; no gradient flows back through it.
 
     Raises:
-        ValueError: k below 1, or labels that are not int `[B]`.
+        ValueError: an argument is not as described, or `logits_fn` does not return such logits.
     """
-    check_at_least(1, k=k)
-    batch = jnp.shape(labels)[0] if jnp.ndim(labels) else 0
+    check_count("k", k, low=1)
+    network = checked(logits_fn, labels)
+    batch = np.shape(labels)[0] if np.ndim(labels) else 0
     labels = as_labels(labels, batch)
-    keys = example_keys(key, batch, first_index=first_index)
+    keys = example_keys(key, batch)
 
-    def attempt(j: jax.Array) -> WorstOfKResult:
+    def attempt(j: jax.Array) -> tuple[Any, jax.Array]:
         candidate = draw(jax.vmap(lambda key: jax.random.fold_in(key, j))(keys))
         images = to_images(candidate)
-        loss = cross_entropies(logits_fn(images), labels)
-        choice = jnp.broadcast_to(jnp.asarray(j, jnp.int32), (batch,))
-        return WorstOfKResult(images, candidate, loss, loss, choice)
+        return (images, candidate), cross_entropies(network(images), labels)
 
-    def keep_worse(worst: WorstOfKResult, j: jax.Array) -> tuple[WorstOfKResult, None]:
-        tried = attempt(j)
-        first = j == 0
-        worse = first | (tried.loss > worst.loss)
-
-        def choose(new: jax.Array, old: jax.Array) -> jax.Array:
-            return jnp.where(worse.reshape(-1, *[1] * (new.ndim - 1)), new, old)
-
-        chosen = jax.tree.map(choose, tried, worst)
-        return chosen._replace(first_loss=jnp.where(first, tried.loss, worst.first_loss)), None
-
-    # The first draw goes through the loop too, so that there is one compiled body.
-    nothing = jax.tree.map(
-        lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(attempt, jnp.int32(0))
-    )
-    worst, _ = jax.lax.scan(keep_worse, nothing, jnp.arange(k, dtype=jnp.int32))
-    return jax.lax.stop_gradient(worst)
+    worst = jax.lax.stop_gradient(search(attempt, k))
+    refuse_nan(worst.loss)
+    images, candidate = worst.found
+    return WorstOfKResult(images, candidate, worst.loss, worst.first_loss, worst.choice)

@@ -2,7 +2,7 @@
 
 from augmax_jax.augment import operators, standard
 from augmax_jax.augment.chains import augmix, sample_chains
-from augmax_jax.augment.mixing import mix, sample_mixing_weights
+from augmax_jax.augment.mixing import mix, sample_mixing_weights, to_float
 from augmax_jax.augment.operators import ALL, AUGMIX, Operator
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "sample_chains",
     "sample_mixing_weights",
     "standard",
+    "to_float",
 ]

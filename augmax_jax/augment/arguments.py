@@ -3,6 +3,11 @@
 import jax
 import jax.numpy as jnp
 
+from augmax_jax.runtime.numbers import check_count, check_number
+
+LOWEST_LEVEL = 0.1
+FULL_STRENGTH = 10  # the level at which operators act with their full strength
+
 # Pixels are addressed and counted in int32.
 LARGEST_SIDE = 16383
 
@@ -15,6 +20,23 @@ def check_image(image: jax.Array) -> jax.Array:
 def check_images(images: jax.Array) -> jax.Array:
     """The batch as a JAX array; raises ValueError unless it is uint8 `[B, H, W, 3]`, B > 0."""
     return _check("images", images, ("B", "H", "W"))
+
+
+def check_chain_settings(
+    width: int, depth: int | None, severity: float, *, prefix: str = ""
+) -> None:
+    """Raises ValueError for settings of random chains that are out of range.
+
+    Args:
+        width: chains per image, at least 1.
+        depth: operators per chain, at least 1, or None.
+        severity: upper end of the levels, in [0.1, 10].
+        prefix: goes before each name in the message, such as "config.augment.".
+    """
+    check_count(f"{prefix}width", width, low=1)
+    if depth is not None:
+        check_count(f"{prefix}depth", depth, low=1)
+    check_number(f"{prefix}severity", severity, low=LOWEST_LEVEL, high=FULL_STRENGTH)
 
 
 def _check(name: str, array: jax.Array, axes: tuple[str, ...]) -> jax.Array:

@@ -1,20 +1,22 @@
-"""Random chains of operators, the raw material of AugMix and AugMax (spec §1.1, §2.1)."""
+"""Random chains of operators, the raw material of AugMix and AugMax.
 
-import math
+As AugMix draws them (Hendrycks et al., ICLR 2020, Algorithm 1, and its published code); AugMax
+takes the same (paper, Algorithm 2).
+"""
+
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from augmax_jax.augment.arguments import check_images
+from augmax_jax.augment.arguments import LOWEST_LEVEL, check_chain_settings, check_images
 from augmax_jax.augment.engine import Draws, run
 from augmax_jax.augment.mixing import mix, sample_mixing_weights
 from augmax_jax.augment.operators import AUGMIX, Operator, resolve
 from augmax_jax.runtime.keys import example_keys
 
 MAX_DEPTH = 3  # the longest chain when depths are drawn
-LOWEST_LEVEL = 0.1
 
 
 def sample_chains(
@@ -51,10 +53,12 @@ def sample_chains(
     """
     images = check_images(images)
     records = resolve(operators)
-    _check(width, depth, severity)
+    check_chain_settings(width, depth, severity)
     batch, height, image_width, _ = images.shape
     draws = jax.vmap(
-        lambda k, levels: _draw(k, levels, width, depth, severity, records, height, image_width)
+        lambda k, levels: draw_chains(
+            k, levels, width, depth, severity, records, height, image_width
+        )
     )(example_keys(key, batch), example_keys(key if level_key is None else level_key, batch))
     flat = jax.tree.map(lambda x: x.reshape(batch * width, *x.shape[2:]), draws)
     chains = run(images, flat, records)
@@ -97,7 +101,7 @@ def augmix(
     return mix(images, chains, m, w)
 
 
-def _draw(
+def draw_chains(
     key: jax.Array,
     level_key: jax.Array,
     width: int,
@@ -107,7 +111,21 @@ def _draw(
     height: int,
     image_width: int,
 ) -> Draws:
-    """Draws the K chains of one example."""
+    """Draws the K chains of one example.
+
+    Args:
+        key: one key, for depths and operators.
+        level_key: one key, for levels and signs; the same one usually.
+        width: chains K.
+        depth: operators per chain; None draws 1, 2 or 3 for each chain.
+        severity: upper end of the levels.
+        records: the operators to draw from.
+        height: of the images.
+        image_width: of the images.
+
+    Returns:
+        `Draws` of `[K]` and `[K, D]`.
+    """
     longest = MAX_DEPTH if depth is None else depth
     depth_key, choice_key, _, _ = jax.random.split(key, 4)
     _, _, level_key, sign_key = jax.random.split(level_key, 4)
@@ -130,13 +148,3 @@ def _draw(
             argument = argument * signs if record.signed else argument
             arguments = jnp.where(choices == index, argument, arguments)
     return Draws(lengths, choices, arguments)
-
-
-def _check(width: int, depth: int | None, severity: float) -> None:
-    """Raises ValueError for settings outside their range."""
-    if width < 1:
-        raise ValueError(f"width must be at least 1, got {width}")
-    if depth is not None and depth < 1:
-        raise ValueError(f"depth must be at least 1, or None to draw it, got {depth}")
-    if not (math.isfinite(severity) and LOWEST_LEVEL <= severity <= 10):
-        raise ValueError(f"severity must be in [{LOWEST_LEVEL}, 10], got {severity}")

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from augmax_jax.augment import float64, geometry, tables
-from augmax_jax.augment.operators import REGISTRY, Operator
+from augmax_jax.augment import float64, geometry
+from augmax_jax.augment.operators import OnWords, Operator
 from augmax_jax.augment.packed import pack, unpack
 
 # More loops than this only make the program larger.
@@ -66,7 +66,7 @@ def run_one_by_one(images: jax.Array, draws: Draws, operators: Sequence[Operator
     chains = draws.length.shape[0]
     per_image = chains // images.shape[0]
     matrices = _matrices(draws, operators, height, width)
-    forms = [_form(operator) for operator in operators]
+    forms = [_on_words(operator) for operator in operators]
 
     def loop(first: int, last: int) -> jax.Array:
         def chain(i: jax.Array, results: jax.Array) -> jax.Array:
@@ -76,7 +76,7 @@ def run_one_by_one(images: jax.Array, draws: Draws, operators: Sequence[Operator
             where = _positions(_at(matrices, n), height, width)
 
             def step(t: jax.Array, words: jax.Array) -> jax.Array:
-                def branch(form: Form) -> Callable[[jax.Array], jax.Array]:
+                def branch(form: OnWords) -> Callable[[jax.Array], jax.Array]:
                     return lambda words: form(words, draws.argument[n, t], _at(where, t))
 
                 return jax.lax.switch(draws.choice[n, t], [branch(f) for f in forms], words)
@@ -100,7 +100,7 @@ def run_together(images: jax.Array, draws: Draws, operators: Sequence[Operator])
     chains, depth = draws.choice.shape
     per_image = chains // images.shape[0]
     matrices = _matrices(draws, operators, height, width)
-    is_warp = np.array([_matrix_of(operator) is not None for operator in operators])
+    is_warp = np.array([operator.matrix is not None for operator in operators])
 
     def chain(n: jax.Array) -> jax.Array:
         where = _positions(_at(matrices, n), height, width)
@@ -118,10 +118,10 @@ def run_together(images: jax.Array, draws: Draws, operators: Sequence[Operator])
                 if is_warp[i]:
                     continue
                 chosen = choice == i
-                if operator == REGISTRY["equalize"]:
-                    other = tables.look_up(words, tables.equalize_tables(words, chosen))
+                if operator.on_chosen is not None:
+                    other = operator.on_chosen(words, draws.argument[n, t], chosen)
                 else:
-                    other = _form(operator)(words, draws.argument[n, t], None)
+                    other = _on_words(operator)(words, draws.argument[n, t], None)
                 result = jnp.where(chosen, other, result)
             return result
 
@@ -131,63 +131,14 @@ def run_together(images: jax.Array, draws: Draws, operators: Sequence[Operator])
     return jax.lax.map(chain, jnp.arange(chains, dtype=jnp.int32), batch_size=batch_size)
 
 
-# One operator: (packed image, argument, positions of its warp) -> packed image.
-Form = Callable[[jax.Array, jax.Array, geometry.Positions | None], jax.Array]
+def _on_words(operator: Operator) -> OnWords:
+    """An operator on packed words: its own form, or its function between unpacking and packing."""
+    if operator.on_words is not None:
+        return operator.on_words
 
-_FORMS: dict[str, Form] = {
-    "autocontrast": lambda words, argument, where: tables.autocontrast_words(words),
-    "equalize": lambda words, argument, where: tables.look_up(
-        words, _stored(argument, tables.equalize_tables, words)
-    ),
-    "posterize": lambda words, argument, where: tables.posterize_words(words, argument),
-    "solarize": lambda words, argument, where: tables.solarize_words(words, argument),
-    "rotate": lambda words, argument, where: geometry.warp(
-        words,
-        _stored(argument, geometry.source_x, where),
-        _stored(argument, geometry.source_y, where),
-    ),
-    "shear_x": lambda words, argument, where: geometry.warp_rows(
-        words, _stored(argument, geometry.source_x, where)
-    ),
-    "shear_y": lambda words, argument, where: geometry.warp_columns(
-        words, _stored(argument, geometry.source_y, where)
-    ),
-    # Chains translate by whole numbers.
-    "translate_x": lambda words, argument, where: geometry.shift(words, argument, 0),
-    "translate_y": lambda words, argument, where: geometry.shift(words, 0, argument),
-}
-
-_MATRICES = {
-    "rotate": geometry.rotation_matrix,
-    "shear_x": geometry.shear_x_matrix,
-    "shear_y": geometry.shear_y_matrix,
-    "translate_x": geometry.translate_x_matrix,
-    "translate_y": geometry.translate_y_matrix,
-}
-
-
-def _stored(argument: jax.Array, function: Callable, operand):
-    """`function(operand)`, computed once and kept.
-
-    XLA's CPU compiler fuses coordinates and tables into each of the gathers that use them,
-    and computes them for every pixel. It does not look into conditionals, nor can it know
-    that an operator's argument is no NaN.
-    """
-    shape = jax.eval_shape(function, operand)
-
-    def never() -> jax.Array:
-        with float64.enabled():
-            return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shape)
-
-    return jax.lax.cond(argument == argument, lambda: function(operand), never)
-
-
-def _form(operator: Operator) -> Form:
-    """An operator on packed words."""
-    if REGISTRY.get(operator.name) == operator and operator.name in _FORMS:
-        return _FORMS[operator.name]
-
-    def form(words: jax.Array, argument: jax.Array, where: geometry.Positions | None) -> jax.Array:
+    def on_words(
+        words: jax.Array, argument: jax.Array, where: geometry.Positions | None
+    ) -> jax.Array:
         image = unpack(words)
         result = operator.apply(image, argument)
         shape, dtype = jnp.shape(result), getattr(result, "dtype", type(result).__name__)
@@ -198,12 +149,7 @@ def _form(operator: Operator) -> Form:
             )
         return pack(result)
 
-    return form
-
-
-def _matrix_of(operator: Operator) -> Callable[..., jax.Array] | None:
-    """The matrix of a built-in warp, as a function of argument, height and width."""
-    return _MATRICES.get(operator.name) if REGISTRY.get(operator.name) == operator else None
+    return on_words
 
 
 def _matrices(draws: Draws, operators: Sequence[Operator], height: int, width: int) -> jax.Array:
@@ -212,7 +158,7 @@ def _matrices(draws: Draws, operators: Sequence[Operator], height: int, width: i
         identity = np.array([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
         matrices = jnp.broadcast_to(identity, (*draws.choice.shape, 6))
         for i, operator in enumerate(operators):
-            matrix_of = _matrix_of(operator)
+            matrix_of = operator.matrix
             if matrix_of is not None:
                 own = jax.vmap(jax.vmap(lambda a, f=matrix_of: f(a, height, width)))(draws.argument)
                 matrices = jnp.where((draws.choice == i)[..., None], own, matrices)

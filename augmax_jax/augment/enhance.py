@@ -1,4 +1,4 @@
-"""Blends of an image with a degenerate version of itself: Pillow's ImageEnhance (spec §1.2).
+"""Blends of an image with a degenerate version of itself: Pillow's ImageEnhance.
 
 These overlap with the corruptions of the test benchmarks and are left out by default.
 """

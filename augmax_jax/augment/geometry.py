@@ -1,4 +1,4 @@
-"""Warps with Pillow's bilinear arithmetic: rotation, shears, translations (spec §1.2).
+"""Warps with Pillow's bilinear arithmetic: rotation, shears, translations.
 
 A warp reads, for the centre of every output pixel, the input at a real position (X, Y)
 in coordinates where pixel (x, y) covers [x, x+1) x [y, y+1). Positions outside the
@@ -19,6 +19,7 @@ from augmax_jax.augment import float64
 from augmax_jax.augment.arguments import check_image
 from augmax_jax.augment.float64 import product
 from augmax_jax.augment.packed import channels, join, pack, unpack
+from augmax_jax.augment.stored import stored
 
 # ---- on images
 
@@ -247,6 +248,21 @@ def warp_columns(words: jax.Array, y: Source) -> jax.Array:
     above, below = _neighbours(y.pixel, words.shape[0])
     column = jax.lax.broadcasted_iota(jnp.int32, words.shape, 1)
     return _between(words, above * words.shape[1] + column, below * words.shape[1] + column, y)
+
+
+def rotate_words(words: jax.Array, argument: jax.Array, where: Positions) -> jax.Array:
+    """`rotate` of a packed image, for loops on the CPU; `argument` is as `stored` takes it."""
+    return warp(words, stored(argument, source_x, where), stored(argument, source_y, where))
+
+
+def shear_x_words(words: jax.Array, argument: jax.Array, where: Positions) -> jax.Array:
+    """`shear_x` of a packed image, likewise."""
+    return warp_rows(words, stored(argument, source_x, where))
+
+
+def shear_y_words(words: jax.Array, argument: jax.Array, where: Positions) -> jax.Array:
+    """`shear_y` of a packed image, likewise."""
+    return warp_columns(words, stored(argument, source_y, where))
 
 
 def shift(words: jax.Array, x: jax.typing.ArrayLike, y: jax.typing.ArrayLike) -> jax.Array:

@@ -1,11 +1,10 @@
 """Mixing an image with its augmentation chains (AugMix; AugMax paper, Sec. 3)."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 
 from augmax_jax.runtime.keys import example_keys
+from augmax_jax.runtime.numbers import check_count, check_number
 
 
 def mix(images: jax.Array, chains: jax.Array, m: jax.Array, w: jax.Array) -> jax.Array:
@@ -54,12 +53,9 @@ def sample_mixing_weights(
     Raises:
         ValueError: `batch` or `width` below 1, `alpha` not positive, or a bad key.
     """
-    if batch < 1:
-        raise ValueError(f"batch must be at least 1, got {batch}")
-    if width < 1:
-        raise ValueError(f"width must be at least 1, got {width}")
-    if not (alpha > 0 and math.isfinite(alpha)):
-        raise ValueError(f"alpha must be positive, got {alpha}")
+    check_count("batch", batch, low=1)
+    check_count("width", width, low=1)
+    check_number("alpha", alpha, low=0, above_low=True)
 
     def draw(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         m_key, w_key = jax.random.split(key)
@@ -70,6 +66,24 @@ def sample_mixing_weights(
         return m, jax.random.dirichlet(w_key, jnp.full(width, alpha))
 
     return jax.vmap(draw)(example_keys(key, batch))
+
+
+def to_float(images: jax.Array) -> jax.Array:
+    """Images as networks take them.
+
+    Args:
+        images: uint8, any shape.
+
+    Returns:
+        float32 in [0, 1], of the same shape.
+
+    Raises:
+        ValueError: another dtype, such as images that are float already.
+    """
+    dtype = getattr(images, "dtype", type(images).__name__)
+    if dtype != jnp.uint8:
+        raise ValueError(f"images must be uint8, got {dtype}")
+    return images.astype(jnp.float32) / 255.0
 
 
 def _weigh(images: jax.Array, weights: jax.Array) -> jax.Array:

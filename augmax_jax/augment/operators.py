@@ -2,18 +2,20 @@
 
 Every operator takes one image and, most of them, one number, which may be traced:
 `rotate(image, degrees)`. They are usable under `jit`, `vmap`, `pmap` and in loops. The
-`Operator` records say how a chain turns a random level into that number (spec §1.1).
+`Operator` records say how a chain turns a random level into that number, as the published code
+of AugMix does (Hendrycks et al., ICLR 2020, `augmentations.py`).
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from augmax_jax.augment import geometry, lookup
 from augmax_jax.augment.enhance import brightness, color, contrast, sharpness
 from augmax_jax.augment.geometry import rotate, shear_x, shear_y, translate_x, translate_y
-from augmax_jax.augment.tables import autocontrast, equalize, posterize, solarize
+from augmax_jax.augment.lookup import autocontrast, equalize, posterize, solarize
 from augmax_jax.runtime.errors import check_name
 
 __all__ = [
@@ -37,6 +39,14 @@ __all__ = [
 ]
 
 
+# (packed image, argument, `geometry.Positions` of the warp if it is one) -> packed image,
+# uint32 [H, W].
+OnWords = Callable[[jax.Array, jax.Array, Any], jax.Array]
+
+# (packed image, argument, whether the result is wanted, bool scalar) -> packed image.
+OnChosen = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+
+
 class Operator(NamedTuple):
     """An operator as a chain uses it.
 
@@ -48,12 +58,23 @@ class Operator(NamedTuple):
             a level in [0.1, severity), where 10 is full strength; a float32 scalar in and
             out. None if `apply` ignores its argument.
         signed: whether a fair coin turns the argument's sign.
+        overlaps: whether it resembles a corruption of ImageNet-C, so that AugMix leaves it out.
+        on_words: a faster `apply` on packed words; it must give the pixels of `apply` for
+            every argument that `argument` makes. None: `apply` itself is used.
+        on_chosen: the same for accelerators, which compute all operators and select: told
+            whether its result is wanted, it may save work. None: as `on_words`.
+        matrix: of a warp, from argument, height and width; accelerators then compute all
+            warps as one. None if it is no affine warp.
     """
 
     name: str
     apply: Callable[[jax.Array, jax.Array], jax.Array]
     argument: Callable[[jax.Array, int, int], jax.Array] | None = None
     signed: bool = False
+    overlaps: bool = False
+    on_words: OnWords | None = None
+    on_chosen: OnChosen | None = None
+    matrix: Callable[[jax.typing.ArrayLike, int, int], jax.Array] | None = None
 
 
 def _whole(scale: float) -> Callable[[jax.Array, int, int], jax.Array]:
@@ -69,38 +90,85 @@ def _enhance(level: jax.Array, height: int, width: int) -> jax.Array:
 REGISTRY = {
     operator.name: operator
     for operator in (
-        Operator("autocontrast", lambda image, _: autocontrast(image)),
-        Operator("equalize", lambda image, _: equalize(image)),
-        Operator("posterize", posterize, lambda level, h, w: 4 - jnp.floor(level * 0.4)),
-        Operator("rotate", rotate, _whole(30), signed=True),
-        Operator("solarize", solarize, lambda level, h, w: 256 - jnp.floor(level * 25.6)),
-        Operator("shear_x", shear_x, lambda level, h, w: level * 0.03, signed=True),
-        Operator("shear_y", shear_y, lambda level, h, w: level * 0.03, signed=True),
-        # A third of the side at full strength.
+        Operator(
+            "autocontrast",
+            lambda image, _: autocontrast(image),
+            on_words=lambda words, argument, where: lookup.autocontrast_words(words),
+        ),
+        Operator(
+            "equalize",
+            lambda image, _: equalize(image),
+            on_words=lambda words, argument, where: lookup.equalize_words_stored(words, argument),
+            on_chosen=lambda words, argument, chosen: lookup.equalize_words(words, chosen),
+        ),
+        Operator(
+            "posterize",
+            posterize,
+            lambda level, h, w: 4 - jnp.floor(level * 0.4),
+            on_words=lambda words, argument, where: lookup.posterize_words(words, argument),
+        ),
+        Operator(
+            "rotate",
+            rotate,
+            _whole(30),
+            signed=True,
+            on_words=geometry.rotate_words,
+            matrix=geometry.rotation_matrix,
+        ),
+        Operator(
+            "solarize",
+            solarize,
+            lambda level, h, w: 256 - jnp.floor(level * 25.6),
+            on_words=lambda words, argument, where: lookup.solarize_words(words, argument),
+        ),
+        Operator(
+            "shear_x",
+            shear_x,
+            lambda level, h, w: level * 0.03,
+            signed=True,
+            on_words=geometry.shear_x_words,
+            matrix=geometry.shear_x_matrix,
+        ),
+        Operator(
+            "shear_y",
+            shear_y,
+            lambda level, h, w: level * 0.03,
+            signed=True,
+            on_words=geometry.shear_y_words,
+            matrix=geometry.shear_y_matrix,
+        ),
+        # A third of the side at full strength; whole numbers, for which a warp is a shift.
         Operator(
             "translate_x",
             translate_x,
             lambda level, h, w: jnp.floor(level * (w / 30)),
             signed=True,
+            on_words=lambda words, argument, where: geometry.shift(words, argument, 0),
+            matrix=geometry.translate_x_matrix,
         ),
         Operator(
             "translate_y",
             translate_y,
             lambda level, h, w: jnp.floor(level * (h / 30)),
             signed=True,
+            on_words=lambda words, argument, where: geometry.shift(words, 0, argument),
+            matrix=geometry.translate_y_matrix,
         ),
-        Operator("color", color, _enhance),
-        Operator("contrast", contrast, _enhance),
-        Operator("brightness", brightness, _enhance),
-        Operator("sharpness", sharpness, _enhance),
+        Operator("color", color, _enhance, overlaps=True),
+        Operator("contrast", contrast, _enhance, overlaps=True),
+        Operator("brightness", brightness, _enhance, overlaps=True),
+        Operator("sharpness", sharpness, _enhance, overlaps=True),
     )
 }
 
 ALL: tuple[str, ...] = tuple(REGISTRY)
 """The 13 operators."""
 
-AUGMIX: tuple[str, ...] = ALL[:9]
+AUGMIX: tuple[str, ...] = tuple(name for name in ALL if not REGISTRY[name].overlaps)
 """The 9 operators of AugMix that do not overlap with the corruptions of ImageNet-C."""
+
+SETS = {"augmix": AUGMIX, "all": ALL}
+"""Sets of operators by name."""
 
 
 def resolve(operators: Sequence[str | Operator]) -> tuple[Operator, ...]:

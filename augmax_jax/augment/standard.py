@@ -1,10 +1,14 @@
-"""The standard augmentation of small images: flip, pad, crop (spec §2.3)."""
+"""The standard augmentation of small images: flip, pad, crop.
+
+What the released code of AugMax does to CIFAR and Tiny ImageNet before the chains.
+"""
 
 import jax
 import jax.numpy as jnp
 
 from augmax_jax.augment.arguments import check_images
 from augmax_jax.runtime.keys import example_keys
+from augmax_jax.runtime.numbers import check_count
 
 
 def flip_and_crop(
@@ -25,8 +29,7 @@ def flip_and_crop(
         ValueError: `images` is not uint8 `[B, H, W, 3]`, `padding` is negative, or a bad key.
     """
     images = check_images(images)
-    if padding < 0:
-        raise ValueError(f"padding must be 0 or more, got {padding}")
+    check_count("padding", padding)
     batch, height, width, _ = images.shape
 
     def augment(key: jax.Array, image: jax.Array) -> jax.Array:

@@ -1,14 +1,16 @@
 """`python -m augmax_jax.corruptions`: writes a corrupted benchmark of any dataset."""
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
+
+import jax
 
 from augmax_jax.corruption_sets.clean_images import Source
 from augmax_jax.corruption_sets.writer import FORMATS, generate
 from augmax_jax.corruptions import constants
 from augmax_jax.data.images import BadImageError
+from augmax_jax.runtime import console
 
 
 def _names(text: str) -> list[str]:
@@ -30,7 +32,7 @@ def _severities(text: str) -> list[int]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
-    logging.basicConfig(format="%(levelname)s: %(message)s")
+    console.prepare()
     parser = argparse.ArgumentParser(
         prog="python -m augmax_jax.corruptions",
         description="Write a -C benchmark of any dataset: CIFAR-C's npy files or ImageNet-C's "
@@ -76,15 +78,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.data_dir,
             options.bad_images,
         )
-        generate(
-            source,
-            options.out,
-            corruptions=options.corruptions,
-            severities=options.severities,
-            layout=options.format,
-            seed=options.seed,
-            batch_size=options.batch_size,
-        )
+        with jax.enable_x64(False):  # in float64 other pixels would come out
+            generate(
+                source,
+                options.out,
+                corruptions=options.corruptions,
+                severities=options.severities,
+                layout=options.format,
+                seed=options.seed,
+                batch_size=options.batch_size,
+            )
     except BadImageError as error:
         print(f"error: {error}\nTo leave them out: --bad_images skip", file=sys.stderr)
         return 2

@@ -3,7 +3,6 @@
 import concurrent.futures
 import dataclasses
 import functools
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -196,8 +195,7 @@ class _Folder:
         self.classes = [name.replace(os.sep, "_") for name in images.class_names]
         if len(set(self.classes)) < len(self.classes):
             raise ValueError("two classes have the same name; use layout 'npy'")
-        text = json.dumps(self.classes, indent=0)
-        files.write_atomically(self.out / "classes.json", lambda path: path.write_text(text))
+        files.write_json(self.out / "classes.json", self.classes)
 
     def done(self, name: str) -> bool:
         return (self.out / name).is_dir()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from augmax_jax.data.settings import MIN_IMAGE_SIZE, tfds_folder
-from augmax_jax.runtime.errors import check_name, nearest
+from augmax_jax.runtime.errors import check_name, nearest, shorten
 
 _NAME = re.compile(r"\w+(/[\w.-]+)?(:[\d.*]+)?")
 
@@ -52,7 +52,7 @@ def open_builder(name: str, data_dir: str, split: str, download: bool = False) -
     if len(configs) > 1 and not config:
         raise ValueError(
             f"dataset {name!r} has {len(configs)} configurations; choose one as "
-            f"'{base}/<configuration>': {_shorten(configs)}"
+            f"'{base}/<configuration>': {shorten(configs)}"
         )
     where = tfds_folder(data_dir) or None
     if _NAME.fullmatch(name):
@@ -154,7 +154,3 @@ def check_features(builder: Any) -> tuple[str, ...]:
         return tuple(label.names)
     except (AttributeError, ValueError, TypeError):
         return tuple(str(i) for i in range(label.num_classes))
-
-
-def _shorten(names: list[str]) -> str:
-    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")

@@ -1,15 +1,17 @@
 """`python -m augmax_jax.deepaugment distort|train`: DeepAugment copies of a dataset."""
 
 import argparse
-import logging
 import re
 import sys
 from collections.abc import Sequence
+
+import jax
 
 from augmax_jax.data.images import BadImageError
 from augmax_jax.deepaugment.distortion import FORMATS, QUALITY, distort
 from augmax_jax.deepaugment.networks import NETWORKS
 from augmax_jax.deepaugment.training import LEARNING_RATE, train
+from augmax_jax.runtime import console
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -102,14 +104,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
-    logging.basicConfig(format="%(levelname)s: %(message)s")
+    console.prepare()
     options = vars(_parser().parse_args(arguments))
     command = options.pop("command")
     try:
-        if command == "distort":
-            distort(image_format=options.pop("format"), **options)
-        else:
-            train(**options)
+        with jax.enable_x64(False):  # in float64 other pixels would come out
+            if command == "distort":
+                distort(image_format=options.pop("format"), **options)
+            else:
+                train(**options)
     except BadImageError as error:
         print(f"error: {error}\nTo leave such images out: --bad_images skip", file=sys.stderr)
         return 2

@@ -112,7 +112,7 @@ def distort(
     entry = networks.get(network)
     _check(limit, quality, image_format, shard, batch_size)
     check_seed(seed)
-    tensors = weights if isinstance(weights, Mapping) else layers.read_file(paths.expand(weights))
+    tensors = weights if isinstance(weights, Mapping) else layers.read_file(weights)
     pristine = entry.check(tensors)
     images = open_images(dataset, split, data_dir=data_dir, size=size or 0, bad_images=bad_images)
     sizes = _sizes(entry, images, size, working_size, grid)

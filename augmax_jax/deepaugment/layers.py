@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from augmax_jax.pytorch import files as torch_files
-from augmax_jax.runtime import files
+from augmax_jax.runtime import files, paths
 
 Weights = dict[str, jax.Array]
 Params = dict[str, dict[str, jax.Array]]
@@ -161,7 +161,7 @@ def check_weights(
 
 def read_file(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """The tensors of a PyTorch, safetensors or npz file; errors of `torch_files`."""
-    return torch_files.read_state_dict(os.fspath(path))
+    return torch_files.read_state_dict(paths.expand(path))
 
 
 def save_file(path: str | os.PathLike[str], weights: Mapping[str, jax.Array]) -> None:
@@ -173,7 +173,7 @@ def save_file(path: str | os.PathLike[str], weights: Mapping[str, jax.Array]) ->
             arrays: Any = {name: np.asarray(array) for name, array in weights.items()}
             np.savez(file, **arrays)
 
-    files.write_atomically(path, write)
+    files.write_atomically(paths.expand(path), write)
 
 
 def check_save_path(path: str | os.PathLike[str]) -> None:

@@ -94,7 +94,7 @@ def train(
     if patch < 16 or patch % 4:
         raise ValueError(f"patch must be a multiple of 4 and at least 16, got {patch}")
     if weights:
-        params = layers.to_params(entry.layers, entry.check(layers.read_file(expand(weights))))
+        params = layers.to_params(entry.layers, entry.check(layers.read_file(weights)))
     else:
         params = initial(network, key)
     files.make_folder(out.parent, "the folder of out")

@@ -12,6 +12,7 @@ from augmax_jax.data import Batch
 from augmax_jax.data.benchmarks import Benchmark
 from augmax_jax.evaluation.predictions import Observe
 from augmax_jax.report import pictures
+from augmax_jax.runtime import files
 
 MISTAKES = 24
 
@@ -66,7 +67,8 @@ class Gallery:
         def write(kind: str, picture: np.ndarray) -> None:
             path = directory / f"{kind}_{benchmark.name.replace('/', '_')}.png"
             if complete or not path.exists():
-                path.write_bytes(pictures.to_png(picture))
+                contents = pictures.to_png(picture)
+                files.write_atomically(path, lambda partial: partial.write_bytes(contents))
 
         severities = [str(s) for s in benchmark.severities]
         whole = {

@@ -7,9 +7,9 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from augmax_jax.augment import to_float
 from augmax_jax.data import Batch, Split
 from augmax_jax.evaluation import metrics
-from augmax_jax.methods import to_float
 from augmax_jax.runtime import compiler, parallel
 
 # uint8 [B, H, W, 3] -> logits float32 [B, C], on the host.

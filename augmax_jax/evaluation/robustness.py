@@ -6,6 +6,7 @@ evaluation goes on where it was.
 
 import csv
 import functools
+import io
 import logging
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +28,7 @@ from augmax_jax.evaluation import metrics
 from augmax_jax.evaluation.corrupted import CORRUPTED, DerivedSplit, corrupted
 from augmax_jax.evaluation.gallery import Gallery
 from augmax_jax.evaluation.predictions import Score, function_score, predict, scores
-from augmax_jax.runtime import files, run_directory
+from augmax_jax.runtime import files, paths, run_directory
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class Store:
         self.rows: Rows = {}
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            kept = files.read_json(path) or {}
+            kept = files.read_json(path, numbers=True) or {}
             if kept.get("fingerprint") == self._fingerprint:
                 self.rows = kept["rows"]
 
@@ -85,13 +86,14 @@ class Store:
         """Writes the rows as a table beside the JSON file."""
         if self._path is None:
             return
-        with self._path.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["corruption", "severity", "accuracy", "loss", "ece", "count"])
-            for corruption, by_severity in self.rows.items():
-                for severity, row in by_severity.items():
-                    values = [row[name] for name in ("accuracy", "loss", "ece", "count")]
-                    writer.writerow([corruption, severity, *values])
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["corruption", "severity", "accuracy", "loss", "ece", "count"])
+        for corruption, by_severity in self.rows.items():
+            for severity, row in by_severity.items():
+                values = [row[name] for name in ("accuracy", "loss", "ece", "count")]
+                writer.writerow([corruption, severity, *values])
+        files.write_text(self._path.with_suffix(".csv"), text.getvalue())
 
 
 def fingerprint(tree: Any) -> int:
@@ -247,7 +249,7 @@ def read_baseline(name: str) -> metrics.Baseline | None:
     if not name.endswith(".json"):
         metrics.check_name("baseline", name, metrics.BASELINES)
         return metrics.BASELINES[name]
-    runs = [_read_run(Path(path.strip()).expanduser()) for path in name.split(",")]
+    runs = [_read_run(paths.expand(path.strip())) for path in name.split(",")]
     baseline = metrics.Baseline(
         " + ".join(dict.fromkeys(run.name for run in runs)),
         {c: float(np.mean([run.errors[c] for run in runs])) for c in corruptions.BENCHMARK},
@@ -260,7 +262,7 @@ def read_baseline(name: str) -> metrics.Baseline | None:
 
 def _read_run(path: Path) -> metrics.Baseline:
     """The errors of a run from its `results.json`."""
-    results = files.read_json(path)
+    results = files.read_json(path, numbers=True)
     if results is None:
         raise ValueError(f"config.evaluate.baseline {str(path)!r} is not there")
     for benchmark in results.get("benchmarks", {}).values():
@@ -315,7 +317,7 @@ def evaluate_model(
     benchmark = corrupted(split, constants=constants, seed=seed)
     store, gallery = Store(), None
     if directory is not None:
-        directory = Path(directory)
+        directory = paths.expand(directory)
         mark = {"logits": fingerprint(logits), "constants": constants, "seed": seed}
         store = Store(directory / "evaluation" / f"{benchmark.name}.json", mark)
         gallery = Gallery(names)

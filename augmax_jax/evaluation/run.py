@@ -70,7 +70,7 @@ def evaluate_candidates(
         kind: score(parallel.replicate(candidate.variables, subject.devices))
         for kind, candidate in candidates.items()
     }
-    before = files.read_json(directory / run_directory.RESULTS) or {}
+    before = files.read_json(directory / run_directory.RESULTS, numbers=True) or {}
     results = {
         "method": config.method,
         "model": config.model.name,

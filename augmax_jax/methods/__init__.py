@@ -3,77 +3,60 @@
 A view is a batch of images, the norm route it takes, its weight in the classification
 loss, and whether it takes part in the consistency term. Every row of the paper's tables
 is a method plus a config. docs/methods.md says what each method does and costs.
+
+A method is one record (`MethodSpec`), in a file of its own or of its family. What the rest of
+the package lists (routes of views, labels, curves, checks) is read off the records.
 """
 
-from collections.abc import Callable
-from typing import Any
-
-from ml_collections import ConfigDict
-
-from augmax_jax.methods.adversarial import augmix_pgd, fat, pgd_at
-from augmax_jax.methods.ant import ant
+from augmax_jax.methods.augmax import maximise
 from augmax_jax.methods.base import (
+    AUGMIX,
+    CLEAN,
     VARIANTS,
-    VIEWS_OF,
-    Clock,
     Method,
+    MethodSpec,
     RoutedLogitsFn,
+    Setup,
     StepInputs,
     Variant,
     View,
-    chain_settings,
-    routes,
-    to_float,
+    ViewSpec,
+    stateless,
 )
-from augmax_jax.methods.mixing import advmax, advmix, augmax, augmix, maximise, maxup, normal
-from augmax_jax.runtime.errors import check_name
+from augmax_jax.methods.registry import (
+    METHODS,
+    check,
+    create,
+    curves,
+    register,
+    routes,
+    view_labels,
+    view_names,
+)
+from augmax_jax.methods.settings import chain_settings, operator_names
 
 __all__ = [
+    "AUGMIX",
+    "CLEAN",
     "METHODS",
     "VARIANTS",
-    "VIEWS_OF",
-    "Clock",
     "Method",
+    "MethodSpec",
     "RoutedLogitsFn",
+    "Setup",
     "StepInputs",
     "Variant",
     "View",
+    "ViewSpec",
     "chain_settings",
+    "check",
     "create",
+    "curves",
     "maximise",
+    "operator_names",
+    "register",
     "routes",
-    "to_float",
+    "stateless",
+    "view_labels",
+    "view_names",
 ]
-
-METHODS: dict[str, Callable[..., Method]] = {
-    "normal": normal,
-    "augmix": augmix,
-    "augmax": augmax,
-    "pgd_at": pgd_at,
-    "fat": fat,
-    "augmix_pgd": augmix_pgd,
-    "advmix": advmix,
-    "advmax": advmax,
-    "ant": ant,
-    "maxup": maxup,
-}
-# Methods that change with the epoch.
-_TIMED = ("ant", "fat")
-
-
-def create(config: ConfigDict, num_classes: int, *, examples: int | None = None) -> Method:
-    """The method that `config.method` names.
-
-    Args:
-        config: the run's.
-        num_classes: of the dataset.
-        examples: in an epoch; None: one epoch lasts one step.
-
-    Raises:
-        ValueError: the name is unknown.
-    """
-    check_name("method", config.method, METHODS)
-    options: dict[str, Any] = {}
-    if config.method in _TIMED:
-        options["clock"] = Clock(config.batch_size, examples or config.batch_size)
-    return METHODS[config.method](config, num_classes, **options)

@@ -1,6 +1,6 @@
 """Adversarial noise training (ANT): a noise generator learns beside the network.
 
-Rusak et al., ECCV 2020 (spec §7). At the start of every epoch a generator is trained from
+Rusak et al., ECCV 2020. At the start of every epoch a generator is trained from
 scratch against the network as it stands, and kept; then it goes on learning with the network,
 one Adam step a step. The network sees one mixed batch: part with noise of this generator, part
 with noise of two kept ones, the rest as it is.
@@ -20,26 +20,27 @@ from ml_collections import ConfigDict
 
 from augmax_jax.adversary import noise_generator as noise
 from augmax_jax.adversary.inputs import cross_entropies
+from augmax_jax.augment import to_float
 from augmax_jax.methods.base import (
-    Clock,
     Diagnostics,
     Method,
+    MethodSpec,
+    Setup,
     StepInputs,
     View,
-    routes,
+    ViewSpec,
     split_keys,
-    to_float,
 )
+from augmax_jax.runtime.numbers import check_count, check_number
 
 # Multiples of it fall evenly into [0, 1): any run of neighbours holds every share of a batch.
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
-def ant(config: ConfigDict, num_classes: int, clock: Clock) -> Method:
+def _build(setup: Setup) -> Method:
     """ANT as `config.ant` sets it; its state is the generator, its optimizer and the kept ones."""
-    del num_classes
-    settings = config.ant
-    route = routes(config)["ant"]
+    settings = setup.config.ant
+    route = setup.routes["ant"]
     adam = optax.scale_by_adam()
 
     def init(key: jax.Array) -> dict[str, Any]:
@@ -107,7 +108,7 @@ def ant(config: ConfigDict, num_classes: int, clock: Clock) -> Method:
 
     def views(inputs: StepInputs, state: dict[str, Any]):
         learn_keys, mix_keys = split_keys(inputs.keys, 2)
-        epoch, new = clock.epoch(inputs.step), clock.starts_epoch(inputs.step)
+        epoch, new = setup.epochs.completed(inputs.step), setup.epochs.starts(inputs.step)
         generator, optimizer, trained, loss = learn(inputs, learn_keys, state, new)
         history = _where(new, noise.remember(state["history"], trained, epoch), state["history"])
         earlier = [
@@ -119,6 +120,34 @@ def ant(config: ConfigDict, num_classes: int, clock: Clock) -> Method:
         return [View("ant", images, route, 1.0, False)], diagnostics, state
 
     return Method(views, init)
+
+
+def _check(config: ConfigDict) -> None:
+    settings = config.ant
+    noise.check_kernel(settings.kernel, "config.ant.kernel")
+    check_number("config.ant.rms", settings.rms, low=1e-6, high=1)
+    check_number("config.ant.share", settings.share, low=0, high=1)
+    check_number("config.ant.replay_share", settings.replay_share, low=0, high=0.5)
+    check_number("config.ant.learning_rate", settings.learning_rate, low=0)
+    check_count("config.ant.retrain_steps", settings.retrain_steps)
+    check_number("config.ant.retrain_learning_rate", settings.retrain_learning_rate, low=0)
+    check_count("config.ant.history", settings.history, low=1)
+    if settings.share + 2 * settings.replay_share > 1 + 1e-9:
+        raise ValueError(
+            "config.ant.share + 2 config.ant.replay_share must be at most 1, "
+            f"got {settings.share} + 2 * {settings.replay_share}"
+        )
+
+
+ANT = MethodSpec(
+    "ant",
+    "ANT",
+    (ViewSpec("ant", "ANT", "clean"),),
+    _build,
+    _check,
+    {"noise_loss": "Loss under the generator's noise"},
+)
+"""Adversarial noise training."""
 
 
 def _where(condition: jax.Array, yes: Any, no: Any) -> Any:

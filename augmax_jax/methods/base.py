@@ -1,24 +1,28 @@
-"""What a method is: from a batch to views of it, with a state of its own if it needs one."""
+"""What a method is: from a batch to views of it, and the record by which the package knows it."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from augmax_jax.config import operator_names
+from augmax_jax.models import ROUTES
+from augmax_jax.runtime.epochs import Epochs
+from augmax_jax.runtime.errors import check_name
 
 # (float images [B', H, W, 3], route) -> logits of the network in eval mode.
 RoutedLogitsFn = Callable[[jax.Array, str], jax.Array]
+
+Diagnostics = dict[str, jax.Array]
 
 
 class View(NamedTuple):
     """One version of the batch on its way through the network.
 
     Attributes:
-        name: "clean", "augmix", "augmax", ...
+        name: "clean", "augmix_1", "augmax", ...: one of `MethodSpec.view_labels`.
         images: float32 `[B, H, W, 3]` in [0, 1].
         route: norm route, "clean" or "augmented".
         weight: its weight in the classification loss.
@@ -56,32 +60,9 @@ class StepInputs(NamedTuple):
     mean: Callable[[Any], Any]
 
 
-class Clock(NamedTuple):
-    """Turns steps into epochs: the epoch of a step is that of its first example.
-
-    Attributes:
-        batch_size: examples in a step.
-        examples: examples in an epoch.
-    """
-
-    batch_size: int
-    examples: int
-
-    def epoch(self, step: jax.Array) -> jax.Array:
-        """Epochs completed before this step, counted from 0."""
-        return step * self.batch_size // self.examples
-
-    def starts_epoch(self, step: jax.Array) -> jax.Array:
-        """Whether this is the first step of an epoch."""
-        return (step == 0) | (self.epoch(step) != self.epoch(step - 1))
-
-
-Diagnostics = dict[str, jax.Array]
-
-
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """A training method.
+    """A training method, built for a config.
 
     Attributes:
         views: from the inputs of a step and the method's state to the views, in the order
@@ -99,18 +80,104 @@ def stateless(views: Callable[[StepInputs], tuple[list[View], Diagnostics]]) -> 
     return Method(lambda inputs, state: (*views(inputs), state))
 
 
-def to_float(images: jax.Array) -> jax.Array:
-    """uint8 in 0..255 to float32 in [0, 1]."""
-    return images.astype(jnp.float32) / 255.0
+class Setup(NamedTuple):
+    """What a method is built from.
+
+    Attributes:
+        config: the run's.
+        num_classes: of the dataset.
+        routes: the norm route of each kind of view of the method.
+        epochs: turns steps into epochs, for methods that change with them.
+    """
+
+    config: ConfigDict
+    num_classes: int
+    routes: Mapping[str, str]
+    epochs: Epochs
 
 
-def split_keys(keys: jax.Array, count: int) -> list[jax.Array]:
-    """`count` independent arrays of keys `[B]`."""
-    split = jax.vmap(lambda key: jax.random.split(key, count))(keys)
-    return [split[:, i] for i in range(count)]
+class Variant(NamedTuple):
+    """Weights in the classification loss of methods with an attacked view."""
+
+    clean_weight: float
+    attacked_weight: float
 
 
-def step_diagnostics(taken: jax.Array, most: int) -> Diagnostics:
+# The paper's Eq. 5, and what its released code does instead (it also routes the AugMix view
+# differently: `ViewSpec.released_route`).
+RELEASED = "released"
+VARIANTS = {"paper": Variant(0.5, 0.5), RELEASED: Variant(1.0, 0.0)}
+
+
+class ViewSpec(NamedTuple):
+    """A kind of view, as a method's record lists it.
+
+    Attributes:
+        name: what `config.objective.routes` calls it.
+        label: what reports call it.
+        route: its norm route unless the config says otherwise, "clean" or "augmented".
+        released_route: the route under `config.objective.variant = "released"`; None: `route`.
+        copies: how many views of the kind a step makes. One is logged under `name`, several
+            under `name_1`, `name_2`, ...
+    """
+
+    name: str
+    label: str
+    route: str
+    released_route: str | None = None
+    copies: int = 1
+
+
+# The views of several methods. The released code sends AugMix images over the clean route.
+CLEAN = ViewSpec("clean", "clean", "clean")
+AUGMIX = ViewSpec("augmix", "AugMix", "augmented", released_route="clean")
+
+
+@dataclasses.dataclass(frozen=True)
+class MethodSpec:
+    """The record of a method: all that the rest of the package knows of it.
+
+    Attributes:
+        name: `config.method`.
+        label: its name in tables, as the paper writes it.
+        views: the kinds of views it makes, in any order.
+        build: makes the method; `Setup` has the config, the classes, the routes and the epochs.
+        check: raises ValueError unless its own sections of the config are valid.
+        curves: scalars that it logs and reports draw -> title of the curve.
+    """
+
+    name: str
+    label: str
+    views: tuple[ViewSpec, ...]
+    build: Callable[[Setup], Method]
+    check: Callable[[ConfigDict], None] = lambda config: None
+    curves: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a record that names no view, or a route that does not exist."""
+        if not self.views:
+            raise ValueError(f"method {self.name!r} must have at least one view")
+        for view in self.views:
+            for route in (view.route, view.released_route or view.route):
+                check_name(f"route of the {view.name} view", route, ROUTES)
+
+    @property
+    def view_labels(self) -> dict[str, str]:
+        """Name of each view in the log -> its name in reports."""
+        return {
+            f"{view.name}_{i}" if view.copies > 1 else view.name: (
+                f"{view.label} {i}" if view.copies > 1 else view.label
+            )
+            for view in self.views
+            for i in range(1, view.copies + 1)
+        }
+
+
+# What `ascent_diagnostics` logs and reports draw.
+ASCENT_CURVES = {"ascent_steps": "Ascent steps of a sample, mean"}
+
+
+def ascent_diagnostics(taken: jax.Array, most: int) -> Diagnostics:
     """What the log keeps of an ascent: its mean length, and the share of samples of each length.
 
     Args:
@@ -124,62 +191,7 @@ def step_diagnostics(taken: jax.Array, most: int) -> Diagnostics:
     return {"ascent_steps": taken.mean(), **shares}
 
 
-def chain_settings(config: ConfigDict) -> dict:
-    """The keyword arguments of `sample_chains` from `config.augment`."""
-    settings = config.augment
-    return {
-        "width": settings.width,
-        "depth": settings.depth,
-        "severity": settings.severity,
-        "operators": operator_names(config),
-    }
-
-
-class Variant(NamedTuple):
-    """Where the paper and its released code differ in the objective (spec §4, §10)."""
-
-    clean_weight: float
-    augmax_weight: float
-    augmix_route: str
-
-
-VARIANTS = {
-    "paper": Variant(clean_weight=0.5, augmax_weight=0.5, augmix_route="augmented"),
-    "released": Variant(clean_weight=1.0, augmax_weight=0.0, augmix_route="clean"),
-}
-
-# What each method's views are called where the config speaks of routes.
-VIEWS_OF = {
-    "normal": ("clean",),
-    "augmix": ("clean", "augmix"),
-    "augmax": ("clean", "augmix", "augmax"),
-    "pgd_at": ("pgd",),
-    "fat": ("fat",),
-    "augmix_pgd": ("clean", "augmix", "pgd"),
-    "advmix": ("clean", "augmix", "advmix"),
-    "advmax": ("clean", "augmix", "advmax"),
-    "ant": ("ant",),
-    "maxup": ("maxup",),
-}
-
-
-def routes(config: ConfigDict) -> dict[str, str]:
-    """The norm route of each kind of view: as the config names it, or the method's own.
-
-    Methods with a single view send it over the clean route, which evaluation uses. Others
-    send the images as they are over the clean route and what they make of them over the
-    augmented one; the variant decides for the AugMix view. Networks with a single batch
-    norm take no notice.
-    """
-    single = len(VIEWS_OF[config.method]) == 1
-    chosen = {}
-    for view, route in config.objective.routes.items():
-        if route:
-            chosen[view] = route
-        elif view == "clean" or single:
-            chosen[view] = "clean"
-        elif view == "augmix":
-            chosen[view] = VARIANTS[config.objective.variant].augmix_route
-        else:
-            chosen[view] = "augmented"
-    return chosen
+def split_keys(keys: jax.Array, count: int) -> list[jax.Array]:
+    """`count` independent arrays of keys `[B]`."""
+    split = jax.vmap(lambda key: jax.random.split(key, count))(keys)
+    return [split[:, i] for i in range(count)]

@@ -1,4 +1,4 @@
-"""The paper's networks by name, with any of its four norms.
+"""The paper's networks by name, with any of its four norms (paper Sec. 4.3 and 5.1).
 
 Use:
 
@@ -11,6 +11,7 @@ Use:
     features = module.apply(variables, images, method="features")
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -27,9 +28,9 @@ from augmax_jax.models.norm import (
     statistics_collection,
     statistics_collections,
 )
+from augmax_jax.models.norm_conversion import SINGLE_NORM, both_routes, single_route
 from augmax_jax.models.resnet import BasicBlock, Bottleneck, ResNet
 from augmax_jax.models.resnext import ResNeXt
-from augmax_jax.models.routes import both_routes, single_route
 from augmax_jax.models.wide_resnet import WideResNet
 from augmax_jax.runtime.errors import check_name
 
@@ -40,20 +41,26 @@ __all__ = [
     "MODELS",
     "NORMS",
     "ROUTES",
+    "SINGLE_NORM",
     "BatchNorm",
+    "Channels",
     "Classifier",
     "DuBIN",
     "DuBN",
     "both_routes",
     "create",
+    "input_normalization",
     "single_route",
     "statistics_collection",
     "statistics_collections",
 ]
 
-# Input normalisation of the ImageNet models; the CIFAR and Tiny ImageNet models have none.
+# Input normalisation of the ImageNet networks, on the [0, 1] scale (torchvision's numbers).
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+_IDENTITY = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # mean and deviation that change nothing
+
+Channels = tuple[float, float, float]
 
 
 class Architecture(NamedTuple):
@@ -63,22 +70,36 @@ class Architecture(NamedTuple):
         constructor: the network's class.
         fields: what distinguishes this name from others of its class.
         options: fields that the user may set, all positive integers.
+        mean: of the network's own input normalisation.
+        std: the same.
     """
 
     constructor: type[Classifier]
     fields: Mapping[str, Any]
     options: tuple[str, ...]
+    mean: Channels = _IDENTITY[0]
+    std: Channels = _IDENTITY[1]
 
 
-_IMAGENET = {"imagenet_stem": True, "stem_stride": 2, "kernel_init": HE_FAN_OUT}
+_IMAGENET_STEM = {"imagenet_stem": True, "stem_stride": 2, "kernel_init": HE_FAN_OUT}
 
 MODELS: dict[str, Architecture] = {
     "resnet18": Architecture(ResNet, {}, ("stem_stride",)),
     "wrn40_2": Architecture(WideResNet, {}, ("stem_stride", "depth", "widen_factor")),
     "resnext29": Architecture(ResNeXt, {}, ("stem_stride", "depth", "cardinality", "base_width")),
-    "resnet18_imagenet": Architecture(ResNet, {**_IMAGENET, "block_class": BasicBlock}, ()),
+    "resnet18_imagenet": Architecture(
+        ResNet,
+        {**_IMAGENET_STEM, "block_class": BasicBlock},
+        (),
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+    ),
     "resnet50_imagenet": Architecture(
-        ResNet, {**_IMAGENET, "block_class": Bottleneck, "stage_sizes": (3, 4, 6, 3)}, ()
+        ResNet,
+        {**_IMAGENET_STEM, "block_class": Bottleneck, "stage_sizes": (3, 4, 6, 3)},
+        (),
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
     ),
     # Not of the paper: for demos and tests, 80 thousand parameters.
     "tiny": Architecture(
@@ -111,8 +132,10 @@ def create(
         dtype: float32, or bfloat16 for convolutions and activations; parameters,
             statistics and logits stay float32.
         axis_name: mapped axis over which batch norm is synchronised in training, or None.
-        mean: per-channel mean of the input normalisation, three numbers on the [0, 1] scale;
-            None, together with `std`, for none (the paper's CIFAR and Tiny ImageNet models).
+        mean: per-channel mean of the input normalisation, three numbers on the [0, 1] scale.
+            None, together with `std`: the network's own, which is ImageNet's for
+            resnet18_imagenet and resnet50_imagenet and none for the others, as in the paper's
+            code. For no normalisation of any network: (0, 0, 0), with a `std` of (1, 1, 1).
         std: per-channel standard deviation, three positive numbers, or None.
         remat: recompute blocks in the backward pass: less memory, about a third more compute.
         **options: `stem_stride` (1 or 2; resnet18, wrn40_2, resnext29, tiny), `depth` and
@@ -135,18 +158,44 @@ def create(
         _check_count(option, value)
     fields = {**architecture.fields, **options}
     _check_sizes(architecture.constructor, fields)
-    if (mean is None) != (std is None):
-        raise ValueError(f"mean and std go together, got mean={mean!r}, std={std!r}")
+    normalization = input_normalization(name, mean, std)
+    # One form for "none": modules that do the same are equal.
+    mean, std = (None, None) if normalization == _IDENTITY else normalization
     return architecture.constructor(
         num_classes=num_classes,
         norm=norm,
         dtype=_check_dtype(dtype),
         axis_name=axis_name,
         remat=remat,
-        mean=None if mean is None else _check_channels("mean", mean),
-        std=None if std is None else _check_channels("std", std, positive=True),
+        mean=mean,
+        std=std,
         **fields,
     )
+
+
+def input_normalization(
+    name: str, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+) -> tuple[Channels, Channels]:
+    """The mean and deviation that `create` gives a network for these arguments.
+
+    Args:
+        name: as in `create`.
+        mean: three numbers on the [0, 1] scale; None, together with `std`: the network's own.
+        std: three positive numbers, or None.
+
+    Returns:
+        `(mean, std)`: the network's input is (image - mean) / std. Zeros and ones where there is
+        no normalisation.
+
+    Raises:
+        ValueError: an unknown name, one of `mean` and `std` alone, or other than three numbers.
+    """
+    check_name("model", name, MODELS)
+    if (mean is None) != (std is None):
+        raise ValueError(f"mean and std go together, got mean={mean!r}, std={std!r}")
+    if mean is None or std is None:
+        return MODELS[name].mean, MODELS[name].std
+    return _check_channels("mean", mean), _check_channels("std", std, positive=True)
 
 
 def _check_count(name: str, value: Any) -> None:
@@ -172,12 +221,14 @@ def _check_dtype(dtype: Any) -> Any:
         raise ValueError(f"dtype must be float32 or bfloat16, got {dtype!r}") from None
 
 
-def _check_channels(
-    name: str, values: Sequence[float], *, positive: bool = False
-) -> tuple[float, float, float]:
-    if len(values) != 3:
+def _check_channels(name: str, values: Sequence[float], *, positive: bool = False) -> Channels:
+    try:
+        channels = [float(value) for value in values]
+    except (TypeError, ValueError):
+        channels = []
+    if len(channels) != 3 or not all(map(math.isfinite, channels)):
         raise ValueError(f"{name} must be three numbers, one per channel, got {values!r}")
-    if positive and min(values) <= 0:
+    if positive and min(channels) <= 0:
         raise ValueError(f"{name} must be positive, got {values!r}")
-    red, green, blue = map(float, values)
+    red, green, blue = channels
     return red, green, blue

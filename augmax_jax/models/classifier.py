@@ -39,7 +39,8 @@ class Classifier(nn.Module):
         dtype: of convolutions and activations; parameters, statistics, the arithmetic of the
             norms, the pooled features and the logits are float32.
         axis_name: mapped axis over which batch norm is synchronised in training, or None.
-        mean: per-channel mean subtracted from the input, or None (no input normalisation).
+        mean: per-channel mean subtracted from the input, or None (no input normalisation;
+            `models.create` gives each network its own).
         std: per-channel standard deviation that divides the input, or None.
         remat: recompute blocks in the backward pass instead of keeping their activations.
     """

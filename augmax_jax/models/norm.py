@@ -170,8 +170,8 @@ class BatchNorm(nn.Module):
     def _affine(self, name: str, channels: int) -> tuple[jax.Array, jax.Array]:
         prefix = f"{name}_" if name else ""
         return (
-            self.param(f"{prefix}scale", nn.initializers.ones, (channels,)),
-            self.param(f"{prefix}bias", nn.initializers.zeros, (channels,)),
+            self.param(f"{prefix}scale", nn.initializers.ones, (channels,), jnp.float32),
+            self.param(f"{prefix}bias", nn.initializers.zeros, (channels,), jnp.float32),
         )
 
     def _batch_norms(
@@ -192,7 +192,11 @@ class BatchNorm(nn.Module):
 
 
 class IBN(BatchNorm):
-    """Instance norm on the first half of the channels, batch norm on the rest (IBN-Net "a")."""
+    """Instance norm on the first half of the channels, batch norm on the rest.
+
+    IBN-a of Pan et al., "Two at Once: Enhancing Learning and Generalization Capacities via
+    IBN-Net", ECCV 2018.
+    """
 
     instance: ClassVar[bool] = True
 

@@ -61,7 +61,7 @@ class _Block(nn.Module):
 
 
 class BasicBlock(_Block):
-    """Two 3x3 convolutions, each followed by its norm (spec: He et al. 2016)."""
+    """Two 3x3 convolutions, each followed by its norm (He et al. 2016)."""
 
     def setup(self) -> None:
         self.conv1 = self._conv(self.features, 3, self.stride)

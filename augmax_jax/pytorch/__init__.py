@@ -1,1 +1,1 @@
-"""PyTorch checkpoints: reading their files, importing them, exporting ours."""
+"""PyTorch checkpoints: reading their files, finding a network in them, importing, exporting."""

@@ -1,79 +1,16 @@
-"""Our variables as a PyTorch state_dict with the official keys; the way back of torch_import.
+"""Writes a state_dict to a file."""
 
-    python -m augmax_jax.torch_export --checkpoint imported/wrn40_2 --out wrn40_2.pth
-
-The file's suffix chooses the format: .npz, .safetensors (both without PyTorch) or .pth.
-"""
-
-import argparse
-import json
-import logging
-import sys
-from collections.abc import Mapping, Sequence
+import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
 
-from augmax_jax import models
-from augmax_jax.models.routes import SINGLE
-from augmax_jax.pytorch import importing as torch_import
-from augmax_jax.pytorch import keys as torch_keys
 from augmax_jax.runtime.errors import check_name
-
-logger = logging.getLogger("augmax_jax.torch_export")  # __name__ is __main__ in the command
-
-
-def to_state_dict(
-    variables: Mapping[str, Any],
-    model_name: str,
-    *,
-    num_classes: int,
-    norm: str = "dubin",
-    **options: Any,
-) -> dict[str, np.ndarray]:
-    """Names and lays out variables as the official PyTorch code does.
-
-    Args:
-        variables: of `models.create(model_name, num_classes, norm=norm, **options)`.
-        model_name: as in `models.create`.
-        num_classes: number of logits.
-        norm: as in `models.create`.
-        **options: of the model.
-
-    Returns:
-        Key -> float32 array, and int64 zeros for batch norm's counters, which PyTorch's
-        `load_state_dict` wants and which have no effect. `torch_import.from_state_dict` gives
-        back the same variables, bit for bit.
-
-    Raises:
-        ValueError: the variables are not those of this model.
-    """
-    module = models.create(model_name, num_classes, norm=norm, **options)
-    entries = torch_keys.entries(module)
-    result: dict[str, np.ndarray] = {}
-    problems = []
-    for key, entry in entries.items():
-        node: Any = variables
-        try:
-            for name in entry.path:
-                node = node[name]
-        except KeyError:
-            problems.append(f"missing {'/'.join(entry.path)}")
-            continue
-        array = np.ascontiguousarray(entry.to_torch(np.asarray(node, np.float32)))
-        if array.shape != entry.shape:
-            problems.append(f"{key} has shape {array.shape} instead of {entry.shape}")
-        result[key] = array
-    if problems:
-        raise ValueError(
-            f"the variables are not of {model_name} (norm={norm}, {num_classes} classes): "
-            + ", ".join(problems)
-        )
-    for key in torch_keys.counter_keys(entries):
-        result[key] = np.zeros((), np.int64)
-    return result
+from augmax_jax.runtime.files import write_atomically
 
 
 def write_state_dict(path: str | Path, state_dict: Mapping[str, np.ndarray]) -> None:
@@ -84,9 +21,26 @@ def write_state_dict(path: str | Path, state_dict: Mapping[str, np.ndarray]) -> 
         OSError: the file cannot be written.
     """
     path = Path(path)
+    check_format(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a directory: name a file")
+    arrays = {key: np.require(array, requirements="C") for key, array in state_dict.items()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda partial: _WRITERS[path.suffix](partial, arrays))
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OSError(f"{path} cannot be written ({reason}): choose another --out") from error
+
+
+def check_format(path: Path) -> None:
+    """Raises ValueError unless a state_dict can be written in the format of the path's suffix."""
     check_name("suffix of --out", path.suffix, _WRITERS)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _WRITERS[path.suffix](path, state_dict)
+    if path.suffix == ".pth" and importlib.util.find_spec("torch") is None:
+        raise ValueError(
+            f"writing {path.name} needs PyTorch (requirements-torch.txt); "
+            ".npz and .safetensors do not"
+        )
 
 
 def _write_npz(path: Path, state_dict: Mapping[str, np.ndarray]) -> None:
@@ -96,73 +50,13 @@ def _write_npz(path: Path, state_dict: Mapping[str, np.ndarray]) -> None:
 
 
 def _write_safetensors(path: Path, state_dict: Mapping[str, np.ndarray]) -> None:
-    names = {np.dtype(np.float32): "F32", np.dtype(np.int64): "I64"}
-    header, end = {}, 0
-    # By descending alignment, as the format asks for aligned data.
-    items = sorted(state_dict.items(), key=lambda item: -item[1].itemsize)
-    for key, array in items:
-        begin, end = end, end + array.nbytes
-        header[key] = {
-            "dtype": names[array.dtype],
-            "shape": list(array.shape),
-            "data_offsets": [begin, end],
-        }
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for _, array in items:
-            file.write(array.astype(array.dtype.newbyteorder("<")).tobytes())
+    save_file(dict(state_dict), path, metadata={"format": "pt"})
 
 
 def _write_pth(path: Path, state_dict: Mapping[str, np.ndarray]) -> None:
-    try:
-        import torch
-    except ImportError:
-        raise ValueError(
-            f"writing {path.name} needs PyTorch (requirements-torch.txt); "
-            ".npz and .safetensors do not"
-        ) from None
+    import torch
+
     torch.save({key: torch.from_numpy(np.copy(a)) for key, a in state_dict.items()}, path)
 
 
 _WRITERS = {".npz": _write_npz, ".safetensors": _write_safetensors, ".pth": _write_pth}
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("augmax_jax").setLevel(logging.INFO)
-    jax.config.update("jax_platforms", "cpu")  # no accelerator is needed, nor its memory taken
-    parser = argparse.ArgumentParser(
-        prog="python -m augmax_jax.torch_export",
-        description="Writes a model as a PyTorch state_dict with the official keys.",
-    )
-    parser.add_argument("--checkpoint", required=True, help="directory with a model.json")
-    parser.add_argument("--out", required=True, help=".npz, .safetensors or .pth file to write")
-    parser.add_argument(
-        "--prefix",
-        default="",
-        help="put before every key; the official test script wants 'module.'",
-    )
-    parser.add_argument(
-        "--route",
-        help="clean or augmented: write this route alone, with the keys of a single norm",
-    )
-    flags = parser.parse_args(arguments)
-    try:
-        variables, info = torch_import.load_imported(flags.checkpoint)
-        if flags.route is not None:
-            variables = models.single_route(variables, flags.route)
-            info["norm"] = SINGLE[info["norm"]]
-        state_dict = to_state_dict(
-            variables,
-            info["model"],
-            num_classes=info["num_classes"],
-            norm=info["norm"],
-            **info["options"],
-        )
-        write_state_dict(flags.out, {flags.prefix + key: a for key, a in state_dict.items()})
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
-    logger.info("%d arrays -> %s", len(state_dict), flags.out)

@@ -142,3 +142,21 @@ def guess_norm(keys: Mapping[str, Any]) -> str:
     dual = any(key.endswith(".bn.1.running_mean") for key in keys)
     instance = any(key.endswith(".IN.weight") for key in keys)
     return {(0, 0): "bn", (0, 1): "ibn", (1, 0): "dubn", (1, 1): "dubin"}[dual, instance]
+
+
+def guess_model(keys: Mapping[str, Any]) -> str | None:
+    """The network that a state_dict's keys speak of, whatever their prefix; None: unknown."""
+
+    def any_key(pattern: str) -> bool:
+        return any(re.search(rf"(^|\.){pattern}", key) for key in keys)
+
+    if any_key(r"block1\.layer\.0\."):
+        return "wrn40_2"
+    if any_key(r"stage_1\.0\.conv_reduce\."):
+        return "resnext29"
+    if not any_key(r"layer1\.0\.conv1\."):
+        return None
+    if any_key(r"fc\.weight$") or any_key(r"layer2\.0\.downsample\.0\."):
+        bottleneck = any_key(r"layer1\.0\.conv3\.")
+        return "resnet50_imagenet" if bottleneck else "resnet18_imagenet"
+    return "resnet18" if any_key(r"layer4\.0\.") else "tiny"

@@ -14,7 +14,8 @@ from typing import Any
 
 from augmax_jax.report import charts, page, sections, tables
 from augmax_jax.report import runs as reading
-from augmax_jax.report.runs import Run
+from augmax_jax.report.runs import SavedRun
+from augmax_jax.runtime import files, paths
 
 __all__ = ["compare", "comparison_table", "render", "summary_table", "write"]
 
@@ -96,7 +97,7 @@ def write(
         ValueError: the workdir is not a run's.
         OSError: the file cannot be written.
     """
-    return _write(Path(out) if out else Path(workdir) / REPORT, render(workdir, against=against))
+    return _write(paths.expand(out or Path(workdir) / REPORT), render(workdir, against=against))
 
 
 def compare(
@@ -127,14 +128,14 @@ def compare(
             ("Settings that differ", sections.settings(runs)),
         ],
     )
-    return _write(Path(out), text), _comparison_text(runs)
+    return _write(paths.expand(out), text), _comparison_text(runs)
 
 
-def _comparison_text(runs: list[Run]) -> str:
+def _comparison_text(runs: list[SavedRun]) -> str:
     return "\n\n".join(tables.to_text(table) for table in tables.comparison(runs))
 
 
-def _robustness(runs: list[Run]) -> str:
+def _robustness(runs: list[SavedRun]) -> str:
     names = dict.fromkeys(name for run in runs for name in run.results.get("benchmarks") or {})
     body = ""
     for name in names:
@@ -147,7 +148,7 @@ def _robustness(runs: list[Run]) -> str:
     return body
 
 
-def _curves(runs: list[Run]) -> str:
+def _curves(runs: list[SavedRun]) -> str:
     def of(kind: str, ending: str) -> dict[str, tuple[list[float], list[float]]]:
         series = {}
         for run in runs:
@@ -171,11 +172,9 @@ def _curves(runs: list[Run]) -> str:
 
 
 def _write(path: Path, text: str) -> Path:
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        files.write_text(path, text)
     except OSError as error:
         raise OSError(
             error.errno,

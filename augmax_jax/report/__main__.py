@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from augmax_jax import report
 from augmax_jax.report import runs
+from augmax_jax.runtime import console
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -16,6 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--out", help="file to write (default: RUN/report.html, comparison.html of several)"
     )
     given = parser.parse_args(arguments)
+    console.prepare()
     try:
         if len(given.runs) == 1:
             path = report.write(given.runs[0], out=given.out)

@@ -26,15 +26,7 @@ def line_chart(
     Returns:
         A `figure` element, or "" without any point.
     """
-    kept = {}
-    for name, (xs, ys) in series.items():
-        points = [
-            (float(a), float(b))
-            for a, b in zip(xs, ys, strict=True)
-            if isinstance(b, int | float) and math.isfinite(b) and (b > 0 or not log)
-        ]
-        if points:
-            kept[name] = points
+    kept = _points(series, log)
     if not kept:
         return ""
     every = [point for points in kept.values() for point in points]
@@ -53,16 +45,7 @@ def line_chart(
         up = (scale(b) - scale(low)) / ((scale(high) - scale(low)) or 1)
         return _LEFT + across * (_WIDTH - _LEFT - _RIGHT), _TOP + (1 - up) * height
 
-    def shown(b: float) -> str:
-        if percent:
-            return f"{100 * b:.4g}%"
-        return f"{b:,.0f}" if abs(b) >= 1000 else f"{b:.4g}"
-
-    parts = []
-    for tick in y_ticks:
-        _, v = place(x_low, tick)
-        parts.append(f'<path class="grid" d="M{_LEFT} {v:.1f}H{_WIDTH - _RIGHT}"/>')
-        parts.append(f'<text x="{_LEFT - 7}" y="{v + 4:.1f}" class="end">{shown(tick)}</text>')
+    parts = [_grid_line(place(x_low, tick)[1], _shown(tick, percent)) for tick in y_ticks]
     for tick in x_ticks:
         if x_low <= tick <= x_high:
             u, _ = place(tick, y_ticks[0])
@@ -77,12 +60,39 @@ def line_chart(
         parts.append(f'<path class="line" style="stroke:{colour}" d="M{path}"/>')
         radius = 2.5 if len(points) <= 40 else 1.2
         for (a, b), (u, v) in zip(points, places, strict=True):
-            label = html.escape(f"{name}: {shown(b)} at {x} {a:g}")
+            label = html.escape(f"{name}: {_shown(b, percent)} at {x} {a:g}")
             parts.append(
                 f'<circle cx="{u:.1f}" cy="{v:.1f}" r="{radius}" style="fill:{colour}">'
                 f"<title>{label}</title></circle>"
             )
     return _figure(title, _svg(_WIDTH, _HEIGHT, parts, title), list(kept))
+
+
+def _points(series: Series, log: bool) -> dict[str, list[tuple[float, float]]]:
+    """The points of each line that can be drawn; lines without any are left out."""
+    drawable = {
+        name: [
+            (float(a), float(b))
+            for a, b in zip(xs, ys, strict=True)
+            if isinstance(b, int | float) and math.isfinite(b) and (b > 0 or not log)
+        ]
+        for name, (xs, ys) in series.items()
+    }
+    return {name: points for name, points in drawable.items() if points}
+
+
+def _grid_line(v: float, label: str) -> str:
+    """A horizontal grid line at height v with its label."""
+    return (
+        f'<path class="grid" d="M{_LEFT} {v:.1f}H{_WIDTH - _RIGHT}"/>'
+        f'<text x="{_LEFT - 7}" y="{v + 4:.1f}" class="end">{label}</text>'
+    )
+
+
+def _shown(value: float, percent: bool) -> str:
+    if percent:
+        return f"{100 * value:.4g}%"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def bar_chart(

@@ -58,15 +58,8 @@ def grid(
         ValueError: no tile, tiles of several sizes, or another number of titles or captions
             than tiles.
     """
-    images = [image for row in tiles for image in row if image is not None]
-    if not images:
-        raise ValueError("tiles must hold at least one image")
-    shapes = {image.shape for image in images}
-    if len(shapes) > 1 or images[0].ndim != 3 or images[0].shape[-1] != 3:
-        raise ValueError(f"tiles must be [H, W, 3] of one size, got {sorted(shapes)}")
-    if any(image.dtype != np.uint8 for image in images):
-        raise ValueError(f"tiles must be uint8, got {sorted({str(i.dtype) for i in images})}")
-    width_in_tiles = max(len(row) for row in tiles)
+    width_in_tiles = max((len(row) for row in tiles), default=0)
+    shape = _check_tiles(tiles)
     if columns and len(columns) != width_in_tiles:
         raise ValueError(f"columns must have {width_in_tiles} titles, got {len(columns)}")
     if rows and len(rows) != len(tiles):
@@ -74,7 +67,7 @@ def grid(
     if captions and [len(row) for row in captions] != [len(row) for row in tiles]:
         raise ValueError("captions must have one entry per tile")
 
-    height, width = _tile_size(images[0].shape[:2], scale_to)
+    height, width = _tile_size(shape, scale_to)
     texts = [line for row in captions for lines in row for line in lines]
     # A caption may be wider than its image: then the columns move apart.
     widest = max((_width(text) for text in [*texts, *columns]), default=0)
@@ -100,6 +93,19 @@ def grid(
                 colour = {"✓": _RIGHT, "✗": _WRONG}.get(text[:1], _INK if k == 0 else _FAINT)
                 draw.text((x, y + height + 2 + k * _LINE), text, fill=colour, font=_font())
     return np.asarray(canvas)
+
+
+def _check_tiles(tiles: Sequence[Sequence[np.ndarray | None]]) -> tuple[int, int]:
+    """Height and width of all images; ValueError unless they are uint8 RGB of one size."""
+    images = [image for row in tiles for image in row if image is not None]
+    if not images:
+        raise ValueError("tiles must hold at least one image")
+    shapes = {image.shape for image in images}
+    if len(shapes) > 1 or images[0].ndim != 3 or images[0].shape[-1] != 3:
+        raise ValueError(f"tiles must be [H, W, 3] of one size, got {sorted(shapes)}")
+    if any(image.dtype != np.uint8 for image in images):
+        raise ValueError(f"tiles must be uint8, got {sorted({str(i.dtype) for i in images})}")
+    return images[0].shape[0], images[0].shape[1]
 
 
 def augmentation_grid(
@@ -135,27 +141,10 @@ def augmentation_grid(
         ValueError: shapes that do not fit together, or an unknown name in `predictions`.
     """
     clean, chains = np.asarray(clean), np.asarray(chains)
-    if clean.ndim != 4 or chains.ndim != 5:
-        raise ValueError(
-            f"clean must be [N, H, W, 3] and chains [N, K, H, W, 3], "
-            f"got {list(clean.shape)} and {list(chains.shape)}"
-        )
+    mixes = {"augmix": np.asarray(augmix), "augmax": np.asarray(augmax)}
+    weights = {"augmix": augmix_weights, "augmax": augmax_weights}
+    _check_augmentations(clean, chains, mixes, weights, labels, predictions or {})
     count, width = chains.shape[:2]
-    named = {"augmix": np.asarray(augmix), "augmax": np.asarray(augmax)}
-    expected = {"clean": (clean, (count, *chains.shape[2:]))}
-    expected |= {name: (mix, clean.shape) for name, mix in named.items()}
-    for name, (m, w) in {"augmix": augmix_weights, "augmax": augmax_weights}.items():
-        expected[f"{name}_weights m"] = (np.asarray(m), (count,))
-        expected[f"{name}_weights w"] = (np.asarray(w), (count, width))
-    if labels is not None:
-        expected["labels"] = (np.asarray(labels), (count,))
-    for name, of in (predictions or {}).items():
-        if name not in ("clean", "augmix", "augmax"):
-            raise ValueError(f"predictions must be of clean, augmix or augmax, got {name!r}")
-        expected[f"predictions of {name}"] = (np.asarray(of), (count,))
-    for name, (array, shape) in expected.items():
-        if array.shape != shape:
-            raise ValueError(f"{name} must have shape {list(shape)}, got {list(array.shape)}")
 
     def verdict(name: str, i: int) -> list[str]:
         if predictions is None or name not in predictions:
@@ -164,25 +153,55 @@ def augmentation_grid(
         mark = "→" if label is None else "✓" if label == prediction else "✗"
         return [f"{mark} {_class_name(prediction, class_names)}"]
 
-    def mix_caption(name: str, weights: tuple[np.ndarray, np.ndarray], i: int) -> list[str]:
-        w = " ".join(f"{float(value):.2f}" for value in np.asarray(weights[1])[i])
-        return [f"m = {float(np.asarray(weights[0])[i]):.2f}", f"w = {w}", *verdict(name, i)]
+    def mix_caption(name: str, i: int) -> list[str]:
+        m, w = (np.asarray(values)[i] for values in weights[name])
+        shares = " ".join(f"{float(value):.2f}" for value in w)
+        return [f"m = {float(m):.2f}", f"w = {shares}", *verdict(name, i)]
 
     tiles, captions = [], []
     for i in range(count):
-        mixes = [_to_uint8(mix[i]) for mix in named.values()]
-        tiles.append([clean[i], *chains[i], *mixes])
+        tiles.append([clean[i], *chains[i], *(_to_uint8(mix[i]) for mix in mixes.values())])
         label = [] if labels is None else [_class_name(int(labels[i]), class_names)]
         captions.append(
             [
                 label + verdict("clean", i),
                 *([] for _ in range(width)),
-                mix_caption("augmix", augmix_weights, i),
-                mix_caption("augmax", augmax_weights, i),
+                *(mix_caption(name, i) for name in mixes),
             ]
         )
     titles = ["Clean", *(f"Chain {k + 1}" for k in range(width)), "AugMix", "AugMax"]
     return grid(tiles, columns=titles, captions=captions)
+
+
+def _check_augmentations(
+    clean: np.ndarray,
+    chains: np.ndarray,
+    mixes: Mapping[str, np.ndarray],
+    weights: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    labels: np.ndarray | None,
+    predictions: Mapping[str, np.ndarray],
+) -> None:
+    """Raises ValueError for shapes that do not fit together."""
+    if clean.ndim != 4 or chains.ndim != 5:
+        raise ValueError(
+            f"clean must be [N, H, W, 3] and chains [N, K, H, W, 3], "
+            f"got {list(clean.shape)} and {list(chains.shape)}"
+        )
+    count, width = chains.shape[:2]
+    expected = {"clean": (clean, (count, *chains.shape[2:]))}
+    expected |= {name: (mix, clean.shape) for name, mix in mixes.items()}
+    for name, (m, w) in weights.items():
+        expected[f"{name}_weights m"] = (np.asarray(m), (count,))
+        expected[f"{name}_weights w"] = (np.asarray(w), (count, width))
+    if labels is not None:
+        expected["labels"] = (np.asarray(labels), (count,))
+    for name, of in predictions.items():
+        if name not in ("clean", *mixes):
+            raise ValueError(f"predictions must be of clean, augmix or augmax, got {name!r}")
+        expected[f"predictions of {name}"] = (np.asarray(of), (count,))
+    for name, (array, shape) in expected.items():
+        if array.shape != shape:
+            raise ValueError(f"{name} must have shape {list(shape)}, got {list(array.shape)}")
 
 
 def corruption_grid(

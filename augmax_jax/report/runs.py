@@ -1,19 +1,16 @@
 """Reading what a run left in its workdir; every part may be missing."""
 
 import dataclasses
-import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from augmax_jax.runtime.run_directory import read_history
+from augmax_jax.methods import METHODS
+from augmax_jax.runtime import files, paths
+from augmax_jax.runtime.run_directory import CONFIG, RESULTS, read_history
 
-_METHODS = {
-    "normal": "Normal", "augmix": "AugMix", "augmax": "AugMax", "pgd_at": "PGDAT", "fat": "FAT",
-    "augmix_pgd": "AugMix+PGDAT", "advmix": "AdvMix", "advmax": "AdvMax", "ant": "ANT",
-}  # fmt: skip
 _NORMS = {"bn": "", "ibn": "IBN", "dubn": "DuBN", "dubin": "DuBIN"}
 _MODELS = {
     "resnet18": "ResNet18", "wrn40_2": "WRN40-2", "resnext29": "ResNeXt29",
@@ -22,7 +19,7 @@ _MODELS = {
 
 
 @dataclasses.dataclass
-class Run:
+class SavedRun:
     """A run as its workdir shows it.
 
     Attributes:
@@ -67,7 +64,7 @@ class Run:
         return [row for row in self.history if row.get("kind") == kind]
 
 
-def load(workdir: str | os.PathLike[str]) -> Run:
+def load(workdir: str | os.PathLike[str]) -> SavedRun:
     """Reads a run.
 
     A damaged JSON file counts as missing, with a warning.
@@ -78,15 +75,15 @@ def load(workdir: str | os.PathLike[str]) -> Run:
     Raises:
         ValueError: it is not a directory, or holds none of a run's files.
     """
-    path = Path(workdir)
+    path = paths.expand(workdir)
     if not path.is_dir():
         raise ValueError(f"run {os.fspath(workdir)!r} is not a directory")
-    run = Run(
+    run = SavedRun(
         path=path,
         name=path.resolve().name,
-        config=_read(path / "config.json"),
+        config=_read(path / CONFIG),
         history=read_history(path),
-        results=_read(path / "results.json"),
+        results=_read(path / RESULTS),
         pictures={p.stem: p for p in sorted((path / "pictures").glob("*.png"))},
     )
     if not (run.config or run.history or run.results):
@@ -96,7 +93,7 @@ def load(workdir: str | os.PathLike[str]) -> Run:
     return run
 
 
-def load_all(workdirs: Sequence[str | os.PathLike[str]]) -> list[Run]:
+def load_all(workdirs: Sequence[str | os.PathLike[str]]) -> list[SavedRun]:
     """Reads several runs and gives them names that differ.
 
     Raises:
@@ -112,14 +109,14 @@ def load_all(workdirs: Sequence[str | os.PathLike[str]]) -> list[Run]:
     return runs
 
 
-def siblings(run: Run, *, most: int = 3) -> list[Run]:
+def siblings(run: SavedRun, *, most: int = 3) -> list[SavedRun]:
     """Runs in the same parent directory that share data set and a benchmark, newest first."""
     files = [
         path
         for path in run.path.resolve().parent.glob("*/results.json")
         if path.parent != run.path.resolve()
     ]
-    found: list[Run] = []
+    found: list[SavedRun] = []
     for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
         results = _read(path)
         shared = benchmark_scores(results).keys() & benchmark_scores(run.results).keys()
@@ -135,7 +132,8 @@ def method_label(results: Mapping[str, Any], config: Mapping[str, Any] | None = 
     norm = results.get("norm") or config.get("model", {}).get("norm") or "bn"
     if method is None:
         return "model"
-    return "-".join(filter(None, (_METHODS.get(method, method), _NORMS.get(norm, norm))))
+    known = METHODS.get(method)
+    return "-".join(filter(None, (known.label if known else method, _NORMS.get(norm, norm))))
 
 
 def model_label(results: Mapping[str, Any], config: Mapping[str, Any] | None = None) -> str:
@@ -196,10 +194,8 @@ def ascent_work(shares: Mapping[int, float]) -> float:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
+        value = files.read_json(path, numbers=path.name == RESULTS)
     except ValueError as error:
-        warnings.warn(f"{path} is damaged ({error}) and was left out", stacklevel=3)
+        warnings.warn(f"{error}; it was left out", stacklevel=3)
         return {}
     return value if isinstance(value, dict) else {}

@@ -6,23 +6,22 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from augmax_jax import methods
 from augmax_jax.report import charts, page, tables
 from augmax_jax.report import runs as reading
-from augmax_jax.report.runs import Run
+from augmax_jax.report.runs import SavedRun
 from augmax_jax.runtime.run_directory import flatten
 
-_VIEWS = {"accuracy_clean": "clean", "accuracy_augmix": "AugMix", "accuracy_augmax": "AugMax"}
 _LOSSES = ("loss", "classification")
 _SINGLE = {
     "consistency": "Consistency: Jensen-Shannon divergence of the views",
-    "ascent_steps": "Ascent steps of a sample, mean",
     "learning_rate": "Learning rate",
     "gradient_norm": "Gradient norm",
     "images_per_second": "Images per second, mean so far",
 }
 
 
-def lead(run: Run) -> str:
+def lead(run: SavedRun) -> str:
     """What, how long, on what, when."""
     results = run.results
     parts = [run.name]
@@ -44,7 +43,7 @@ def lead(run: Run) -> str:
     return " · ".join(parts)
 
 
-def tiles(run: Run) -> str:
+def tiles(run: SavedRun) -> str:
     """SA, RA, mCE and how the checkpoint was chosen."""
     results = run.results
     shown = []
@@ -86,7 +85,7 @@ def tiles(run: Run) -> str:
     return body
 
 
-def summary(run: Run) -> str:
+def summary(run: SavedRun) -> str:
     """Every checkpoint on clean data, every benchmark, what could not be measured."""
     results = run.results
     rows = []
@@ -147,15 +146,17 @@ def summary(run: Run) -> str:
     return body + (f"<p>Not measured:</p><ul class=note>{missing}</ul>" if missing else "")
 
 
-def curves(run: Run) -> str:
-    """Losses, accuracies, learning rate, ascent steps, speed over the epochs."""
+def curves(run: SavedRun) -> str:
+    """Losses, accuracies, what the method logs, learning rate, speed over the epochs."""
     train, evals = run.rows("train"), run.rows("eval")
 
     def of(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[list[float], list[float]]:
         kept = [row for row in rows if isinstance(row.get(name), int | float)]
         return [row["epoch"] for row in kept], [row[name] for row in kept]
 
-    accuracies = {f"{label} (training)": of(train, name) for name, label in _VIEWS.items()}
+    accuracies = {
+        f"{label} (training)": of(train, name) for name, label in _view_accuracies(train).items()
+    }
     losses = {name: of(train, name) for name in _LOSSES}
     for name in dict.fromkeys(name for row in evals for name in row):
         label = name.replace("_", " ").removesuffix(" accuracy").removesuffix(" loss")
@@ -163,13 +164,26 @@ def curves(run: Run) -> str:
             accuracies[f"{label} (evaluation)"] = of(evals, name)
         elif name.endswith("loss"):
             losses[f"{label} (evaluation)"] = of(evals, name)
+    single = methods.curves() | _SINGLE
     drawn = [
         charts.line_chart(losses, title="Loss"),
         charts.line_chart(accuracies, title="Accuracy", percent=True),
-        *(charts.line_chart({k: of(train, k)}, title=title) for k, title in _SINGLE.items()),
+        *(charts.line_chart({k: of(train, k)}, title=title) for k, title in single.items()),
     ]
     body = "".join(drawn) + _ascent(train)
     return f"<div class=charts>{body}</div>" if body else ""
+
+
+def _view_accuracies(train: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Scalars that are the training accuracy of a view -> the view's name in reports."""
+    prefix = "accuracy_"
+    labels = methods.view_labels()
+    logged = dict.fromkeys(name for row in train for name in row if name.startswith(prefix))
+    views = [name.removeprefix(prefix) for name in logged]
+    # In the records' order, clean first; views of methods that are not known here come last.
+    ordered = [view for view in labels if view in views]
+    ordered += [view for view in views if view not in labels]
+    return {f"{prefix}{view}": labels.get(view, view) for view in ordered}
 
 
 def _ascent(train: Sequence[Mapping[str, Any]]) -> str:
@@ -186,7 +200,7 @@ def _ascent(train: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def augmentations(run: Run) -> str:
+def augmentations(run: SavedRun) -> str:
     """The newest grid of augmentations; earlier ones on request."""
     found = [path for name, path in run.pictures.items() if name.startswith("augmentations")]
     if not found:
@@ -206,7 +220,7 @@ def augmentations(run: Run) -> str:
     return note + newest + page.details("Earlier in training", earlier)
 
 
-def robustness(run: Run, others: Sequence[Run] = ()) -> str:
+def robustness(run: SavedRun, others: Sequence[SavedRun] = ()) -> str:
     """Heat map, bars (beside those of other runs) and pictures of each benchmark."""
     body = ""
     for name, found in (run.results.get("benchmarks") or {}).items():
@@ -251,7 +265,7 @@ def by_corruption(found: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def settings(runs: Sequence[Run]) -> str:
+def settings(runs: Sequence[SavedRun]) -> str:
     """The config; of several runs, what differs between them."""
     flat = [flatten(run.config) for run in runs]
     names = list(dict.fromkeys(name for config in flat for name in config))

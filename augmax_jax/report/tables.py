@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from augmax_jax.report import runs as reading
-from augmax_jax.report.runs import Run
+from augmax_jax.report.runs import SavedRun
 
 
 @dataclasses.dataclass
@@ -132,21 +132,21 @@ def not_measured(results: Mapping[str, Any]) -> dict[str, str]:
     return dict(results.get("not_measured") or {})
 
 
-def comparison(runs: Sequence[Run]) -> list[Table]:
+def comparison(runs: Sequence[SavedRun]) -> list[Table]:
     """SA, RA and mCE of several runs side by side, a table per data set.
 
     One network: a row per method (the paper's Tables 4 and 5). Several: a row per network
     and figure, a column per method (Tables 2 and 3). Runs that differ only by seed become
     one entry, mean ± sample standard deviation.
     """
-    by_dataset: dict[str, list[Run]] = defaultdict(list)
+    by_dataset: dict[str, list[SavedRun]] = defaultdict(list)
     for run in runs:
         by_dataset[run.dataset].append(run)
     return [_compare(dataset, members) for dataset, members in by_dataset.items()]
 
 
-def _compare(dataset: str, runs: list[Run]) -> Table:
-    groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
+def _compare(dataset: str, runs: list[SavedRun]) -> Table:
+    groups: dict[tuple[str, str], list[SavedRun]] = defaultdict(list)
     for run in runs:
         groups[run.model, run.method].append(run)
     for (model, method), members in list(groups.items()):

@@ -3,13 +3,17 @@
 import functools
 import logging
 import os
-from pathlib import Path
+import tempfile
 
 import jax
 import jax.numpy as jnp
 
+from augmax_jax.runtime import paths
+
+logger = logging.getLogger(__name__)
+
 # XLA:CPU hands convolutions to a library that is 1.6 to 4 times slower on our shapes than
-# Eigen, its other choice (docs/performance.md). The same library is the faster one for matrix
+# Eigen, its other choice (docs/performance_log.md). The same library is the faster one for matrix
 # products and for reductions, so those stay with it: a list replaces the default as a whole.
 CPU_OPTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"
@@ -40,27 +44,35 @@ def _accepted(options: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ..
         with jax.default_device(jax.devices("cpu")[0]):
             probe.lower(jnp.zeros(())).compile()
     except (RuntimeError, ValueError) as error:  # XLA's own error is a RuntimeError
-        logging.info("XLA rejects %s, so it runs without: %s", dict(options), error)
+        logger.info("XLA rejects %s, so it runs without: %s", dict(options), error)
         return ()
     return options
 
 
-def enable_compilation_cache(directory: str | os.PathLike | None) -> None:
+def enable_compilation_cache(directory: str | os.PathLike[str] | None) -> None:
     """Keeps compiled programs in `directory`, so that another process need not compile them.
+
+    A directory that cannot be had costs time only, so it is a warning in the log.
 
     Args:
         directory: created if it is missing. None: JAX's own setting stays as it is
             (`JAX_COMPILATION_CACHE_DIR` if the user has set it, otherwise no cache).
-
-    Raises:
-        ValueError: `directory` is a file.
     """
     if directory is None:
         return
-    path = Path(directory).expanduser().absolute()
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"directory of the compilation cache is a file: {path}")
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path = paths.expand(directory).absolute()
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except (OSError, ValueError) as error:
+        logger.warning(
+            "compiled programs are not kept, because %s cannot be written: %s",
+            directory,
+            getattr(error, "strerror", None) or error,
+        )
+        return
     jax.config.update("jax_compilation_cache_dir", str(path))
     # Small programs compile faster than a file is looked up on a network drive.
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -1,7 +1,10 @@
 """Error messages that name the value, say what is allowed, and offer the nearest match."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+NAMED = 20  # names that a message lists before it says "and n more"
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
@@ -20,3 +23,16 @@ def check_name(kind: str, name: str, allowed: Iterable[str]) -> None:
         raise ValueError(
             f"unknown {kind} {name!r}.{nearest(str(name), names)} Available: {', '.join(names)}"
         )
+
+
+def check_range(name: str, value: Any, low: float, high: float = float("inf")) -> None:
+    """Raises ValueError, naming `name`, unless `value` is a number in [low, high]."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        allowed = f"at least {low}" if high == float("inf") else f"in [{low}, {high}]"
+        raise ValueError(f"{name} must be {allowed}, got {value!r}")
+
+
+def shorten(names: Sequence[str], most: int = NAMED) -> str:
+    """The names with commas between: the first `most` of them, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

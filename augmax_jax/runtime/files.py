@@ -1,22 +1,35 @@
-"""Files that are complete or not there, and folders that belong to one set of settings."""
+"""Files that are complete or not there, JSON that is JSON, and folders of one set of settings."""
 
 import json
+import math
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from augmax_jax.runtime import paths
 
+_NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
 
 def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], Any]) -> None:
     """Lets `write` write beside the final name, then renames: a file that is there is complete.
 
     Two processes may write the same file at a time; the last one stays.
+
+    Args:
+        path: the file.
+        write: takes the path to write to, in the same folder.
+
+    Raises:
+        OSError: from `write`; or the folder is not there or cannot be written.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # Not the name itself: a long one has no room for an ending.
+    short = zlib.crc32(os.fsencode(path.name))
+    partial = path.with_name(f".{short:08x}.{os.getpid()}.partial")
     try:
         write(partial)
         os.replace(partial, path)
@@ -24,34 +37,84 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], Any])
         partial.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON through a temporary file, so that a reader never sees half of it.
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Writes a text in UTF-8, atomically.
+
+    Bytes of a path that are not UTF-8, which Python holds as lone surrogates, are escaped.
 
     Raises:
-        OSError: the directory is not writable or the disk is full.
+        OSError: the folder is not there or cannot be written, or the disk is full.
     """
-    text = json.dumps(value, indent=2) + "\n"
+    contents = text.encode("utf-8", errors="backslashreplace")
+    write_atomically(path, lambda partial: partial.write_bytes(contents))
+
+
+def to_json(value: Any) -> Any:
+    """The value as JSON can hold it: nan, inf and -inf, which JSON lacks, become strings.
+
+    Args:
+        value: numbers, strings, None, and mappings and sequences of them.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
+    if isinstance(value, Mapping):
+        return {name: to_json(item) for name, item in value.items()}
+    return [to_json(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def from_json(value: Any) -> Any:
+    """The way back: the strings "nan", "inf" and "-inf" become floats."""
+    if isinstance(value, str):
+        return _NON_FINITE.get(value, value)
+    if isinstance(value, dict):
+        return {name: from_json(item) for name, item in value.items()}
+    return [from_json(item) for item in value] if isinstance(value, list) else value
+
+
+def dumps(value: Any, *, indent: int | None = None) -> str:
+    """A value as JSON that every reader takes: no bare NaN or Infinity (see `to_json`)."""
+    return json.dumps(to_json(value), indent=indent, allow_nan=False)
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Writes JSON atomically, so that a reader never sees half of it.
+
+    Args:
+        path: the file.
+        value: numbers, strings, None, and mappings and sequences of them; nan, inf and -inf are
+            written as strings.
+
+    Raises:
+        OSError: the directory cannot be written or the disk is full; the message says what to do.
+    """
+    text = dumps(value, indent=2) + "\n"
     try:
-        write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+        write_text(path, text)
     except OSError as error:
         raise OSError(
-            f"{path} could not be written ({error.strerror}): free space there or choose "
-            "another --workdir"
+            error.errno,
+            f"{os.fspath(path)} could not be written ({error.strerror}): free space there or "
+            "choose another directory",
         ) from error
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, *, numbers: bool = False) -> Any:
     """Reads a JSON file; None where there is none.
+
+    Args:
+        path: the file.
+        numbers: for a file of measurements, in which "nan", "inf" and "-inf" stand for numbers.
 
     Raises:
         ValueError: the file is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); remove it or restore it") from error
+    return from_json(value) if numbers else value
 
 
 def make_folder(path: Path, name: str) -> None:
@@ -73,6 +136,9 @@ def write_folder_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Lets `write` fill a folder beside the final name, then renames it.
 
     What a broken run left there is removed first.
+
+    Raises:
+        OSError: from `write`; or the folder cannot be made.
     """
     partial = path.with_name(f".{path.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -81,13 +147,12 @@ def write_folder_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     os.replace(partial, path)
 
 
-def identity(dataset: str | os.PathLike[str]) -> str:
-    """A dataset's name, or the full path if it is a folder, however that is written."""
-    name = os.fspath(dataset)
-    if paths.is_remote(name):
-        return name
-    path = paths.expand(name)
-    return os.path.abspath(path) if path.is_dir() else name
+def identity(dataset: str) -> str:
+    """A dataset's name, or the full path if it is a folder."""
+    if paths.is_remote(dataset):
+        return dataset
+    path = paths.expand(dataset)
+    return os.path.abspath(path) if path.is_dir() else dataset
 
 
 def check_settings(path: Path, settings: Mapping[str, Any], what: str) -> None:
@@ -101,13 +166,13 @@ def check_settings(path: Path, settings: Mapping[str, Any], what: str) -> None:
     Raises:
         ValueError: the file is there with other settings; all differences are named.
     """
-    if not path.exists():
-        text = json.dumps(settings, indent=2)
-        write_atomically(path, lambda partial: partial.write_text(text))
-        return
     before = read_json(path)
+    if before is None:
+        write_json(path, settings)
+        return
     if not isinstance(before, dict):
         raise ValueError(f"{path} is damaged (it holds no settings); remove it or restore it")
+    settings = to_json(settings)
     changed = [
         f"{name} was {before.get(name)!r}, now {settings.get(name)!r}"
         for name in sorted({*settings, *before})

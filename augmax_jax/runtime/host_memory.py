@@ -6,6 +6,8 @@ import platform
 
 import jax
 
+logger = logging.getLogger(__name__)
+
 # Parameters of mallopt, from glibc's malloc.h.
 _TRIM_THRESHOLD = -1
 _MMAP_MAX = -4
@@ -17,7 +19,7 @@ def keep_freed_memory() -> bool:
     XLA:CPU asks the C library for the memory of a program's intermediate values at every call
     (664 MB for a step of WRN-40-2) and frees it at the end. glibc returns so large a block to the
     system, which has to clear it page by page when the next call writes to it; the step takes 3 to
-    8% less time without that (docs/performance.md).
+    8% less time without that (docs/performance_log.md).
 
     glibc only keeps large blocks of the thread that the process started with. So programs on the
     CPU are run by the thread that calls them: JAX's asynchronous dispatch is switched off for CPUs.
@@ -35,7 +37,7 @@ def keep_freed_memory() -> bool:
     try:
         jax.config.update("jax_cpu_enable_async_dispatch", False)
     except AttributeError as error:  # the option is not part of JAX's stable interface
-        logging.info("JAX dispatches as it likes, so memory is not kept: %s", error)
+        logger.info("JAX dispatches as it likes, so memory is not kept: %s", error)
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return bool(mallopt(_MMAP_MAX, 0)) and bool(mallopt(_TRIM_THRESHOLD, -1))

@@ -1,7 +1,7 @@
 """Random keys: one per step from (seed, step), one per example from its place in the batch.
 
-Everything random in a training step hangs off these two, so neither a resumed run
-nor another number of devices changes what is drawn (DESIGN §4).
+Everything random in a training step comes from these two keys, so neither a resumed run nor
+another number of devices changes what is drawn.
 """
 
 import jax
@@ -15,7 +15,15 @@ SHARED = 2**32 - 1
 
 
 def step_key(seed: int, step: int | jax.Array) -> jax.Array:
-    """The key of one training step."""
+    """The key of one training step.
+
+    Args:
+        seed: of the run.
+        step: steps taken before it; an int, or an int32 scalar in a traced function.
+
+    Returns:
+        One typed key.
+    """
     return jax.random.fold_in(jax.random.key(seed), step)
 
 
@@ -35,10 +43,38 @@ def example_keys(key: jax.Array, batch: int, *, first_index: int | jax.Array = 0
     Raises:
         ValueError: `key` is neither one key nor `batch` keys.
     """
-    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        key = jax.random.wrap_key_data(key)
+    key = as_keys(key)
     if key.shape == (batch,):
         return key
     if key.shape != ():
         raise ValueError(f"key must be one key or one per example [{batch}], got shape {key.shape}")
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(first_index + jnp.arange(batch))
+
+
+def as_keys(key: jax.Array) -> jax.Array:
+    """Keys as typed ones.
+
+    Args:
+        key: typed keys of any shape, or raw uint32 `[..., 2]` (of the default generator).
+
+    Raises:
+        ValueError: `key` is no key, but a number or a string, say.
+    """
+    dtype = getattr(key, "dtype", None)
+    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        return key
+    try:
+        if dtype == jnp.uint32:
+            return jax.random.wrap_key_data(key)
+    except (TypeError, ValueError):
+        pass  # not of the generator's shape
+    given = repr(key) if dtype is None else f"{dtype} {list(key.shape)}"
+    raise ValueError(f"key must be a JAX key such as jax.random.key(0), got {given}")
+
+
+def one_key(key: jax.Array) -> jax.Array:
+    """One key as a typed one; raises ValueError for anything else."""
+    typed = as_keys(key)
+    if typed.shape != ():
+        raise ValueError(f"key must be one key, got shape {list(typed.shape)}")
+    return typed

@@ -31,18 +31,41 @@ def _sharding(devices: Sequence[jax.Device]) -> NamedSharding:
 
 
 def per_device(tree: Any, devices: Sequence[jax.Device]) -> Any:
-    """Puts slice i of every leaf's leading axis on device i."""
+    """Puts slice i of every leaf's leading axis on device i.
+
+    Args:
+        tree: host arrays `[D, ...]`.
+        devices: D devices.
+
+    Returns:
+        The same shapes and dtypes, on the devices.
+    """
     return jax.device_put(tree, _sharding(devices))
 
 
 def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
-    """Copies every leaf to every device; leaves gain a leading device axis."""
+    """Copies every leaf to every device.
+
+    Args:
+        tree: arrays or numbers `[...]`.
+        devices: D devices.
+
+    Returns:
+        Arrays `[D, ...]`, a copy on each device.
+    """
     stacked = jax.tree.map(lambda x: np.broadcast_to(x, (len(devices), *np.shape(x))), tree)
     return per_device(stacked, devices)
 
 
 def shard(batch: Any, devices: Sequence[jax.Device]) -> Any:
-    """Splits leaves `[B, ...]` into `[D, B/D, ...]`, a slice on each device.
+    """Splits a batch over devices.
+
+    Args:
+        batch: tree of host arrays `[B, ...]`.
+        devices: D devices.
+
+    Returns:
+        Arrays `[D, B/D, ...]`, a slice on each device.
 
     Raises:
         ValueError: the devices do not divide B.
@@ -60,18 +83,24 @@ def first(tree: Any) -> Any:
     """Reads device 0's copy of every leaf to the host, as NumPy arrays.
 
     Slicing a pmapped result with `[0]` starts a computation; this only copies a shard.
+
+    Args:
+        tree: arrays `[D, ...]` as `per_device` lays them out.
+
+    Returns:
+        NumPy arrays `[...]`.
     """
     return jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data)[0], tree)
 
 
 def gather(x: jax.Array) -> np.ndarray:
-    """Reads leaves `[D, B/D, ...]` back as `[B, ...]`."""
+    """Reads an array `[D, B/D, ...]` of this process's devices back as `[B, ...]`."""
     shards = sorted(x.addressable_shards, key=lambda shard: shard.index[0].start or 0)
     return np.concatenate([np.asarray(shard.data)[0] for shard in shards])
 
 
 def all_processes(tree: Any) -> Any:
-    """Concatenates every process's NumPy arrays `[n, ...]`; alone, returns them as they are."""
+    """Concatenates the NumPy arrays `[n, ...]` of P processes to `[P n, ...]`, on all of them."""
     if jax.process_count() == 1:
         return tree
     return multihost_utils.process_allgather(tree, tiled=True)

@@ -1,10 +1,18 @@
 """Paths as users write them, in flags, settings and arguments alike."""
 
+import contextlib
 import os
 import re
+import tempfile
 from pathlib import Path
 
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+# One slash is enough: pathlib turns "gs://bucket" into "gs:/bucket". "C:/" is a drive.
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+
+# Of a path to a directory of a run, for what is written below it, such as
+# checkpoints/latest/1000000.orbax-checkpoint-tmp/state/ocdbt.process_0/d/0123456789abcdef...
+_ROOM = 300
+_LONGEST = 4096  # where the system does not say how long a path may be
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
@@ -21,11 +29,90 @@ def expand(path: str | os.PathLike[str]) -> Path:
         path: relative or absolute.
 
     Raises:
-        ValueError: the path is in a bucket or on a server.
+        ValueError: the path is in a bucket or on a server, or below a home directory that
+            nobody knows.
     """
     text = os.fspath(path)
     if is_remote(text):
         raise ValueError(
             f"{text!r} is not a path on this machine: mount or copy it, and give the local path"
         )
-    return Path(os.path.expandvars(os.path.expanduser(text)))
+    if "\0" in text:
+        raise ValueError(f"{text!r} is no path: it holds a zero byte")
+    home = os.path.expanduser(text)
+    if home == text and (text == "~" or text.startswith("~/")):
+        raise ValueError(f"{text!r} means the home directory, which is not set: give a full path")
+    return Path(os.path.expandvars(home))
+
+
+def check_output(path: str | os.PathLike[str], flag: str) -> None:
+    """Finds out whether a directory can be made and written, and can hold checkpoints.
+
+    What it makes to find out it removes again.
+
+    Args:
+        path: the directory, as `expand` gives it; it need not be there.
+        flag: its name in messages, like "--workdir".
+
+    Raises:
+        ValueError: as `check_checkpoint_path`.
+        OSError: the directory cannot be made or written.
+    """
+    check_checkpoint_path(path, flag)
+    _try_writing(Path(path), flag)
+
+
+def check_checkpoint_path(path: str | os.PathLike[str], flag: str) -> None:
+    """Refuses a directory whose path orbax, which writes and reads the checkpoints, cannot take.
+
+    Args:
+        path: the directory, as `expand` gives it.
+        flag: its name in messages, like "--workdir".
+
+    Raises:
+        ValueError: saying what in the path is not possible.
+    """
+    full = os.path.abspath(path)
+    # orbax looks for its files by a pattern, and tensorstore takes a backslash for a slash.
+    if found := sorted(set(full) & set("[]*?\\")):
+        raise ValueError(
+            f"{flag} {full!r} holds {' '.join(found)}, and checkpoints below such a path cannot be "
+            "read: choose or make another (rename it, if it is there)"
+        )
+    if any(part.endswith(":") for part in Path(full).parts):
+        raise ValueError(f"{flag} {full!r} would be taken for a bucket's address: choose another")
+    try:
+        full.encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"{flag} {full!r} is not UTF-8, and checkpoints cannot be written there: choose another"
+        ) from None
+    if len(full.encode()) + _ROOM > _longest():
+        raise ValueError(f"{flag} is a path of {len(full.encode())} bytes: choose a shorter one")
+
+
+def _longest() -> int:
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return os.pathconf("/", "PC_PATH_MAX")
+    return _LONGEST
+
+
+def _try_writing(path: Path, flag: str) -> None:
+    """Raises OSError unless a file can be written in `path`; leaves nothing behind."""
+    made: list[Path] = []
+    try:
+        missing = [place for place in (path, *path.parents) if not place.exists()]
+        for place in reversed(missing):
+            place.mkdir(exist_ok=True)
+            made.append(place)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise type(error)(
+            error.errno,
+            f"{flag} {path} cannot be made or written ({error.strerror}): choose another",
+        ) from error
+    finally:
+        for place in reversed(made):
+            with contextlib.suppress(OSError):  # another process has put something there
+                place.rmdir()

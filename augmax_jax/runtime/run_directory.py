@@ -5,18 +5,24 @@ the strings "nan", "inf" and "-inf", and `read_history` turns them back into flo
 """
 
 import json
-import math
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from augmax_jax.runtime import files, paths
 
 CONFIG = "config.json"
 RESULTS = "results.json"
 HISTORY = "history.jsonl"
+CHECKPOINTS = "checkpoints"
+LOCK = ".lock"
 
-_NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+def has_checkpoints(directory: Path) -> bool:
+    """Whether a directory holds a checkpoint of a run; half-written ones do not count."""
+    return any(path.name.isdecimal() for path in directory.joinpath(CHECKPOINTS).glob("*/*"))
 
 
 def read_history(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -27,8 +33,11 @@ def read_history(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
     Args:
         workdir: the run's directory. Without a history in it the list is empty.
+
+    Returns:
+        Rows with `step`, `epoch`, `kind`, `time` and the metrics, numbers as floats.
     """
-    path = Path(workdir) / HISTORY
+    path = paths.expand(workdir) / HISTORY
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
@@ -43,27 +52,34 @@ def read_history(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
             if line.strip() and number < len(lines):
                 warnings.warn(f"{path}, line {number} is damaged and was skipped", stacklevel=2)
             continue
-        rows.append({name: _from_json(value) for name, value in row.items()})
+        rows.append(files.from_json(row))
     return rows
 
 
-def repair_history(path: Path, start_step: int | None) -> None:
-    """Drops a half-written last line and the rows beyond `start_step`, atomically."""
+def repair_history(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
+    """Drops a half-written last line and the rows that are not wanted, atomically.
+
+    Args:
+        path: the file; need not be there.
+        keep: says of a row, as `read_history` gives it, whether it stays.
+    """
     if not path.exists():
         return
     text = path.read_bytes()
     rows = read_history(path.parent)
-    keep = [row for row in rows if start_step is None or row["step"] <= start_step]
-    if len(keep) == len(rows) == text.count(b"\n") and text[-1:] in (b"\n", b""):
+    kept = [row for row in rows if keep(row)]
+    if len(kept) == len(rows) == text.count(b"\n") and text[-1:] in (b"\n", b""):
         return
-    temporary = path.with_suffix(".tmp")
-    lines = (json.dumps({k: to_json(v) for k, v in row.items()}, allow_nan=False) for row in keep)
-    temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    os.replace(temporary, path)
+    files.write_text(path, "".join(f"{files.dumps(row)}\n" for row in kept))
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
-    """Nested settings as one level of dotted names, with values TensorBoard can show."""
+    """Nested settings as one level of dotted names, with values TensorBoard can show.
+
+    Args:
+        tree: mappings of mappings; a value that is no bool, number or text becomes text.
+        prefix: put before every name.
+    """
     flat: dict[str, bool | int | float | str] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping) or hasattr(value, "items"):
@@ -73,13 +89,3 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int |
                 value if isinstance(value, bool | int | float | str) else str(value)
             )
     return flat
-
-
-def to_json(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
-    return value
-
-
-def _from_json(value: Any) -> Any:
-    return _NON_FINITE.get(value, value) if isinstance(value, str) else value

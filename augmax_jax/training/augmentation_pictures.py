@@ -10,7 +10,7 @@ import numpy as np
 
 from augmax_jax import augment, methods
 from augmax_jax.report import pictures
-from augmax_jax.runtime import parallel
+from augmax_jax.runtime import files, parallel
 from augmax_jax.training.run import Run
 
 COUNT = 8  # images in the grid
@@ -33,7 +33,10 @@ def make_drawer(run: Run, directory: Path) -> Callable[[int, Any], np.ndarray]:
     batch = next(iter(run.data.train.train_batches(COUNT)))
     images, labels = jnp.asarray(batch["image"]), jnp.asarray(batch["label"])
     keys = jax.random.split(jax.random.key(config.seed), (3, COUNT))
-    route = methods.routes(config)["augmax"]
+    # Of the AugMax view; a method without one shows what its attacked images would be.
+    routes = methods.routes(config)
+    others = "augmented" if "augmented" in routes.values() else "clean"
+    route = routes.get("augmax", others)
 
     @jax.jit
     def compute(variables):
@@ -47,7 +50,7 @@ def make_drawer(run: Run, directory: Path) -> Callable[[int, Any], np.ndarray]:
             logits_fn, keys[2], images, chains, labels, config, run.data.num_classes
         )
         predictions = {
-            "clean": logits_fn(methods.to_float(images)).argmax(-1),
+            "clean": logits_fn(augment.to_float(images)).argmax(-1),
             "augmax": logits_fn(result.images).argmax(-1),
         }
         mixed = augment.mix(images, chains, m, w)
@@ -71,7 +74,8 @@ def make_drawer(run: Run, directory: Path) -> Callable[[int, Any], np.ndarray]:
         )
         path = directory / "pictures" / f"augmentations_{step:07d}.png"
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(pictures.to_png(grid))
+        contents = pictures.to_png(grid)
+        files.write_atomically(path, lambda partial: partial.write_bytes(contents))
         return grid
 
     return draw

@@ -10,10 +10,18 @@ from augmax_jax.training.step import Batch
 
 
 def device_batches(run: Run, start_step: int) -> Iterator[Batch]:
-    """The batches of a run from a step on, on the devices, `[D, b, ...]` a leaf.
+    """The batches of a run from a step on, on the devices.
 
     A resident training set is copied to every device once; then only the indices of a
     batch travel. A streamed one is fed from the host.
+
+    Args:
+        run: the run.
+        start_step: steps done before.
+
+    Yields:
+        Without end, for each of D devices a share b of the batch: "image", uint8
+        `[D, b, H, W, 3]`, and "label", int32 `[D, b]`.
     """
     split, size = run.data.train, run.config.batch_size
     if not split.resident:

@@ -5,6 +5,7 @@ A workdir keeps `checkpoints/latest/<step>` (the last `keep`) and `checkpoints/b
 accuracies measured at it.
 """
 
+import contextlib
 import dataclasses
 import logging
 from pathlib import Path
@@ -13,6 +14,9 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+
+from augmax_jax.runtime import paths
+from augmax_jax.runtime.run_directory import CHECKPOINTS
 
 logger = logging.getLogger(__name__)
 
@@ -30,11 +34,11 @@ class Checkpoints:
         OSError: the directory cannot be written.
     """
 
-    def __init__(self, workdir: Path, *, keep: int = 2):
-        root = Path(workdir).absolute() / "checkpoints"
+    def __init__(self, workdir: str | Path, *, keep: int = 2):
+        root = paths.expand(workdir).absolute() / CHECKPOINTS
         self._managers = {
-            "latest": _manager(root / "latest", keep),
-            "best": _manager(root / "best", 1),
+            "latest": _manager(root / "latest", keep=keep),
+            "best": _manager(root / "best", keep=1),
         }
 
     def save(self, kind: str, step: int, state: Any, record: Record) -> None:
@@ -118,38 +122,59 @@ class Checkpoints:
             manager.close()
 
 
-def read_variables(workdir: Path) -> dict[str, Any]:
-    """The variables of a run's best checkpoint (or its latest), whatever its network.
+def read_variables(workdir: str | Path, kind: str = "best") -> dict[str, Any]:
+    """The variables of a checkpoint of a run, whatever its network.
 
     Args:
         workdir: the run's directory.
+        kind: "best", or "latest"; the other one where there is none that can be read.
 
     Returns:
         `{"params": ..., "batch_stats...": ...}`, NumPy arrays.
 
     Raises:
-        ValueError: there is no checkpoint.
+        ValueError: there is no checkpoint, none can be read, or its path is one that orbax
+            cannot read.
     """
-    checkpoints = Checkpoints(workdir)
-    try:
-        for manager in (checkpoints._managers["best"], checkpoints._managers["latest"]):
-            if manager.latest_step() is not None:
-                restored = manager.restore(
-                    manager.latest_step(), args=ocp.args.Composite(state=ocp.args.StandardRestore())
-                )
-                state = jax.tree.map(np.asarray, restored["state"])
-                return {"params": state["params"], **state["statistics"]}
-    finally:
-        checkpoints.close()
+    workdir = paths.expand(workdir)
+    paths.check_checkpoint_path(workdir, "the directory")
+    failures = []
+    for name in (kind, "latest" if kind == "best" else "best"):
+        directory = workdir.absolute() / CHECKPOINTS / name
+        if not directory.is_dir():
+            continue
+        with contextlib.closing(_manager(directory, read_only=True)) as manager:
+            for step in sorted(manager.all_steps(), reverse=True):
+                try:
+                    restored = manager.restore(
+                        step, args=ocp.args.Composite(state=ocp.args.StandardRestore())
+                    )
+                    state = jax.tree.map(np.asarray, restored["state"])
+                    variables = {"params": state["params"], **state["statistics"]}
+                except Exception as error:  # orbax raises many kinds for damaged files
+                    failures.append(f"{directory / str(step)}: {_first_line(error)}")
+                    continue
+                logger.info("%s: the %s checkpoint, of step %d", workdir, name, step)
+                return variables
+    if failures:
+        raise ValueError("no checkpoint can be read:\n" + "\n".join(failures))
     raise ValueError(f"{workdir} holds no checkpoint")
 
 
-def _manager(directory: Path, keep: int) -> ocp.CheckpointManager:
-    directory.mkdir(parents=True, exist_ok=True)
+def _manager(
+    directory: Path, *, keep: int | None = None, read_only: bool = False
+) -> ocp.CheckpointManager:
+    if not read_only:
+        directory.mkdir(parents=True, exist_ok=True)
     return ocp.CheckpointManager(
         directory,
         options=ocp.CheckpointManagerOptions(
-            max_to_keep=keep, enable_async_checkpointing=False, create=True
+            max_to_keep=keep,
+            enable_async_checkpointing=False,
+            create=not read_only,
+            read_only=read_only,
+            # What orbax would turn off by itself, with a warning.
+            **({"save_interval_steps": 0} if read_only else {}),
         ),
         item_names=("state", "record"),
     )

@@ -1,18 +1,23 @@
 """What the command does: train and evaluate a run, or evaluate one that is there."""
 
 import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
+from augmax_jax import config as configs
 from augmax_jax.evaluation.run import Candidate, evaluate_candidates
-from augmax_jax.runtime import compiler
-from augmax_jax.training import workdir
+from augmax_jax.runtime import compiler, lock, paths
+from augmax_jax.runtime.run_directory import LOCK, has_checkpoints
+from augmax_jax.training import tensorboard, workdir
 from augmax_jax.training.checkpoints import Checkpoints
 from augmax_jax.training.loop import train
 from augmax_jax.training.pretrained import is_imported
 from augmax_jax.training.run import Run, build
+from augmax_jax.training.telemetry import Telemetry
 
 
 def train_and_evaluate(config: ConfigDict, directory: str | Path) -> dict[str, Any]:
@@ -32,18 +37,18 @@ def train_and_evaluate(config: ConfigDict, directory: str | Path) -> dict[str, A
     Raises:
         ValueError: a setting, the data or the directory does not fit; nothing was changed.
         TrainingDiverged: the loss is no longer finite.
-        OSError: the directory cannot be written.
+        Stopped: asked to stop by SIGINT or SIGTERM; the state was saved first.
+        OSError: the directory cannot be written, or another process works in it.
     """
-    directory = Path(directory)
-    compiler.enable_compilation_cache(config.compilation_cache or None)
-    run = build(config)
-    workdir.claim(config, directory)
-    checkpoints = Checkpoints(directory, keep=config.checkpoint.keep)
-    try:
-        seconds = train(run, directory, checkpoints)
-        return evaluate_run(run, directory, checkpoints, seconds=seconds)
-    finally:
-        checkpoints.close()
+    directory = paths.expand(directory)
+    paths.check_output(directory, "--workdir")
+    with _session(config):
+        run = build(config)
+        with _alone_in(directory):
+            workdir.check(config, directory)
+            with contextlib.closing(Checkpoints(directory, keep=config.checkpoint.keep)) as kept:
+                seconds = train(run, directory, kept)
+                return evaluate_run(run, directory, kept, seconds=seconds)
 
 
 def evaluate_workdir(config: ConfigDict, directory: str | Path) -> dict[str, Any]:
@@ -59,24 +64,30 @@ def evaluate_workdir(config: ConfigDict, directory: str | Path) -> dict[str, Any
 
     Raises:
         FileNotFoundError: there is nothing to evaluate.
-        ValueError: the directory holds a run of another config.
+        ValueError: the directory holds a run of another config, or the model does not fit.
+        OSError: the directory cannot be written, or another process works in it.
     """
-    directory = Path(directory)
-    trained = (directory / "checkpoints").is_dir()
+    directory = paths.expand(directory)
+    paths.check_output(directory, "--workdir")
+    trained = has_checkpoints(directory)
     source = directory if is_imported(directory) else config.init_from
     if not trained and not source:
         raise FileNotFoundError(
             f"{directory} holds no checkpoints to evaluate: train there first with --mode=train, "
             "or name an imported model with --config.init_from=DIR"
         )
-    compiler.enable_compilation_cache(config.compilation_cache or None)
-    run = build(config)
-    workdir.claim(config, directory)
-    if trained:
-        with contextlib.closing(Checkpoints(directory, keep=config.checkpoint.keep)) as kept:
+    with _session(config):
+        run = build(config)
+        workdir.check(config, directory)
+        if not trained:
+            variables = run.load(source, run.initial_state(), new_head=False)
+            with _alone_in(directory):
+                return _evaluate(run, directory, {"last": Candidate(0, variables, {})})
+        with (
+            _alone_in(directory),
+            contextlib.closing(Checkpoints(directory, keep=config.checkpoint.keep)) as kept,
+        ):
             return evaluate_run(run, directory, kept)
-    variables = run.load(source, run.initial_state(), new_head=False)
-    return evaluate_candidates(run.subject, directory, {"last": Candidate(0, variables, {})})
 
 
 def evaluate_run(
@@ -98,11 +109,100 @@ def evaluate_run(
     """
     like = run.initial_state()
     candidates = {}
-    for kind, place in (("best", "best"), ("last", "latest")):
-        restored = checkpoints.restore(place, like)
+    for name, kind in (("best", "best"), ("last", "latest")):
+        restored = checkpoints.restore(kind, like)
         if restored is not None:
             step, state, record = restored
-            candidates[kind] = Candidate(step, state.variables, record)
+            candidates[name] = Candidate(step, state.variables, record)
     if not candidates:
         raise FileNotFoundError(f"{directory} holds no checkpoint to evaluate: train there first")
-    return evaluate_candidates(run.subject, directory, candidates, seconds=seconds)
+    return _evaluate(run, directory, candidates, seconds=seconds)
+
+
+def use_compilation_cache(config: ConfigDict) -> None:
+    """Keeps compiled programs where `config.compilation_cache` says.
+
+    Where the config leaves the default and JAX has a directory already, as from
+    `JAX_COMPILATION_CACHE_DIR`, that one stays.
+    """
+    directory = config.compilation_cache
+    usual = configs.defaults().compilation_cache
+    if directory and not (
+        directory == usual and getattr(jax.config, "jax_compilation_cache_dir", None)
+    ):
+        compiler.enable_compilation_cache(directory)
+
+
+@contextlib.contextmanager
+def _session(config: ConfigDict) -> Iterator[None]:
+    """Computes in 32 bits whatever JAX's default is, so that the results are the same."""
+    use_compilation_cache(config)
+    with jax.enable_x64(False):
+        yield
+
+
+@contextlib.contextmanager
+def _alone_in(directory: Path) -> Iterator[None]:
+    """Makes the directory, and keeps other commands out of it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with lock.held(directory / LOCK) if jax.process_index() == 0 else contextlib.nullcontext():
+        yield
+
+
+def _evaluate(
+    run: Run,
+    directory: Path,
+    candidates: dict[str, Candidate],
+    *,
+    seconds: float | None = None,
+) -> dict[str, Any]:
+    """Evaluates weights that fit the config, whose directory becomes the config's."""
+    if jax.process_index() == 0:
+        workdir.claim(run.config, directory)
+    results = evaluate_candidates(run.subject, directory, candidates, seconds=seconds)
+    _record(run, directory, results)
+    return results
+
+
+def _record(run: Run, directory: Path, results: dict[str, Any]) -> None:
+    """Adds the results to the history and to TensorBoard, in place of earlier ones."""
+    config = run.config
+    selected = results["selected"]
+    step = results["clean"][selected]["step"]
+    found = {"clean": results["clean"][selected], **results["benchmarks"]}
+    with Telemetry(
+        directory,
+        total_steps=run.total_steps,
+        examples_per_epoch=len(run.data.train),
+        batch_size=config.batch_size,
+        start_step=None,
+        renew=("benchmark",),
+        tensorboard=config.tensorboard,
+        progress=False,
+    ) as telemetry:
+        rows = {name: _numbers(scores, name) for name, scores in found.items()}
+        for row in rows.values():
+            telemetry.scalars(step, "benchmark", row)
+    if config.tensorboard and jax.process_index() == 0:
+        metrics = {
+            name: value
+            for row in rows.values()
+            for name, value in row.items()
+            if name.endswith(("/accuracy", "/ra", "/mce"))
+        }
+        tensorboard.write_hparams(directory, config, metrics)
+
+
+def _numbers(scores: Mapping[str, Any], name: str) -> dict[str, float]:
+    """The numbers of a benchmark, and its accuracies by corruption and severity."""
+    row = {
+        f"{name}/{key}": value
+        for key, value in scores.items()
+        if isinstance(value, int | float) and key != "step"
+    }
+    table = scores.get("accuracy")
+    if isinstance(table, Mapping):
+        for corruption, by_severity in table.items():
+            for severity, value in by_severity.items():
+                row[f"{name}/accuracy/{corruption}/{severity}"] = value
+    return row

@@ -12,14 +12,14 @@ from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from augmax_jax.runtime import compiler, parallel
-from augmax_jax.training import augmentation_pictures
+from augmax_jax.training import augmentation_pictures, tensorboard, workdir
 from augmax_jax.training.batches import device_batches
 from augmax_jax.training.checkpoints import Checkpoints
 from augmax_jax.training.run import Run
 from augmax_jax.training.selection import Selection
-from augmax_jax.training.step import make_train_step
 from augmax_jax.training.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -33,15 +33,40 @@ class TrainingDiverged(RuntimeError):
     """The loss became NaN or infinite; the last good checkpoint is kept."""
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal asked the run to stop; the state was saved first.
+
+    Attributes:
+        signal: its number.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.signal = number
+
+    @property
+    def status(self) -> int:
+        """The exit status that shells give a process stopped by this signal: 130 or 143."""
+        return 128 + self.signal
+
+
 def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
     """Trains up to the last step, from the newest checkpoint if there is one.
+
+    The directory becomes the run's, by its `config.json`, once a step has worked.
+
+    Args:
+        run: the run.
+        directory: its directory.
+        checkpoints: its checkpoints.
 
     Returns:
         Seconds spent in training steps, over all sessions of the run.
 
     Raises:
+        ValueError: the directory is another run's.
         TrainingDiverged: the loss is no longer finite.
-        KeyboardInterrupt: asked to stop; the state was saved first.
+        Stopped: asked to stop by SIGINT or SIGTERM; the state was saved first.
     """
     config = run.config
     state = run.initial_state()
@@ -56,7 +81,7 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
 
     platform = run.devices[0].platform
     step_fn = parallel.pmap(
-        make_train_step(run),
+        run.train_step(),
         run.devices,
         donate=(0,),
         compiler_options=compiler.jit_options(platform),
@@ -73,7 +98,6 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
         examples_per_epoch=len(run.data.train),
         batch_size=config.batch_size,
         start_step=start,
-        hparams=config.to_dict(),
         tensorboard=config.tensorboard,
         progress=config.progress,
     )
@@ -84,10 +108,11 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
             pending.append((step, metrics))
             if step == start + 1:
                 jax.block_until_ready(metrics)
+                _claim(config, directory)
                 logger.info("first step after %.1f s", time.perf_counter() - begin)
 
             stop = stopping()
-            save = stop or run.due(step, config.checkpoint.every_epochs)
+            save = bool(stop) or run.due(step, config.checkpoint.every_epochs)
             choose = run.due(step, config.eval_every_epochs)
             if save or choose or step % config.log_every == 0:
                 # Also before every save: a checkpoint must not hold a diverged state.
@@ -104,8 +129,16 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
                     checkpoints.save("latest", step, parallel.first(state), record)
             if stop:
                 logger.warning("stopped at step %d; the same command goes on from there", step)
-                raise KeyboardInterrupt
+                raise Stopped(stop)
         return seconds + telemetry.seconds
+
+
+def _claim(config: ConfigDict, directory: Path) -> None:
+    """Makes the directory the run's, and shows the run in TensorBoard; for the first process."""
+    if jax.process_index() == 0:
+        workdir.claim(config, directory)
+        if config.tensorboard:
+            tensorboard.write_hparams(directory, config, {})
 
 
 def _flush(pending: list[tuple[int, Any]], telemetry: Telemetry) -> dict[str, float]:
@@ -136,18 +169,21 @@ def _flush(pending: list[tuple[int, Any]], telemetry: Telemetry) -> dict[str, fl
 
 
 @contextlib.contextmanager
-def _stop_signals() -> Iterator[Callable[[], bool]]:
+def _stop_signals() -> Iterator[Callable[[], int]]:
     """Turns the first Ctrl-C or SIGTERM into a flag, so that a step is not cut in half.
 
     A second one interrupts at once.
+
+    Yields:
+        A function that returns the signal's number, 0 before there is one.
     """
-    asked = False
+    asked = 0
     before: dict[int, Any] = {}
 
     def ask(number, frame):
         nonlocal asked
-        del number, frame
-        asked = True
+        del frame
+        asked = number
         restore()
 
     def restore():

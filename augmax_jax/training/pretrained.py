@@ -1,4 +1,4 @@
-"""Variables to start from or to evaluate that did not come from this run."""
+"""Networks that were trained elsewhere: another run's, or an import's."""
 
 import logging
 from pathlib import Path
@@ -7,7 +7,11 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from augmax_jax import models
 from augmax_jax.pytorch import importing as torch_import
+from augmax_jax.runtime.files import read_json
+from augmax_jax.runtime.paths import expand
+from augmax_jax.runtime.run_directory import CONFIG
 from augmax_jax.training.checkpoints import read_variables
 
 logger = logging.getLogger(__name__)
@@ -15,7 +19,49 @@ logger = logging.getLogger(__name__)
 
 def is_imported(directory: Path) -> bool:
     """Whether a directory was written by `python -m augmax_jax.torch_import`."""
-    return (directory / "model.json").is_file()
+    return (directory / "model.json").is_file() and not (directory / "checkpoints").is_dir()
+
+
+def read_network(
+    directory: str | Path, *, checkpoint: str = "best"
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Reads the network that a run or an import left in a directory.
+
+    Args:
+        directory: a run's `--workdir` or an import's `--out`.
+        checkpoint: "best" or "last", of a run; the other one where there is none.
+
+    Returns:
+        Variables as NumPy arrays; and the facts that `torch_import.build` makes the network
+        from: `model`, `num_classes`, `norm`, `options`, `mean` and `std`.
+
+    Raises:
+        ValueError: the directory holds neither, or is damaged.
+    """
+    directory = expand(directory)
+    if is_imported(directory):
+        return torch_import.load_imported(directory)
+    if not (directory / "checkpoints").is_dir():
+        raise ValueError(
+            f"{directory} holds neither an imported model (model.json) nor a run (checkpoints)"
+        )
+    config = read_json(directory / CONFIG)
+    if not isinstance(config, dict) or not {"name", "norm"} <= config.get("model", {}).keys():
+        raise ValueError(
+            f"{directory} holds checkpoints but no {CONFIG} that says of which network: put that "
+            "file back"
+        )
+    model = config["model"]
+    variables = read_variables(directory, "latest" if checkpoint == "last" else checkpoint)
+    info = {
+        "model": model["name"],
+        "num_classes": variables["params"]["head"]["kernel"].shape[1],
+        "norm": model["norm"],
+        "options": model.get("options", {}),
+        "mean": model.get("mean"),
+        "std": model.get("std"),
+    }
+    return variables, info
 
 
 def load(
@@ -26,7 +72,7 @@ def load(
     Args:
         directory: an import's `--out` or a run's `--workdir`.
         fresh: variables of the network to fill, freshly initialised.
-        model: `config.model`, whose options and input normalisation an import must share.
+        model: `config.model`, whose options and input normalisation must be the same.
         new_head: whether a head of another class count may stay fresh (fine-tuning).
 
     Returns:
@@ -36,32 +82,21 @@ def load(
         ValueError: the directory holds neither; or another network; or, unless `new_head`,
             another number of classes.
     """
-    directory = Path(directory).expanduser()
-    if is_imported(directory):
-        options = model.options.to_dict()
-        variables, info = torch_import.load_imported(directory)
-        # Neither the input normalisation nor a stem's stride shows in the shapes of arrays.
-        if info["options"] != options:
-            raise ValueError(
-                f"config.model.options is {options}, but {directory} was trained with "
-                f"{info['options']}"
-            )
-        for name, ours, none in (
-            ("mean", tuple(model.mean), 0.0),
-            ("std", tuple(model.std), 1.0),
-        ):
-            theirs = info[name] or (none,) * 3
-            if not np.allclose(ours, theirs):
-                raise ValueError(
-                    f"config.model.{name} is {ours}, but {directory} was trained with "
-                    f"{tuple(theirs)}: set --config.model.{name}='{tuple(theirs)}'"
-                )
-    elif (directory / "checkpoints").is_dir():
-        variables = read_variables(directory)
-    else:
+    variables, info = read_network(directory)
+    # Neither a stem's stride nor the input normalisation shows in the shapes of arrays.
+    options = model.options.to_dict()
+    if info["options"] != options:
         raise ValueError(
-            f"{directory} holds neither an imported model (model.json) nor a run (checkpoints)"
+            f"config.model.options is {options}, but {directory} was trained with {info['options']}"
         )
+    ours = models.input_normalization(model.name, model.mean, model.std)
+    theirs = models.input_normalization(info["model"], info["mean"], info["std"])
+    for name, our, their in zip(("mean", "std"), ours, theirs, strict=True):
+        if not np.allclose(our, their):
+            raise ValueError(
+                f"config.model.{name} is {our}, but {directory} was trained with {their}: set "
+                f"--config.model.mean='{theirs[0]}' --config.model.std='{theirs[1]}'"
+            )
     started, facts = torch_import.init_from(fresh, variables)
     head = [fact for fact in facts if "new head" in fact]
     if head and not new_head:

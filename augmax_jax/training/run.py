@@ -1,4 +1,4 @@
-"""What a config stands for: data, network, optimizer and method, built and checked."""
+"""From a config to a run: its settings checked, and data, network, optimizer and method built."""
 
 import dataclasses
 import logging
@@ -16,8 +16,12 @@ from ml_collections import ConfigDict
 from augmax_jax import config as configs
 from augmax_jax import data, methods, models
 from augmax_jax.evaluation.run import Subject
-from augmax_jax.runtime import keys, parallel
-from augmax_jax.training import optimizer, pretrained, step
+from augmax_jax.runtime import following, keys, parallel
+from augmax_jax.runtime.epochs import Epochs
+from augmax_jax.runtime.errors import check_name, check_range
+from augmax_jax.training import optimizer, pretrained
+from augmax_jax.training.state import TrainState, create_state
+from augmax_jax.training.step import TrainStep, make_train_step
 
 logger = logging.getLogger(__name__)
 
@@ -51,12 +55,24 @@ class Run:
         """What evaluation needs of the run."""
         return Subject(self.config, self.devices, self.data, self.model)
 
-    def initial_state(self) -> step.TrainState:
+    def train_step(self) -> TrainStep:
+        """One device's share of the training step; see `step.make_train_step`."""
+        shares = len(self.devices) * jax.process_count()
+        return make_train_step(
+            self.config,
+            self.model,
+            self.method,
+            self.optimizer,
+            self.schedule,
+            self.config.batch_size // shares,
+        )
+
+    def initial_state(self) -> TrainState:
         """Freshly initialised parameters, or those of `config.init_from`."""
         config = self.config
         side = config.data.image_size
         key = jax.random.fold_in(jax.random.key(config.seed), keys.INITIALISATION)
-        state = step.create_state(self.model, self.optimizer, key, (side, side, 3))
+        state = create_state(self.model, self.optimizer, key, (side, side, 3))
         state = dataclasses.replace(
             state, method_state=self.method.init(jax.random.fold_in(key, keys.SHARED))
         )
@@ -64,9 +80,7 @@ class Run:
             return state
         return state.with_variables(self.load(config.init_from, state, new_head=True))
 
-    def load(
-        self, directory: str | Path, state: step.TrainState, *, new_head: bool
-    ) -> dict[str, Any]:
+    def load(self, directory: str | Path, state: TrainState, *, new_head: bool) -> dict[str, Any]:
         """Variables from elsewhere for this run's network; see `pretrained.load`."""
         return pretrained.load(
             directory, state.variables, model=self.config.model, new_head=new_head
@@ -74,7 +88,7 @@ class Run:
 
     def epoch(self, step: int) -> float:
         """Passes over the training set after `step` steps."""
-        return step * self.config.batch_size / len(self.data.train)
+        return Epochs(self.config.batch_size, len(self.data.train)).passed(step)
 
     def due(self, step: int, every_epochs: float) -> bool:
         """Whether something done every so many epochs falls on this step, or it is the last."""
@@ -87,6 +101,58 @@ class Run:
         )
 
 
+def check(config: ConfigDict) -> None:
+    """Checks every setting that can be checked without data or devices.
+
+    Raises:
+        ValueError: naming the setting, its value and what is allowed.
+    """
+    configs.check_keys(config)
+    configs.check_types(config)
+    _check_run(config)
+    optimizer.check(config.optimizer)
+    check_name("model", config.model.name, models.MODELS)
+    check_name("norm", config.model.norm, models.NORMS)
+    methods.check(config)
+    _check_data(config)
+    _check_evaluation(config)
+
+
+def _check_run(config: ConfigDict) -> None:
+    """The settings that belong to no other room."""
+    check_name("config.dtype", config.dtype, ("float32", "bfloat16"))
+    check_name("config.select_on", config.select_on, ("holdout", "test"))
+    check_range("config.seed", config.seed, 0, 2**32 - 1)  # JAX would drop the bits beyond
+    for name, low in {
+        "batch_size": 1,
+        "epochs": 0,
+        "max_steps": 0,
+        "num_devices": 0,
+        "eval_every_epochs": 0,
+        "eval_batch_size": 1,
+        "log_every": 1,
+        "pictures_every_epochs": 0,
+    }.items():
+        check_range(f"config.{name}", config[name], low)
+    check_range("config.checkpoint.every_epochs", config.checkpoint.every_epochs, 0)
+    check_range("config.checkpoint.keep", config.checkpoint.keep, 1)
+    if config.select_on == "holdout" and config.data.holdout == 0:
+        raise ValueError(
+            "config.data.holdout is 0, so nothing is held out to select the best checkpoint on: "
+            "set it, or config.select_on='test'"
+        )
+
+
+# data
+def _check_data(config: ConfigDict) -> None:
+    data.check(config.data.to_dict())
+
+
+# evaluation
+def _check_evaluation(config: ConfigDict) -> None:
+    check_name("evaluate.checkpoint", config.evaluate.checkpoint, ("best", "last"))
+
+
 def create_model(config: ConfigDict, num_classes: int) -> nn.Module:
     """The network that `config.model` names."""
     return models.create(
@@ -95,8 +161,8 @@ def create_model(config: ConfigDict, num_classes: int) -> nn.Module:
         norm=config.model.norm,
         dtype=jnp.dtype(config.dtype),
         axis_name=parallel.AXIS if config.sync_batch_norm else None,
-        mean=tuple(config.model.mean),
-        std=tuple(config.model.std),
+        mean=config.model.mean,
+        std=config.model.std,
         remat=config.model.remat,
         **config.model.options.to_dict(),
     )
@@ -109,7 +175,9 @@ def build(config: ConfigDict) -> Run:
         ValueError: a setting is unknown, out of range, or does not fit the others.
         FileNotFoundError: the dataset is not there; says what would provide it.
     """
-    configs.validate(config)
+    check(config)
+    if followed := following.describe(config):
+        logger.info("Settings that follow others unless set: %s", followed)
     devices = parallel.local_devices(config.num_devices)
     shares = len(devices) * jax.process_count()
     if config.batch_size % shares:
@@ -120,11 +188,8 @@ def build(config: ConfigDict) -> Run:
     # Built with a stand-in class count first, so that a wrong option shows before data is read.
     create_model(config, 2)
     methods.create(config, 2)
-    settings = config.data.to_dict()
-    if settings["resident"] is None:
-        settings["resident"] = "auto"
     dataset = data.load(
-        settings,
+        config.data.to_dict(),
         seed=config.seed,
         batch_size=config.batch_size,
         process_index=jax.process_index(),

@@ -23,7 +23,7 @@ class Selection:
         self._checkpoints = checkpoints
         self._name = run.config.select_on
         split = run.data.test if self._name == "test" else run.data.holdout
-        assert split is not None  # config.validate and data.load see to it
+        assert split is not None  # run.check and data.load see to it
         self._split = split
         self._score = model_score(run.model, run.devices)
         self._batch_size, self._devices = run.config.eval_batch_size, len(run.devices)

@@ -1,10 +1,8 @@
 """One training step, from a uint8 batch to the new state; pure, and pmapped as a whole."""
 
-import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -12,76 +10,18 @@ import optax
 from ml_collections import ConfigDict
 
 from augmax_jax.augment import standard
-from augmax_jax.methods import StepInputs, View
+from augmax_jax.methods import Method, StepInputs, View
 from augmax_jax.models import statistics_collection
 from augmax_jax.objectives import objective
-from augmax_jax.runtime import compiler, keys, parallel
-
-if TYPE_CHECKING:
-    from augmax_jax.training.run import Run
+from augmax_jax.runtime import keys, parallel
+from augmax_jax.training.state import TrainState
 
 Batch = dict[str, jax.Array]
-
-
-@flax.struct.dataclass
-class TrainState:
-    """All that a run carries from step to step.
-
-    Attributes:
-        step: steps taken, int32 scalar.
-        params: the network's parameters.
-        statistics: its collections of running statistics, by collection name.
-        opt_state: the optimizer's state.
-        method_state: the training method's own, None for most.
-    """
-
-    step: jax.Array
-    params: Any
-    statistics: dict[str, Any]
-    opt_state: optax.OptState
-    method_state: Any = None
-
-    @property
-    def variables(self) -> dict[str, Any]:
-        """What `model.apply` takes."""
-        return {"params": self.params, **self.statistics}
-
-    def with_variables(self, variables: dict[str, Any]) -> "TrainState":
-        """The same state with other parameters and statistics."""
-        statistics = dict(variables)
-        params = statistics.pop("params")
-        return dataclasses.replace(self, params=params, statistics=statistics)
-
-
-def create_state(
-    model: nn.Module,
-    optimizer: optax.GradientTransformation,
-    key: jax.Array,
-    image_shape: tuple[int, int, int],
-) -> TrainState:
-    """Initialises a network, its statistics and the optimizer's state.
-
-    Args:
-        model: from `models.create`.
-        optimizer: from `optimizer.create`.
-        key: one key.
-        image_shape: (H, W, 3).
-    """
-    # Inside another traced function (`jax.eval_shape`) the options are the outer one's business.
-    outermost = not isinstance(key, jax.core.Tracer)
-    init = jax.jit(
-        lambda key: model.init(key, jnp.zeros((1, *image_shape)), route="clean"),
-        compiler_options=compiler.jit_options(jax.default_backend(), once=True)
-        if outermost
-        else {},
-    )
-    statistics = dict(init(key))
-    params = statistics.pop("params")
-    return TrainState(jnp.zeros((), jnp.int32), params, statistics, optimizer.init(params))
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 
 
 def standard_augmentation(keys: jax.Array, images: jax.Array, config: ConfigDict) -> jax.Array:
-    """Flip and crop as `config.data.train_transform` says, uint8 to uint8 (spec §2.3)."""
+    """Flip and crop as `config.data.train_transform` says, uint8 to uint8."""
     transform = config.data.train_transform
     if transform in ("none", "random_resized_crop"):  # the latter is done while decoding
         return images
@@ -131,8 +71,13 @@ def forward(
 
 
 def make_train_step(
-    run: "Run",
-) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+    config: ConfigDict,
+    model: nn.Module,
+    method: Method,
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    share: int,
+) -> TrainStep:
     """Builds one device's share of the training step, to be mapped over `parallel.AXIS`.
 
     Gradients, metrics and running statistics are averaged over the devices. Random
@@ -140,14 +85,17 @@ def make_train_step(
     how many devices share it.
 
     Args:
-        run: network, method, optimizer and config.
+        config: the run's: `seed`, `data.train_transform`, `augment.padding`, `objective`.
+        model: the network, from `models.create`.
+        method: from `methods.create`.
+        optimizer: from `training.optimizer.create`.
+        schedule: learning rate by step, for the log.
+        share: examples of a batch that each device gets, b.
 
     Returns:
         A function of (state, {"image": uint8 `[b, H, W, 3]`, "label": int32 `[b]`}) to the
         new state and the step's metrics, float32 scalars.
     """
-    config, model, optimizer = run.config, run.model, run.optimizer
-    share = config.batch_size // (len(run.devices) * jax.process_count())
     settings = config.objective
     joint = settings.forwards == "joint"
 
@@ -171,7 +119,7 @@ def make_train_step(
             step=state.step,
             mean=lambda tree: jax.lax.pmean(tree, parallel.AXIS),
         )
-        views, diagnostics, method_state = run.method.views(inputs, state.method_state)
+        views, diagnostics, method_state = method.views(inputs, state.method_state)
 
         def loss_fn(params):
             logits, statistics = forward(model, params, state.statistics, views, joint=joint)
@@ -193,7 +141,7 @@ def make_train_step(
         )
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        metrics["learning_rate"] = run.schedule(state.step)
+        metrics["learning_rate"] = schedule(state.step)
         metrics["gradient_norm"] = optax.tree.norm(gradient)
         metrics["parameter_norm"] = optax.tree.norm(params)
         new_state = TrainState(state.step + 1, params, statistics, opt_state, method_state)

@@ -6,16 +6,13 @@ nothing but the standard library, so a machine without TensorFlow still leaves a
 record; the report is drawn from it. JSON has no NaN or infinity: they are written as the
 strings "nan", "inf" and "-inf", and `read_history` turns them back into floats.
 
-TensorBoard logs lie in the workdir itself, written by clu, which imports TensorFlow;
-both are imported on first use, with accelerators hidden from TensorFlow.
+TensorBoard logs lie in the workdir itself (`training.tensorboard`).
 """
 
 import contextlib
-import json
 import os
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -23,9 +20,12 @@ from typing import Any, Self, TextIO
 import jax
 import numpy as np
 
+from augmax_jax.runtime import files
 from augmax_jax.runtime.errors import check_name
 from augmax_jax.runtime.progress import Progress
-from augmax_jax.runtime.run_directory import HISTORY, flatten, repair_history, to_json
+from augmax_jax.runtime.run_directory import HISTORY, repair_history
+from augmax_jax.training import tensorboard as tensorboard_files
+from augmax_jax.training.tensorboard import clear_errors
 
 KINDS = ("train", "eval", "benchmark")
 
@@ -47,7 +47,7 @@ class Telemetry:
             checkpoint, 0 for a new run). Rows and TensorBoard events of later steps, left
             by a process that went on after that checkpoint, are dropped, so that nothing
             is there twice. None keeps everything, for commands that only add to a run.
-        hparams: the config, possibly nested, for TensorBoard's HPARAMS tab.
+        renew: kinds of rows that this session writes anew: those of earlier sessions are dropped.
         tensorboard: write TensorBoard logs.
         progress: draw the bar (on a terminal or in a notebook) or print a line now and
             then (anywhere else).
@@ -66,7 +66,7 @@ class Telemetry:
         examples_per_epoch: int,
         batch_size: int,
         start_step: int | None = 0,
-        hparams: Mapping[str, Any] | None = None,
+        renew: Sequence[str] = (),
         tensorboard: bool = True,
         progress: bool = True,
         process: int | None = None,
@@ -97,14 +97,19 @@ class Telemetry:
         if not self._active:
             return
         path = self.workdir / HISTORY
-        with _clear_errors(path):
+
+        def keep(step: int, kinds: Sequence[str]) -> bool:
+            return (start_step is None or step <= start_step) and not set(kinds) & set(renew)
+
+        def keep_event(step: int, tags: list[str]) -> bool:
+            return keep(step, [tag.partition("/")[0] for tag in tags])
+
+        with clear_errors(path):
             self.workdir.mkdir(parents=True, exist_ok=True)
-            repair_history(path, start_step)
+            repair_history(path, lambda row: keep(row["step"], [str(row.get("kind"))]))
             self._file = path.open("a", encoding="utf-8")
         if tensorboard:
-            self._writer = _tensorboard_writer(self.workdir, start_step)
-            if self._writer is not None and hparams:
-                self._log(lambda writer: writer.write_hparams(flatten(hparams)))
+            self._writer = tensorboard_files.open_writer(self.workdir, keep_event)
 
     def __enter__(self) -> Self:
         return self
@@ -152,9 +157,9 @@ class Telemetry:
             return
         step = int(step)
         row = {"step": step, "epoch": self.epoch(step), "kind": kind, "time": round(time.time(), 3)}
-        row |= {name: to_json(value) for name, value in values.items()}
-        with _clear_errors(self.workdir / HISTORY):
-            self._file.write(json.dumps(row, allow_nan=False) + "\n")
+        row |= values
+        with clear_errors(self.workdir / HISTORY):
+            self._file.write(files.dumps(row) + "\n")
             self._file.flush()
         numbers = {f"{kind}/{k}": v for k, v in values.items() if isinstance(v, int | float)}
         self._log(lambda writer: writer.write_scalars(step, numbers))
@@ -199,7 +204,7 @@ class Telemetry:
         self._progress.close()
         file, self._file = self._file, None
         if file is not None:
-            with _clear_errors(self.workdir / HISTORY):
+            with clear_errors(self.workdir / HISTORY):
                 file.close()
         if self._writer is not None:
             self._log(lambda writer: writer.close(), flush=False)
@@ -221,51 +226,6 @@ class Telemetry:
             ) from error
 
 
-def _tensorboard_writer(workdir: Path, start_step: int | None) -> Any:
-    # TensorFlow only writes files here; without these it prints notes over the progress bar.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    try:
-        import tensorflow as tf
-        from clu.metric_writers import SummaryWriter
-    except Exception as error:  # a clash of protobuf versions shows as TypeError, for one
-        warnings.warn(
-            f"TensorBoard logs are off, because they need TensorFlow, clu and tensorboard "
-            f"({type(error).__name__}: {error}). The history goes to {workdir / HISTORY} all "
-            f"the same.",
-            stacklevel=3,
-        )
-        return None
-    # A RuntimeError says that TensorFlow already runs with the devices it found: too late.
-    with contextlib.suppress(RuntimeError):
-        tf.config.set_visible_devices([], "GPU")
-    if start_step is not None:
-        for path in workdir.glob("*tfevents*"):
-            with _clear_errors(path):
-                _drop_events(path, start_step)
-    return SummaryWriter(os.fspath(workdir))
-
-
-def _drop_events(path: Path, start_step: int) -> None:
-    """Drops the events beyond `start_step`, atomically: TensorBoard would show both lines."""
-    import tensorflow as tf
-    from tensorboard.compat.proto.event_pb2 import Event
-
-    records = []
-    # A killed process leaves a half-written last record.
-    with contextlib.suppress(tf.errors.DataLossError):
-        for record in tf.data.TFRecordDataset(os.fspath(path)).as_numpy_iterator():
-            records.append(record)
-    keep = [record for record in records if Event.FromString(record).step <= start_step]
-    if len(keep) == len(records):
-        return
-    temporary = path.with_name("events.tmp")
-    with tf.io.TFRecordWriter(os.fspath(temporary)) as writer:
-        for record in keep:
-            writer.write(record)
-    os.replace(temporary, path)
-
-
 def _scalar(name: str, value: Any) -> bool | int | float | str | None:
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -277,16 +237,3 @@ def _scalar(name: str, value: Any) -> bool | int | float | str | None:
     if array.dtype.kind in "iu":
         return int(array.item())
     return bool(array.item()) if array.dtype.kind == "b" else float(array.item())
-
-
-@contextlib.contextmanager
-def _clear_errors(path: Path) -> Iterator[None]:
-    """Makes an OSError name the file and the way out."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"cannot write {path}: {error.strerror or error}. Free some space, or choose a "
-            "--workdir that can be written; what was written so far is kept",
-        ) from error

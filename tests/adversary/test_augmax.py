@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from augmax_jax import adversary
 from augmax_jax.augment import mix
+from augmax_jax.runtime.keys import example_keys
 
 BATCH, WIDTH, SIDE, CLASSES = 24, 3, 8, 4
 
@@ -198,7 +199,7 @@ def test_random_start_and_targets(key):
     counts = np.bincount(np.asarray((targets - labels) % CLASSES), minlength=CLASSES)
     np.testing.assert_allclose(counts[1:] / 4000, 1 / 3, atol=0.03)
     # A device that holds the second half draws what the whole batch draws there.
-    late = adversary.random_start(key, 2000, WIDTH, first_index=2000)
+    late = adversary.random_start(example_keys(key, 2000, first_index=2000), 2000, WIDTH)
     np.testing.assert_array_equal(m[2000:], late[0])
 
 
@@ -208,12 +209,15 @@ def test_random_start_and_targets(key):
         ({"images": np.zeros((2, 8, 8, 3), np.float32)}, "images must be uint8"),
         ({"images": np.zeros((2, 8, 8), np.uint8)}, "images must be uint8"),
         ({"chains": np.zeros((2, 3, 8, 9, 3), np.uint8)}, "chains must be uint8"),
-        ({"labels": np.zeros(3, int)}, "labels must have shape"),
+        ({"images": np.zeros((0, 8, 8, 3), np.uint8)}, "not empty"),
+        ({"labels": np.zeros(3, int)}, r"labels must be int \[2\]"),
         ({"m": np.zeros((2, 1))}, "m must have shape"),
         ({"p": np.zeros((2, 4))}, "p must have shape"),
-        ({"targets": np.zeros(1, int)}, "targets must have shape"),
-        ({"steps": -1}, "steps must be 0 or more"),
-        ({"step_size": 0.0}, "step_size must be positive"),
+        ({"targets": np.zeros(1, int)}, r"targets must be int \[2\]"),
+        ({"targets": np.full(2, 3)}, "below the 3 classes of logits_fn, got 3"),
+        ({"steps": -1}, "steps must be at least 0"),
+        ({"step_size": 0.0}, "step_size must be above 0"),
+        ({"count_initial": 1}, "count_initial must be True or False"),
         ({"patience": 0}, "patience must be at least 1"),
         ({"early_stop": "sampl"}, "Did you mean 'sample'"),
     ],

@@ -8,6 +8,7 @@ from scipy.optimize import bisect
 from scipy.signal import correlate
 
 from augmax_jax.adversary import noise_generator as ng
+from augmax_jax.runtime.keys import example_keys
 
 SHAPE = (4, 6, 5, 3)
 
@@ -109,7 +110,7 @@ def test_generator_starts_near_the_noise_it_gets(rng, key, kernel, count):
 def test_drawn_noise_belongs_to_the_example(key, kernel):
     generator = ng.init_generator(key, kernel=kernel)
     whole = ng.draw_noise(key, generator, (4, 8, 8, 3))
-    part = ng.draw_noise(key, generator, (2, 8, 8, 3), first_index=2)
+    part = ng.draw_noise(example_keys(key, 2, first_index=2), generator, (2, 8, 8, 3))
     assert whole.shape == (4, 8, 8, 3)
     np.testing.assert_allclose(whole[2:], part, atol=1e-6)
     assert np.std(whole) == pytest.approx(1, abs=0.1)
@@ -141,7 +142,7 @@ def test_history_keeps_the_last_few(key):
         (lambda key: ng.init_history(ng.init_generator(key), 0), "size must be at least 1"),
         (
             lambda key: ng.add_noise(jnp.zeros(SHAPE), jnp.zeros(SHAPE), 0.0),
-            "norm must be positive",
+            "norm must be above 0",
         ),
         (lambda key: ng.add_noise(jnp.zeros(SHAPE), jnp.zeros((4, 6, 5, 1)), 1.0), "images' shape"),
         (lambda key: ng.add_noise(jnp.zeros((6, 5, 3)), jnp.zeros(SHAPE), 1.0), "images must be"),

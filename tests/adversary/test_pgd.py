@@ -135,7 +135,8 @@ def test_uint8_images_and_the_place_in_the_batch(problem, key):
     whole = pgd(key, linear(weights), bits, labels, **settings)
     floats = pgd(key, linear(weights), bits.astype(np.float32) / 255, labels, **settings)
     np.testing.assert_allclose(whole.images, floats.images, atol=1e-6)
-    part = pgd(key, linear(weights), bits[2:], labels[2:], first_index=2, **settings)
+    late = example_keys(key, len(bits) - 2, first_index=2)
+    part = pgd(late, linear(weights), bits[2:], labels[2:], **settings)
     np.testing.assert_allclose(whole.images[2:], part.images, atol=1e-6)
     keyed = pgd(example_keys(key, BATCH)[2:], linear(weights), bits[2:], labels[2:], **settings)
     np.testing.assert_array_equal(keyed.images, part.images)
@@ -153,12 +154,16 @@ def test_no_gradient_flows_back(problem, key):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"eps": -0.1}, "eps must be at least 0, got -0.1"),
-        ({"eps": float("nan")}, "eps must be at least 0, got nan"),
+        ({"eps": -0.1}, r"eps must be in \[0, 1\], got -0.1"),
+        ({"eps": float("nan")}, r"eps must be in \[0, 1\], got nan"),
         ({"steps": -1}, "steps must be at least 0"),
-        ({"step_size": -1.0}, "step_size must be at least 0"),
+        ({"step_size": -1.0}, r"step_size must be in \[0, 1\]"),
         ({"jitter": -1.0}, "jitter must be at least 0"),
+        ({"eps": 8}, r"eps must be in \[0, 1\], got 8"),
         ({"budget": -1}, "budget must be at least 0"),
+        ({"budget": np.full(6, -1)}, "budget must be at least 0, got -1"),
+        ({"budget": 1.5}, "budget must be a whole number"),
+        ({"random_start": "no"}, "random_start must be True or False"),
         ({"budget": np.zeros(2, int)}, r"budget must be one number or int \[6\]"),
         ({"labels": np.zeros(5, int)}, r"labels must be int \[6\]"),
         ({"labels": np.zeros(BATCH)}, r"labels must be int \[6\]"),

@@ -11,10 +11,11 @@ from scipy import stats
 from scipy.special import log_softmax
 
 from augmax_jax.adversary.spatial import draw_spatial, spatial_transform, worst_of_k_spatial
+from augmax_jax.runtime.keys import example_keys
 
 
 def pillow(image: np.ndarray, degrees: float, shift) -> np.ndarray:
-    """The inverse of: rotate clockwise about the centre, then move (spec §8.4)."""
+    """Rotates clockwise about the centre, then moves: the matrix of torchvision's `affine`."""
     height, width, _ = image.shape
     cx, cy = width / 2, height / 2
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
@@ -116,11 +117,11 @@ def test_slices_of_a_batch_give_the_same(rng, key, network):
     images = rng.integers(0, 256, (8, 12, 12, 3), dtype=np.uint8)
     labels = rng.integers(0, 5, 8)
 
-    def worst(key, images, labels, **kwargs):
-        return worst_of_k_spatial(key, network, images, labels, k=3, **kwargs).images
+    def worst(key, images, labels):
+        return worst_of_k_spatial(key, network, images, labels, k=3).images
 
     whole = jax.jit(worst)(key, images, labels)
-    part = jax.jit(worst)(key, images[5:], labels[5:], first_index=5)
+    part = jax.jit(worst)(example_keys(key, 3, first_index=5), images[5:], labels[5:])
     np.testing.assert_array_equal(part, whole[5:])
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(8))
     np.testing.assert_array_equal(jax.jit(worst)(keys, images, labels), whole)
@@ -130,9 +131,10 @@ def test_slices_of_a_batch_give_the_same(rng, key, network):
     ("change", "message"),
     [
         ({"k": 0}, "k must be at least 1, got 0"),
-        ({"max_degrees": -1.0}, "must not be negative, got -1.0 and 3"),
+        ({"max_degrees": -1.0}, "max_degrees must be at least 0, got -1.0"),
         ({"images": np.zeros((2, 8, 8, 3), np.float32)}, r"images must be uint8 \[B, H, W, 3\]"),
-        ({"labels": np.zeros(3, int)}, r"labels must have shape \[2\]"),
+        ({"max_pixels": float("nan")}, "max_pixels must be at least 0, got nan"),
+        ({"labels": np.zeros(3, int)}, r"labels must be int \[2\]"),
     ],
 )
 def test_bad_arguments_are_refused(key, network, change, message):

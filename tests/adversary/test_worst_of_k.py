@@ -96,7 +96,7 @@ def test_worst_levels_keep_operators_and_depths(network, rng, key):
 def test_the_place_in_the_batch(network, rng, key):
     labels = rng.integers(0, CLASSES, BATCH)
     whole = worst_of_k(key, network, draw, labels, k=3)
-    part = worst_of_k(key, network, draw, labels[2:], k=3, first_index=2)
+    part = worst_of_k(example_keys(key, 3, first_index=2), network, draw, labels[2:], k=3)
     np.testing.assert_array_equal(whole.images[2:], part.images)
 
 

@@ -33,7 +33,7 @@ def apply(name: str, image: np.ndarray, argument: float | None) -> np.ndarray:
 
 
 def arguments(name: str, rng: np.random.Generator, count: int) -> np.ndarray:
-    """Admissible arguments at full strength (spec §1.1), as float32."""
+    """Admissible arguments at full strength, as float32."""
     if name in ("autocontrast", "equalize"):
         values = np.zeros(count)
     elif name == "posterize":

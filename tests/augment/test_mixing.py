@@ -117,10 +117,20 @@ def test_mix_refuses(batch, change, message):
     [
         (0, 3, 1.0, "batch must be"),
         (2, 0, 1.0, "width must be"),
-        (2, 3, 0.0, "alpha must be positive"),
-        (2, 3, float("inf"), "alpha must be positive"),
+        (2, 3, 0.0, "alpha must be above 0"),
+        (2, 3, float("inf"), "alpha must be above 0"),
     ],
 )
 def test_weights_refuse(batch_size, width, alpha, message):
     with pytest.raises(ValueError, match=message):
         augment.sample_mixing_weights(jax.random.key(0), batch_size, width, alpha=alpha)
+
+
+def test_to_float(rng):
+    images = rng.integers(0, 256, (2, 4, 5, 3), dtype=np.uint8)
+    floats = augment.to_float(images)
+    assert floats.dtype == np.float32
+    np.testing.assert_array_equal(floats, images.astype(np.float32) / np.float32(255))
+    for wrong in (floats, images.tolist(), images.astype(np.int32)):
+        with pytest.raises(ValueError, match="images must be uint8, got"):
+            augment.to_float(wrong)

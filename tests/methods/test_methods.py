@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from augmax_jax import adversary, methods
-from augmax_jax.config import VIEWS, defaults
+from augmax_jax.config import defaults
 from augmax_jax.methods import StepInputs
 from augmax_jax.runtime.keys import example_keys
 
@@ -110,6 +110,9 @@ def with_attack(name):
 def test_views(method, variant, expected, inputs):
     views, diagnostics = views_of(config(method, variant=variant), inputs)
     assert [(v.name, v.route, v.weight, v.consistent) for v in views] == expected
+    spec = methods.METHODS[method]
+    assert {view.name for view in views} == set(spec.view_labels)
+    assert {name for name in diagnostics if "/" not in name} == set(spec.curves)
     for view in views:
         assert view.images.shape == (BATCH, 16, 16, 3)
         assert view.images.dtype == jnp.float32
@@ -119,11 +122,12 @@ def test_views(method, variant, expected, inputs):
     assert all(np.shape(value) == () for value in diagnostics.values())
 
 
-def test_every_view_has_a_route_and_every_method_its_views():
-    assert set(methods.VIEWS_OF) == set(methods.METHODS)
-    assert {view for views in methods.VIEWS_OF.values() for view in views} == set(VIEWS)
-    for method in methods.METHODS:
-        assert set(methods.routes(config(method))) == set(VIEWS)
+@pytest.mark.parametrize("method", ["augmax", "advmax", "fat", "pgd_at", "augmix_pgd"])
+def test_every_ascent_is_logged(method, inputs):
+    _, diagnostics = views_of(config(method), inputs)
+    shares = [float(diagnostics[f"ascent_steps/{t}"]) for t in range(3)]
+    assert sum(shares) == pytest.approx(1)
+    assert diagnostics["ascent_steps"] == pytest.approx(shares[1] + 2 * shares[2])
 
 
 def test_routes_can_be_chosen(inputs):
@@ -333,12 +337,11 @@ def test_a_method_with_a_state_resumes_and_spreads_over_devices(tmp_path):
     from augmax_jax.runtime import parallel
     from augmax_jax.training.batches import device_batches
     from augmax_jax.training.checkpoints import Checkpoints
-    from augmax_jax.training.step import make_train_step
 
     ends = []
     for devices in (1, 2):
         run = small_run(devices)
-        step = parallel.pmap(make_train_step(run), run.devices)
+        step = parallel.pmap(run.train_step(), run.devices)
         state = parallel.replicate(run.initial_state(), run.devices)
         batches = device_batches(run, 0)
         for _ in range(2):

@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from augmax_jax import config as configs
 from augmax_jax import models
 from augmax_jax.models.resnet import ResNet
+from augmax_jax.training.run import create_model
 
 NORMS = ("bn", "ibn", "dubn", "dubin")
 KEY = jax.random.key(0)
@@ -201,6 +203,73 @@ def test_input_normalisation_is_inside(tiny, images):
     )
 
 
+@pytest.mark.parametrize("name", list(models.MODELS))
+def test_a_network_has_its_own_input_normalisation(name):
+    """Whoever makes it: `create`, an import, a config."""
+    own = (models.IMAGENET_MEAN, models.IMAGENET_STD) if "imagenet" in name else (None, None)
+    module = models.create(name, 10)
+    assert (module.mean, module.std) == own
+    assert models.create(name, 10, mean=own[0], std=own[1]) == module
+
+    none = ((0.0,) * 3, (1.0,) * 3)
+    without = models.create(name, 10, mean=none[0], std=none[1])
+    assert (without.mean, without.std) == (None, None)
+    assert models.input_normalization(name) == (none if own == (None, None) else own)
+    assert models.input_normalization(name, [0, 0, 0], [1, 1, 1]) == none
+
+    config = configs.defaults()
+    config.model.name = name
+    made = create_model(config, 10)
+    assert (made.mean, made.std) == own
+    config.model.mean, config.model.std = none
+    assert create_model(config, 10).mean is None
+
+
+def test_none_of_an_imagenet_network_is_no_normalisation(images):
+    module, plain = (
+        models.create("resnet18_imagenet", 3, norm="bn", mean=mean, std=std)
+        for mean, std in ((None, None), ((0, 0, 0), (1, 1, 1)))
+    )
+    variables = random_variables(module)
+    mean, std = np.float32(models.IMAGENET_MEAN), np.float32(models.IMAGENET_STD)
+    expected = apply(plain, variables, (images - mean) / std)
+    np.testing.assert_allclose(
+        apply(module, variables, images), expected, atol=1e-5 * np.abs(expected).max()
+    )
+
+
+@pytest.mark.parametrize(
+    ("norm", "dtype"), [*((norm, "float32") for norm in NORMS), ("dubin", "bfloat16")]
+)
+@pytest.mark.parametrize("name", list(models.MODELS))
+def test_dtypes_do_not_follow_the_default(name, norm, dtype):
+    """Parameters, statistics, logits and gradients are float32 in 64-bit mode too."""
+    with jax.enable_x64(True):
+        module = models.create(name, 10, norm=norm, dtype=dtype)
+        images = jax.ShapeDtypeStruct((9, 32, 32, 3), jnp.float32)  # more than a chunk
+        variables = jax.eval_shape(module.init, KEY, images)
+        assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+        collection = models.statistics_collection(norm, "augmented")
+
+        def step(variables, images):
+            return jax.grad(
+                lambda params: _loss(module, {**variables, "params": params}, images, collection),
+                has_aux=True,
+            )(variables["params"])
+
+        result = jax.eval_shape(step, variables, images)
+        wide = jax.ShapeDtypeStruct(images.shape, jnp.float64)
+        logits = jax.eval_shape(module.apply, variables, wide)
+    assert {leaf.dtype for leaf in jax.tree.leaves((result, logits))} == {jnp.dtype("float32")}
+
+
+def _loss(module, variables, images, collection):
+    logits, updated = module.apply(
+        variables, images, route="augmented", train=True, mutable=[collection]
+    )
+    return jnp.mean(logits**2), (logits, updated)
+
+
 def test_bfloat16_is_close_to_float32(tiny, images):
     module, variables = tiny
     low = models.create("tiny", 10, stem_stride=2, dtype=jnp.bfloat16)
@@ -331,6 +400,9 @@ def test_options_change_the_network():
         ({"dtype": "bf16"}, "dtype must be float32 or bfloat16, got 'bf16'"),
         ({"mean": (0.5,) * 3}, "mean and std go together"),
         ({"mean": (0.5,), "std": (0.5,) * 3}, "mean must be three numbers"),
+        ({"mean": 0.5, "std": 0.5}, "mean must be three numbers"),
+        ({"mean": (None,) * 3, "std": (0.5,) * 3}, "mean must be three numbers"),
+        ({"mean": (0.5,) * 3, "std": (float("nan"),) * 3}, "std must be three numbers"),
         ({"mean": (0.5,) * 3, "std": (0.5, 0, 0.5)}, "std must be positive"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",

@@ -5,10 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from augmax_jax import models
-from augmax_jax.pytorch import importing as torch_import
+from augmax_jax import models, torch_import
 from augmax_jax.pytorch import keys as torch_keys
-from augmax_jax.pytorch.exporting import to_state_dict
+from augmax_jax.pytorch.state_dict import to_state_dict
 
 NORMS = ("bn", "ibn", "dubn", "dubin")
 NETWORKS = [

@@ -2,17 +2,22 @@
 
 import argparse
 import collections
-import io
+import json
+import logging
 import os
 import pickle
+import struct
 import zipfile
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augmax_jax.pytorch.files import read_state_dict
+from augmax_jax.pytorch.files import read_state_dict, state_dict_shapes
+from tests.pytorch.pickles import Call, tensor, write
+from tests.pytorch.pickles import save as save_by_hand
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +49,14 @@ def tensors(torch):
 
 def assert_equal(torch, ours, theirs):
     assert list(ours) == list(theirs)
-    for name, tensor in theirs.items():
-        tensor = tensor.detach()
-        if tensor.dtype == torch.bfloat16:
+    for name, value in theirs.items():
+        value = value.detach()
+        if value.dtype == torch.bfloat16:
             assert str(ours[name].dtype) == "bfloat16"
-            tensor, array = tensor.float(), ours[name].astype(np.float32)
+            value, array = value.float(), ours[name].astype(np.float32)
         else:
             array = ours[name]
-        np.testing.assert_array_equal(array, tensor.numpy(), strict=True)
+        np.testing.assert_array_equal(array, value.numpy(), strict=True)
 
 
 @pytest.fixture(params=["zip", "legacy"])
@@ -103,6 +108,11 @@ def test_which_key(torch, save):
     assert_equal(torch, read_state_dict(save({"ema": two, "state_dict": one})), one)
     with pytest.raises(ValueError, match="choose a key among teacher, student"):
         read_state_dict(save({"teacher": one, "student": two}))
+    # An accuracy beside it does not make the outer dictionary the state_dict.
+    net = {"w": torch.zeros(2), "b": torch.ones(1)}
+    assert_equal(torch, read_state_dict(save({"accuracy": torch.tensor(0.9), "a": net})), net)
+    nested = save({"state": {"model": net, "step": torch.tensor(3)}})
+    assert_equal(torch, read_state_dict(nested, key="state.model"), net)
     assert_equal(torch, read_state_dict(save({"a": one, "b": two}), key="b"), two)
     with pytest.raises(ValueError, match=r"no state_dict under any key; the file has 'a', 'b'"):
         read_state_dict(save({"a": 1, "b": [one]}))
@@ -127,82 +137,56 @@ def test_truncated_file(torch, save, cut):
         read_state_dict(path)
 
 
-def test_no_file_and_no_checkpoint(tmp_path):
+def test_no_file_and_a_directory(tmp_path):
     with pytest.raises(FileNotFoundError, match="no checkpoint file at"):
         read_state_dict(tmp_path / "a.pth")
-    for name, data in (("a.pth", b""), ("b.pth", b"hello"), ("c.npz", b"x"), ("d.pth", b"PK12")):
-        (tmp_path / name).write_bytes(data)
-        with pytest.raises(ValueError, match="is not a PyTorch checkpoint"):
-            read_state_dict(tmp_path / name)
+    with pytest.raises(IsADirectoryError, match="is a directory: name the checkpoint file in it"):
+        read_state_dict(tmp_path)
+
+
+NO_CHECKPOINTS = {
+    "empty": (b"", "it is empty"),
+    "text": (b"epoch 1, loss 2.3\n", "is a text file, which begins with 'epoch 1, loss 2.3'"),
+    "page": (b"<!DOCTYPE html><html>", "text file, .*was the download complete"),
+    "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
+    "gzip": (b"\x1f\x8b" + bytes(30), "compressed with gzip"),
+    "tar": (bytes(257) + b"ustar" + bytes(250), "is a tar archive"),
+    "short": (b"hello", "or is damaged"),
+    "half": (b"PK12", "or is damaged"),
+    "pickle": (pickle.dumps({"w": 1}, 2), "pickle that torch.save did not write"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_CHECKPOINTS)
+def test_what_is_no_checkpoint(tmp_path, kind):
+    data, message = NO_CHECKPOINTS[kind]
+    path = tmp_path / "a.pth"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_state_dict(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_archive_of_something_else(tmp_path):
     with zipfile.ZipFile(tmp_path / "photos.pth", "w") as archive:
         archive.writestr("a/cat.jpg", b"")
     with pytest.raises(ValueError, match=r"archive is not one of torch\.save"):
         read_state_dict(tmp_path / "photos.pth")
+    (tmp_path / "c.npz").write_bytes(b"x")
+    with pytest.raises(ValueError, match="is not a PyTorch checkpoint"):
+        read_state_dict(tmp_path / "c.npz")
 
 
-# Hostile files. Made by hand, so that these tests run without PyTorch.
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_that_may_not_be_read(tmp_path):
+    path = write(tmp_path / "a.pth", {"w": tensor()})
+    path.chmod(0)
+    with pytest.raises(OSError, match="cannot be read"):
+        read_state_dict(path)
 
 
-class Call:
-    """Pickles as a call of any function."""
-
-    def __init__(self, function, *arguments):
-        self.call = function, arguments
-
-    def __reduce__(self):
-        return self.call
-
-
-class Storage:
-    """Pickles as a reference to a storage."""
-
-    def __init__(self, dtype="FloatStorage", key="0", size=4):
-        self.identity = ("storage", Global("torch", dtype), key, "cpu", size)
-
-
-class Global:
-    """Pickles as a name to be imported."""
-
-    def __init__(self, module, name):
-        self.module, self.name = module, name
-
-    def __reduce__(self):
-        raise AssertionError("written by the pickler below")
-
-
-class Pickler(pickle._Pickler):
-    """Writes names that this process does not have."""
-
-    def persistent_id(self, value):
-        return value.identity if isinstance(value, Storage) else None
-
-    def save(self, value, save_persistent_id=True):
-        if isinstance(value, Global):
-            self.write(f"c{value.module}\n{value.name}\n".encode())
-        else:
-            super().save(value, save_persistent_id)
-
-    def save_reduce(self, func, args, *rest, **named):
-        if isinstance(func, Global):
-            self.save(func)
-            self.save(args)
-            self.write(pickle.REDUCE)
-            return
-        super().save_reduce(func, args, *rest, **named)
-
-
-def tensor(offset=0, shape=(4,), strides=(1,), **storage):
-    rebuild = Global("torch._utils", "_rebuild_tensor_v2")
-    return Call(rebuild, Storage(**storage), offset, shape, strides, False, {})
-
-
-def write(path, value, storage=bytes(16), compression=zipfile.ZIP_STORED):
-    buffer = io.BytesIO()
-    Pickler(buffer, 2).dump(value)
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        archive.writestr("archive/data.pkl", buffer.getvalue())
-        archive.writestr("archive/data/0", storage)
-    return path
+# Hostile files, made by hand, so that these tests run without PyTorch.
 
 
 def test_made_by_hand(tmp_path):
@@ -256,15 +240,14 @@ CALLS = {
 def test_no_code_is_run(tmp_path, name):
     mark = tmp_path / "mark"
     call = CALLS[name](mark)
-    # Beside a state_dict the call is ignored; inside it is an error. Neither makes it.
+    # Beside a state_dict the call is ignored, inside it is passed over. Neither makes it.
     path = write(tmp_path / "a.pth", {"state_dict": {"w": tensor()}, "other": [call]})
     np.testing.assert_array_equal(read_state_dict(path)["w"], np.zeros(4))
     path = write(tmp_path / "b.pth", {"w": tensor(), "v": call})
-    with pytest.raises(ValueError, match="no state_dict"):
-        read_state_dict(path)
+    assert list(read_state_dict(path)) == ["w"]
     # The older format is a bare pickle.
     (tmp_path / "c.pth").write_bytes(pickle.dumps(call, 2))
-    with pytest.raises(ValueError, match="is damaged"):
+    with pytest.raises(ValueError, match="did not write, or a damaged file"):
         read_state_dict(tmp_path / "c.pth")
     assert not mark.exists()
     # The calls do what they say where a pickle is trusted: the test would notice.
@@ -311,21 +294,78 @@ def test_any_damage_is_a_value_error(file_bytes, changes):
     assert all(isinstance(array, np.ndarray) for array in arrays.values())
 
 
+def test_entries_that_are_no_tensors_are_named(tmp_path, caplog):
+    tree = {"state_dict": {"w": np.ones(2), "step": 3, "note": "x"}, "epoch": 7}
+    path = save_by_hand(tmp_path / "a.pth", tree)
+    with caplog.at_level(logging.INFO, "augmax_jax"):
+        assert list(read_state_dict(path)) == ["w"]
+    assert "passed over, as they are no tensors: step, note" in caplog.text
+
+
+def test_shapes_of_all_dictionaries(tmp_path):
+    inner = {"w": np.ones((2, 3)), "b": np.ones(3)}
+    tree = {"scale": np.ones(()), "state": {"model": inner, "epoch": 1}, "ema": inner}
+    assert state_dict_shapes(save_by_hand(tmp_path / "a.pth", tree)) == {
+        "": {"scale": ()},
+        "state.model": {"w": (2, 3), "b": (3,)},
+        "ema": {"w": (2, 3), "b": (3,)},
+    }
+
+
+def test_a_dictionary_that_holds_itself(tmp_path):
+    tree = {"w": tensor()}
+    tree["more"] = tree
+    assert list(read_state_dict(write(tmp_path / "a.pth", tree))) == ["w"]
+
+
 def test_safetensors(tmp_path):
     numpy = pytest.importorskip("safetensors.numpy")
     rng = np.random.default_rng(0)
     arrays = {"a": rng.normal(size=(2, 3)).astype(np.float32), "b": np.array(3), "c": np.zeros(0)}
     arrays["d"] = np.array([True, False])
+    arrays["half"] = np.ones(3, ml_dtypes.bfloat16)
     for name in ("a.safetensors", "a.bin"):  # told by the suffix or by the contents
         numpy.save_file(arrays, tmp_path / name, {"format": "pt"})
         read = read_state_dict(tmp_path / name)
         assert set(read) == set(arrays)
         for key, array in arrays.items():
             np.testing.assert_array_equal(read[key], array, strict=True)
-    data = (tmp_path / "a.safetensors").read_bytes()
-    (tmp_path / "a.safetensors").write_bytes(data[:-1])
-    with pytest.raises(ValueError, match="ends too early"):
-        read_state_dict(tmp_path / "a.safetensors")
+
+
+def entry(dtype="F32", shape=(4,), offsets=(0, 16)):
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"w": entry(offsets=(0, 20))},
+        {"w": entry(offsets=(16, 32))},
+        {"w": entry(offsets=(16, 0))},
+        {"w": entry(offsets=(-16, 0))},
+        {"w": entry(shape=(5,))},
+        {"w": entry(shape=(1 << 40,))},
+        {"w": entry(shape=(1 << 62, 1 << 62))},
+        {"w": entry(), "v": entry()},
+        {"w": entry("F8_E4M3", (16,))},
+        {"w": {}},
+        [],
+    ],
+)
+def test_safetensors_that_declare_what_is_not_there(tmp_path, header):
+    text = json.dumps(header).encode()
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(16))
+    with pytest.raises(ValueError, match="is damaged"):
+        read_state_dict(path)
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, 1 << 40, (1 << 64) - 1])
+def test_safetensors_with_another_length_of_header(tmp_path, size):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(struct.pack("<Q", size) + b'{"w":{}}')
+    with pytest.raises(ValueError, match="is damaged"):
+        read_state_dict(path)
 
 
 def test_npz_with_objects_is_refused(tmp_path):

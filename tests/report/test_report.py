@@ -63,6 +63,16 @@ def make_run(path, *, results=None, history=True, pngs=True, config=None):
     return path
 
 
+def test_figures_that_are_no_numbers_leave_no_bare_nan(tmp_path):
+    results = make_results()
+    results["clean"]["best"]["loss"] = float("nan")
+    results["benchmarks"]["cifar10_c"] |= {"mce": float("inf"), "mean_loss": float("nan")}
+    config = {"method": "augmax", "adversary": {"step_size": float("inf")}}
+    page = report.render(make_run(tmp_path / "run", results=results, config=config))
+    assert "<script" not in page  # no data for a script either
+    assert not re.search(r"\b(NaN|-?Infinity)\b", page)
+
+
 def test_the_work_that_stopping_early_saves():
     rows = [{"ascent_steps/0": 0.5, "ascent_steps/1": 0.25, "ascent_steps/2": 0.25}, {"loss": 1.0},
             {"ascent_steps/0": 0.0, "ascent_steps/1": 0.75, "ascent_steps/2": 0.25}]  # fmt: skip

@@ -87,8 +87,12 @@ def test_cache_none_changes_nothing():
     assert jax.config.jax_compilation_cache_dir == before
 
 
-def test_cache_in_a_file_is_refused(tmp_path):
-    path = tmp_path / "file"
-    path.write_text("")
-    with pytest.raises(ValueError, match="compilation cache is a file"):
-        compiler.enable_compilation_cache(path)
+@pytest.mark.parametrize("place", ["file", "file/cache", "/proc/nope/cache", "gs://bucket/cache"])
+def test_a_cache_that_cannot_be_had_is_a_warning(tmp_path, monkeypatch, caplog, place):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    before = jax.config.jax_compilation_cache_dir
+    compiler.enable_compilation_cache(place)
+    assert f"not kept, because {place} cannot be written: " in caplog.text
+    assert jax.config.jax_compilation_cache_dir == before
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

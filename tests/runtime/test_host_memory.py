@@ -15,7 +15,7 @@ from augmax_jax.runtime import host_memory
 # as long as small blocks come to lie in the space that the last call has left.
 PROGRAM = """
 import resource, sys
-from augmax_jax import host_memory
+from augmax_jax.runtime import host_memory
 if sys.argv[1] == "keep":
     assert host_memory.keep_freed_memory()
 import jax, jax.numpy as jnp

@@ -20,9 +20,8 @@ from augmax_jax.runtime.run_directory import read_history
 from augmax_jax.training.batches import device_batches
 from augmax_jax.training.checkpoints import Checkpoints
 from augmax_jax.training.commands import train_and_evaluate
-from augmax_jax.training.loop import TrainingDiverged, train
+from augmax_jax.training.loop import Stopped, TrainingDiverged, train
 from augmax_jax.training.run import build
-from augmax_jax.training.step import make_train_step
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
@@ -91,7 +90,7 @@ def test_devices_do_not_change_the_result_with_synchronised_batch_norm():
     for count in (1, 4):
         config = small(num_devices=count, sync_batch_norm=True)
         run = build(config)
-        step = parallel.pmap(make_train_step(run), run.devices)
+        step = parallel.pmap(run.train_step(), run.devices)
         state = parallel.replicate(run.initial_state(), run.devices)
         batches = device_batches(run, 0)
         for _ in range(2):
@@ -108,7 +107,7 @@ def test_devices_do_not_change_the_result_with_synchronised_batch_norm():
 
 def test_mixed_precision_keeps_parameters_statistics_and_losses_in_float32():
     run = build(small(dtype="bfloat16"))
-    step = parallel.pmap(make_train_step(run), run.devices)
+    step = parallel.pmap(run.train_step(), run.devices)
     state, metrics = step(
         parallel.replicate(run.initial_state(), run.devices), next(device_batches(run, 0))
     )
@@ -129,7 +128,12 @@ def test_a_step_that_fetches_from_the_host_is_refused(tmp_path, monkeypatch):
 
 
 def test_a_diverged_loss_stops_the_run_and_keeps_the_good_checkpoint(tmp_path):
-    config = small(optimizer__learning_rate=1e30, optimizer__warmup_epochs=0.0, max_steps=8)
+    config = small(
+        optimizer__learning_rate=1e30,
+        optimizer__warmup_epochs=0.0,
+        max_steps=8,
+        allow_config_change=True,
+    )
     checkpoints = Checkpoints(tmp_path)
     run = build(small(max_steps=2))
     train(run, tmp_path, checkpoints)
@@ -152,8 +156,9 @@ def test_a_signal_saves_before_it_stops(tmp_path):
 
     threading.Thread(target=interrupt, daemon=True).start()
     run = build(config)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Stopped) as stopped:
         train(run, tmp_path, checkpoints)
+    assert stopped.value.status == 143
     step, state, _ = checkpoints.restore("latest", run.initial_state())
     assert step == state.step >= 2
     checkpoints.close()
@@ -205,6 +210,7 @@ def test_an_unwritable_workdir_is_named(tmp_path):
         (["--config.adversary.step=3"], "adversary.step"),
         (["--config.method=augmacks"], "error: unknown method 'augmacks'. Did you mean"),
         (["--mode=evaluate"], "error: .* holds no checkpoints to evaluate"),
+        (["--config=~/no_such_config.py"], r"error: [^~]*/no_such_config\.py"),
     ],
 )
 def test_the_command_says_what_is_wrong(arguments, message, tmp_path):

@@ -30,7 +30,7 @@ def test_cosine_by_epoch_is_the_released_codes():
 
 
 def test_cosine_by_step_falls_at_every_step():
-    got = rates(settings(per="step"))
+    got = rates(settings(schedule_unit="step"))
     np.testing.assert_allclose(got, 0.05 * (1 + np.cos(np.pi * np.arange(200) / 200)), rtol=1e-4)
 
 
@@ -76,12 +76,12 @@ def test_update_is_pytorchs_sgd(rng, nesterov):
     ("changes", "message"),
     [
         ({"schedule": "cosin"}, "Did you mean 'cosine'"),
-        ({"per": "batch"}, "unknown schedule unit"),
+        ({"schedule_unit": "batch"}, "unknown config.optimizer.schedule_unit"),
         ({"schedule": "step"}, "boundaries must list epochs"),
         ({"schedule": "step", "boundaries": (5.0, 2.0)}, "rising order"),
-        ({"warmup_epochs": -1.0}, "warmup_epochs must not be negative"),
+        ({"warmup_epochs": -1.0}, "warmup_epochs must be at least 0"),
         ({"momentum": 1.0}, "momentum must be in"),
-        ({"weight_decay": -1.0}, "weight_decay must not be negative"),
+        ({"weight_decay": -1.0}, "weight_decay must be at least 0"),
     ],
 )
 def test_bad_settings_are_named(changes, message):

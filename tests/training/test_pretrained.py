@@ -1,15 +1,17 @@
 """Starting from, and evaluating, variables that another run or an import left."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
 
 from augmax_jax import models
-from augmax_jax.config import defaults
-from augmax_jax.evaluation import run as evaluate
+from augmax_jax.config import defaults, to_dict
 from augmax_jax.pytorch import importing as torch_import
-from augmax_jax.training import pretrained as initial
+from augmax_jax.training import pretrained
 from augmax_jax.training.checkpoints import Checkpoints
+from augmax_jax.training.commands import evaluate_workdir
 from augmax_jax.training.run import build
 
 
@@ -60,19 +62,38 @@ def test_a_run_starts_from_another_run(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save("latest", 0, jax.tree.map(np.asarray, state), {})
     checkpoints.close()
+    with pytest.raises(ValueError, match=r"no config\.json that says of which network"):
+        build(config(init_from=str(tmp_path))).initial_state()
+    (tmp_path / "config.json").write_text(json.dumps(to_dict(config(seed=3))))
     other = build(config(seed=4, init_from=str(tmp_path))).initial_state()
     jax.tree.map(np.testing.assert_array_equal, other.variables, state.variables)
 
 
+def test_a_run_of_another_input_normalisation_is_refused(tmp_path):
+    state = build(config()).initial_state()
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save("latest", 0, jax.tree.map(np.asarray, state), {})
+    checkpoints.close()
+    settings = to_dict(config())
+
+    def load(mean, std):
+        settings["model"] |= {"mean": mean, "std": std}
+        (tmp_path / "config.json").write_text(json.dumps(settings))
+        return pretrained.load(tmp_path, state.variables, model=config().model, new_head=False)
+
+    for mean, std in ((None, None), ([0.0] * 3, [1.0] * 3)):  # two ways to say none
+        jax.tree.map(np.testing.assert_array_equal, load(mean, std), state.variables)
+    with pytest.raises(ValueError, match=r"config\.model\.mean is .*was trained with .*0\.5"):
+        load([0.5] * 3, [0.5] * 3)
+
+
 def test_an_import_is_evaluated(tmp_path):
     imported(tmp_path / "import")
-    results = evaluate.evaluate_workdir(config(), tmp_path / "import")
+    results = evaluate_workdir(config(), tmp_path / "import")
     found = results["clean"]["last"]
     assert found["count"] == 359
     assert 0 <= found["accuracy"] <= 0.5
-    elsewhere = evaluate.evaluate_workdir(
-        config(init_from=str(tmp_path / "import")), tmp_path / "elsewhere"
-    )
+    elsewhere = evaluate_workdir(config(init_from=str(tmp_path / "import")), tmp_path / "elsewhere")
     assert elsewhere["clean"] == results["clean"]
 
 
@@ -90,5 +111,5 @@ def test_what_does_not_fit_is_named(tmp_path):
     with pytest.raises(ValueError, match="another network"):
         build(c).initial_state()
     with pytest.raises(FileNotFoundError, match="no checkpoints to evaluate"):
-        evaluate.evaluate_workdir(config(), tmp_path / "nothing")
-    assert not initial.is_imported(tmp_path)
+        evaluate_workdir(config(), tmp_path / "nothing")
+    assert not pretrained.is_imported(tmp_path)

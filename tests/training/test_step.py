@@ -2,13 +2,16 @@
 
 import jax
 import numpy as np
+import optax
 import pytest
 
-from augmax_jax import models
+from augmax_jax import methods, models
 from augmax_jax.config import defaults
 from augmax_jax.methods import View
+from augmax_jax.runtime import parallel
 from augmax_jax.training import optimizer
-from augmax_jax.training.step import create_state, forward
+from augmax_jax.training.state import create_state
+from augmax_jax.training.step import forward, make_train_step
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +73,45 @@ def test_joint_forwards_share_batch_statistics(network, rng):
     separate, _ = forward(model, params, statistics, views, joint=False)
     assert not np.allclose(separate[0], logits[0], atol=1e-4)
     np.testing.assert_allclose(separate[1], logits[1], atol=1e-5)
+
+
+def test_a_step_is_built_from_its_parts_and_takes_the_gradient_of_the_objective(rng):
+    config = defaults()
+    config.method, config.batch_size, config.data.train_transform = "normal", 8, "none"
+    model = models.create("tiny", 3, norm="bn")
+    schedule = optimizer.learning_rate(config.optimizer, batch_size=8, examples=80, epochs=1)
+    sgd = optimizer.create(config.optimizer, schedule)
+    method = methods.create(config, 3)
+    step = make_train_step(config, model, method, sgd, schedule, 4)  # of each of two devices
+    devices = parallel.local_devices(2)
+    state = create_state(model, sgd, jax.random.key(0), (16, 16, 3))
+    images = rng.integers(0, 256, (8, 16, 16, 3), dtype=np.uint8)
+    labels = rng.integers(0, 3, 8).astype(np.int32)
+    after, metrics = parallel.pmap(step, devices)(
+        parallel.replicate(state, devices),
+        parallel.shard({"image": images, "label": labels}, devices),
+    )
+
+    def loss(params, half):
+        logits, _ = model.apply(
+            {"params": params, **state.statistics},
+            images[half].astype(np.float32) / 255,
+            train=True,
+            mutable=list(state.statistics),
+        )
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels[half]).mean()
+
+    gradient = jax.jit(jax.grad(lambda p: (loss(p, slice(4)) + loss(p, slice(4, 8))) / 2))
+    rate, decay = config.optimizer.learning_rate, config.optimizer.weight_decay
+    expected = jax.tree.map(
+        lambda p, g: p - rate * (g + decay * p), state.params, gradient(state.params)
+    )
+    for got, want in zip(
+        jax.tree.leaves(parallel.first(after).params), jax.tree.leaves(expected), strict=True
+    ):
+        np.testing.assert_allclose(got, want, atol=1e-5)
+    assert parallel.first(after).step == 1
+    assert parallel.first(metrics)["learning_rate"] == np.float32(rate)
 
 
 def test_a_state_is_the_same_created_inside_another_program():

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from augmax_jax.runtime.run_directory import read_history
-from augmax_jax.training import telemetry
+from augmax_jax.config import defaults
+from augmax_jax.runtime.run_directory import flatten, read_history
+from augmax_jax.training import tensorboard
 from augmax_jax.training.telemetry import Telemetry
 
 
@@ -75,7 +76,17 @@ def test_resume_drops_what_lies_beyond_its_step(tmp_path, start_step, left):
     with make(tmp_path, start_step=start_step):
         assert steps(tmp_path) == left
     assert math.isnan(sum(row["loss"] for row in read_history(tmp_path))) or not left
-    assert not list(tmp_path.glob("*.tmp"))
+    assert [path.name for path in tmp_path.iterdir()] == ["history.jsonl"]
+
+
+def test_kinds_that_a_session_writes_anew_replace_what_was_there(tmp_path):
+    for value in (0.5, 0.25):
+        with make(tmp_path, start_step=None, renew=("benchmark",)) as log:
+            log.scalars(100, "train", {"loss": 1.0})
+            log.scalars(100, "benchmark", {"corrupted/ra": value})
+    rows = read_history(tmp_path)
+    assert [row["corrupted/ra"] for row in rows if row["kind"] == "benchmark"] == [0.25]
+    assert steps(tmp_path) == [100, 100]
 
 
 @pytest.mark.parametrize("tail", ['{"step": 30, "epo', '{"step": 30}', "{", "\x00\x00", '"x"'])
@@ -167,7 +178,7 @@ def test_without_tensorflow_the_history_goes_on_with_one_warning(tmp_path, monke
 
 def test_flatten_makes_dotted_names():
     tree = {"a": {"b": 1, "c": {"d": None}}, "e": (1, 2), "f": True}
-    assert telemetry.flatten(tree) == {"a.b": 1, "a.c.d": "None", "e": "(1, 2)", "f": True}
+    assert flatten(tree) == {"a.b": 1, "a.c.d": "None", "e": "(1, 2)", "f": True}
 
 
 def accumulator(workdir):
@@ -182,10 +193,10 @@ def tensorboard_scalars(events, tag):
     return {e.step: float(tensor_util.make_ndarray(e.tensor_proto)) for e in events.Tensors(tag)}
 
 
-def test_tensorboard_reads_scalars_images_and_hparams(tmp_path, rng):
+def test_tensorboard_reads_scalars_and_images(tmp_path, rng):
     pytest.importorskip("tensorflow")
     images = rng.integers(0, 256, (2, 6, 5, 3), np.uint8)
-    with make(tmp_path, tensorboard=True, hparams={"model": {"name": "x"}, "lr": 0.1}) as log:
+    with make(tmp_path, tensorboard=True) as log:
         log.scalars(3, "train", {"loss": 0.5, "note": "text"})
         log.scalars(4, "eval", {"accuracy": 1})
         log.images(4, "augmentations", images)
@@ -200,12 +211,36 @@ def test_tensorboard_reads_scalars_images_and_hparams(tmp_path, rng):
     decoded = np.stack([np.asarray(Image.open(io.BytesIO(png))) for png in pngs])
     np.testing.assert_array_equal(decoded, images)
 
+
+def test_tensorboard_shows_the_settings_that_differ_and_the_results_once(tmp_path):
+    pytest.importorskip("tensorflow")
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+    config = defaults()
+    config.adversary.steps, config.log_every = 3, 7
+    for results in ({}, {"clean/accuracy": 0.5}, {"clean/accuracy": 0.75}):
+        tensorboard.write_hparams(tmp_path, config, results)
+    assert len(list(tmp_path.rglob("*tfevents*"))) == 1
+    events = accumulator(tmp_path / tensorboard.HPARAMS)
+    assert tensorboard_scalars(events, "clean/accuracy") == {0: 0.75}
     (content,) = events.PluginTagToContent("hparams").values()
     shown = HParamsPluginData.FromString(content).session_start_info.hparams
-    assert shown["model.name"].string_value == "x"
-    assert shown["lr"].number_value == 0.1
+    always = {"method", "model.name", "model.norm", "data.name", "seed"}
+    assert {*shown} == always | {"adversary.steps"}
+    assert shown["adversary.steps"].number_value == 3
+    assert shown["method"].string_value == "augmax"
+
+
+def test_tensorboard_forgets_the_results_of_an_earlier_evaluation(tmp_path):
+    pytest.importorskip("tensorflow")
+    for value in (0.5, 0.25):
+        with make(tmp_path, tensorboard=True, start_step=None, renew=("benchmark",)) as log:
+            log.scalars(100, "train", {"loss": value})
+            log.scalars(100, "benchmark", {"corrupted/accuracy/fog/3": value})
+    events = accumulator(tmp_path)
+    assert len(events.Tensors("benchmark/corrupted/accuracy/fog/3")) == 1
+    assert tensorboard_scalars(events, "benchmark/corrupted/accuracy/fog/3") == {100: 0.25}
+    assert len(events.Tensors("train/loss")) == 2
 
 
 def test_tensorboard_forgets_what_a_resumed_run_draws_again(tmp_path):

@@ -1,1 +1,1 @@
-"""Convolutions and norms in the form that XLA runs fast on CPUs (docs/performance.md)."""
+"""Convolutions and norms in the form that XLA runs fast on CPUs (docs/performance_log.md)."""

@@ -3,7 +3,7 @@
 XLA:CPU has fast kernels only for convolutions in canonical form (NHWC x HWIO -> NHWC, no window
 reversal). It rewrites others into that form in the entry computation of a program, but not inside
 `while_loop` or `scan`, where autodiff's gradients of a convolution are then 6 to 500 times slower
-(docs/performance.md has the figures). So on the CPU the two gradients are written out here, as
+(docs/performance_log.md has the figures). So on the CPU the two gradients are written out here, as
 canonical convolutions of explicitly transposed arrays. Other backends get the plain operation and
 its autodiff gradients. The choice is made while a program is lowered, for the platform that it is
 lowered for: a process with an accelerator can still compile for its CPU and gets the fast form.
@@ -27,7 +27,7 @@ IMPLEMENTATIONS = ("auto", "canonical", "plain")
 _implementation = contextvars.ContextVar("convolution_implementation", default="auto")
 
 # The gradient of a kernel contracts over batch and space. Summed over chunks of so many images,
-# its operands, and what is transposed to make them, stay in the cache (docs/performance.md).
+# its operands, and what is transposed to make them, stay in the cache (docs/performance_log.md).
 CHUNK = 8
 SMALL_CHUNK = 64  # where they have at most this many pixels:
 SMALL_PIXELS = 64

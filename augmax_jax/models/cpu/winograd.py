@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 
 ROWS = 4  # of the result, from one tile of ROWS + 2 rows
-# Fewer channels, or images so low, are no faster than the direct way (docs/performance.md). The
+# Fewer channels, or images so low, are no faster than the direct way (docs/performance_log.md). The
 # batch's size must not enter: a sample's result may not depend on how many are beside it.
 LEAST_CHANNELS = 64
 LEAST_HEIGHT = 8

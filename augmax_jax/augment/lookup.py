@@ -1,4 +1,4 @@
-"""Operators that treat every value of a channel alike: look-up tables in Pillow (spec §1.2).
+"""Operators that treat every value of a channel alike: look-up tables in Pillow.
 
 Operators on images are at the top; below them, the same on packed words, for chains.
 """
@@ -11,6 +11,7 @@ from augmax_jax.augment import float64
 from augmax_jax.augment.arguments import check_image
 from augmax_jax.augment.float64 import product
 from augmax_jax.augment.packed import channels, join, pack, unpack
+from augmax_jax.augment.stored import stored
 
 # ---- on images
 
@@ -86,9 +87,14 @@ def autocontrast_words(words: jax.Array) -> jax.Array:
         return join(*(_stretch(channel) for channel in channels(words)))
 
 
-def equalize_words(words: jax.Array) -> jax.Array:
-    """`equalize` of a packed image."""
-    return look_up(words, equalize_tables(words))
+def equalize_words(words: jax.Array, wanted: jax.Array | None = None) -> jax.Array:
+    """`equalize` of a packed image; where `wanted` is false, anything."""
+    return look_up(words, equalize_tables(words, wanted))
+
+
+def equalize_words_stored(words: jax.Array, argument: jax.Array) -> jax.Array:
+    """`equalize` of a packed image, for loops on the CPU; `argument` is as `stored` takes it."""
+    return look_up(words, stored(argument, equalize_tables, words))
 
 
 def look_up(words: jax.Array, tables: jax.Array) -> jax.Array:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from augmax_jax import models
-from augmax_jax.models.routes import SINGLE, both_routes, single_route
+from augmax_jax.models.norm_conversion import SINGLE_NORM, both_routes, single_route
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_one_route_gives_its_logits(norm, images):
     results = {}
     for route in models.ROUTES:
         single = single_route(variables, route)
-        results[route] = logits(SINGLE[norm], single, images, "clean")
+        results[route] = logits(SINGLE_NORM[norm], single, images, "clean")
         np.testing.assert_allclose(
             results[route], logits(norm, variables, images, route), rtol=1e-5
         )
@@ -47,7 +47,7 @@ def test_one_route_gives_its_logits(norm, images):
 @pytest.mark.parametrize("norm", ["bn", "ibn"])
 @pytest.mark.parametrize("name", list(models.MODELS))
 def test_structure_of_every_network(name, norm):
-    dual = {v: k for k, v in SINGLE.items()}[norm]
+    dual = {v: k for k, v in SINGLE_NORM.items()}[norm]
     one, two = (random_variables(name, n) for n in (norm, dual))
     assert jax.tree.structure(both_routes(one)) == jax.tree.structure(two)
     assert jax.tree.structure(single_route(two)) == jax.tree.structure(one)

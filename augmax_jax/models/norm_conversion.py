@@ -1,4 +1,8 @@
-"""Variables of networks with two routes from those with one, and back."""
+"""A network with two batch norms (DuBN, DuBIN) as one with a single norm, and back.
+
+Evaluation uses the clean route alone (the paper's BNc, Sec. 4.3), so a trained dual network folds
+into an ordinary one with the same logits.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,19 +11,19 @@ from augmax_jax.models.norm import ROUTES, statistics_collection
 from augmax_jax.runtime.errors import check_name
 
 # norm with two routes -> the norm that one of its routes is
-SINGLE = {"dubn": "bn", "dubin": "ibn"}
+SINGLE_NORM = {"dubn": "bn", "dubin": "ibn"}
 
 
 def single_route(variables: Mapping[str, Any], route: str = "clean") -> dict[str, Any]:
-    """Drops one of two routes: what is left needs no route, and less memory.
+    """Folds a network with two batch norms into one with a single norm: it keeps one route.
 
     Args:
-        variables: of a network with norm "dubn" or "dubin".
+        variables: of a network with norm "dubn" or "dubin", any array type.
         route: the one to keep; "clean" is the one that is evaluated.
 
     Returns:
-        Variables of the same network with norm "bn" or "ibn" (`SINGLE`), which gives the same
-        logits as the other did on `route`.
+        Variables of the same network with norm "bn" or "ibn" (`SINGLE_NORM[norm]`), the same
+        arrays. That network gives the logits that the dual one gives on `route`.
 
     Raises:
         ValueError: unknown route, or variables of one route.
@@ -48,10 +52,11 @@ def both_routes(variables: Mapping[str, Any]) -> dict[str, Any]:
     """Gives both routes what a network of one route has, to fine-tune it with two.
 
     Args:
-        variables: of a network with norm "bn" or "ibn".
+        variables: of a network with norm "bn" or "ibn", any array type.
 
     Returns:
-        Variables of the same network with norm "dubn" or "dubin", whose routes are equal.
+        Variables of the same network with norm "dubn" or "dubin", whose routes are equal and
+        share their arrays.
 
     Raises:
         ValueError: variables of two routes.

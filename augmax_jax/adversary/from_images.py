@@ -1,11 +1,14 @@
-"""AugMax as one call, for other people's training loops."""
+"""AugMax from the images alone, in one call: `augmax_jax.augmax`, for other people's loops."""
 
 from collections.abc import Sequence
 
 import jax
 
 from augmax_jax import adversary, augment
+from augmax_jax.adversary.augmax import check_settings
+from augmax_jax.adversary.inputs import as_labels, checked
 from augmax_jax.augment import AUGMIX, Operator
+from augmax_jax.augment.arguments import check_images
 from augmax_jax.runtime.keys import example_keys
 
 
@@ -35,27 +38,39 @@ def augmax(
 
     Args:
         key: one key, or one per example `[B]`.
-        logits_fn: float32 `[B', H, W, 3]` in [0, 1] to logits `[B', num_classes]`; examples
-            must not influence each other, so batch norm is in eval mode.
+        logits_fn: float32 `[B', H, W, 3]` in [0, 1] to float logits `[B', num_classes]`;
+            examples must not influence each other, so batch norm is in eval mode.
         images: uint8 `[B, H, W, 3]`.
-        labels: int `[B]`.
-        width: chains per image.
+        labels: int `[B]` in [0, num_classes). The range, and that the logits are not NaN,
+            can be checked only where values are known, so not under `jit`.
+        width: chains per image, at least 1.
         depth: operators per chain; None draws 1, 2 or 3 for each chain.
         severity: of the operators, in [0.1, 10].
         operators: names, or `Operator` records of your own.
-        steps: as are the following, see `adversary.augmax`.
+        steps: n, as are the following described at `adversary.augmax`.
         step_size: α.
         patience: k.
         early_stop: "sample", "batch" or "none".
-        count_initial: whether the starting mix counts as misclassified.
-        targets: classes to ascend towards, or None.
+        count_initial: whether a misclassification of the starting mix counts.
+        targets: classes to ascend towards, int `[B]`, or None.
 
     Returns:
-        The images x* and how they were mixed.
+        The images x*, float32 `[B, H, W, 3]` in [0, 1], and how they were mixed.
 
     Raises:
-        ValueError: an argument is not as described.
+        ValueError: an argument is not as described, or `logits_fn` does not return such logits.
     """
+    # Before the chains are drawn, which takes a while to compile.
+    images = check_images(images)
+    check_settings(
+        steps=steps,
+        step_size=step_size,
+        patience=patience,
+        early_stop=early_stop,
+        count_initial=count_initial,
+    )
+    checked(logits_fn)
+    as_labels(labels, images.shape[0])
     keys = jax.vmap(jax.random.split)(example_keys(key, images.shape[0]))
     chains = augment.sample_chains(
         keys[:, 0], images, width=width, depth=depth, severity=severity, operators=operators

@@ -1,0 +1,31 @@
+"""How the commands of the package speak: the log on stderr, and text that any terminal takes."""
+
+import io
+import logging
+import sys
+
+
+def prepare(level: int = logging.INFO) -> None:
+    """Sets up the terminal of a command.
+
+    The package's messages from `level` on are shown, and other libraries' warnings. Printing
+    never fails: what the terminal's encoding lacks, such as ± in ASCII or the bytes of a path
+    that are not UTF-8, is escaped.
+
+    Args:
+        level: of `logging`; INFO says what is done, WARNING only what went wrong.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # Notebooks and tests put other streams there.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        # absl's, and one that was set up before; others belong to whoever called the command.
+        if type(handler) is logging.StreamHandler or type(handler).__module__.startswith("absl"):
+            root.removeHandler(handler)
+    shown = logging.StreamHandler()
+    shown.setFormatter(logging.Formatter("%(message)s"))
+    root.addHandler(shown)
+    root.setLevel(logging.WARNING)
+    logging.getLogger("augmax_jax").setLevel(level)

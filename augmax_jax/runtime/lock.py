@@ -1,0 +1,89 @@
+"""One command at a time in a directory."""
+
+import contextlib
+import json
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from augmax_jax.runtime import files
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None  # type: ignore[assignment]
+
+logger = logging.getLogger(__name__)
+
+
+class InUse(OSError):
+    """Another process works in the directory."""
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Holds a lock, which the system releases when the process ends, however it does.
+
+    A file that a dead process left is taken over, with a message in the log. Where the file
+    system keeps no locks, nothing is locked.
+
+    Args:
+        path: the lock's file, which is made, and removed at the end.
+
+    Raises:
+        InUse: another process holds it; the message names its host and number.
+        OSError: the file cannot be made.
+    """
+    file = _open_locked(path)
+    if file is None:
+        yield
+        return
+    try:
+        if before := _owner(file):
+            logger.info("%s was left by %s, which is gone; taking over", path, before)
+        os.ftruncate(file, 0)
+        me = {"host": socket.gethostname(), "process": os.getpid()}
+        os.pwrite(file, files.dumps(me).encode(), 0)
+        yield
+    finally:
+        # Removed before it is released: who opened it meanwhile sees that it is no longer there.
+        path.unlink(missing_ok=True)
+        os.close(file)
+
+
+def _open_locked(path: Path) -> int | None:
+    """The locked file's descriptor, or None where there are no locks."""
+    if fcntl is None:
+        return None
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = _owner(file) or "another process"
+            os.close(file)
+            raise InUse(
+                f"{path.parent} is in use by {owner}: wait until it is done, stop it, or choose "
+                "another directory"
+            ) from None
+        except OSError as error:
+            logger.info("%s cannot be locked (%s)", path, error.strerror)
+            os.close(file)
+            path.unlink(missing_ok=True)
+            return None
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file), os.stat(path)):
+                return file
+        os.close(file)  # its holder removed it after it was opened here
+
+
+def _owner(file: int) -> str:
+    """Who wrote the file, in words; empty if nobody did."""
+    try:
+        owner: dict[str, Any] = json.loads(os.pread(file, 4096, 0))
+        return f"process {owner['process']} on host {owner['host']}"
+    except (ValueError, KeyError, TypeError):
+        return ""

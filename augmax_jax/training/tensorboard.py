@@ -1,0 +1,148 @@
+"""TensorBoard's files in a run's directory, written by clu.
+
+clu imports TensorFlow; both are imported on first use, with accelerators hidden from TensorFlow.
+The curves lie in the directory itself, the settings with the results in `hparams/`.
+"""
+
+import contextlib
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from augmax_jax import config as configs
+from augmax_jax.runtime import files, run_directory
+
+HPARAMS = "hparams"
+# Shown of every run, beside the settings that differ from the defaults.
+_ALWAYS = ("method", "model.name", "model.norm", "data.name", "seed")
+
+# Says of an event, by its step and the names of its values, whether it stays.
+Keep = Callable[[int, list[str]], bool]
+
+
+def open_writer(directory: Path, keep: Keep | None = None) -> Any:
+    """A clu writer for a directory; None, with a warning, where TensorFlow or clu is missing.
+
+    Args:
+        directory: the directory, which is there.
+        keep: events of earlier sessions for which it says no are dropped; None keeps all.
+
+    Raises:
+        OSError: the files cannot be written; the message says what to do.
+    """
+    try:
+        writer = _import_writer()
+    except Exception as error:  # a clash of protobuf versions shows as TypeError, for one
+        warnings.warn(
+            f"TensorBoard logs are off, because they need TensorFlow, clu and tensorboard "
+            f"({type(error).__name__}: {error}). The history goes to "
+            f"{directory / run_directory.HISTORY} all the same.",
+            stacklevel=3,
+        )
+        return None
+    if keep is not None:
+        for path in directory.glob("*tfevents*"):
+            with clear_errors(path):
+                _drop_events(path, keep)
+    return writer(os.fspath(directory))
+
+
+def _import_writer() -> Any:
+    """clu's class of writers; TensorFlow only writes files here."""
+    # Without these TensorFlow prints notes over the progress bar.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    import tensorflow as tf
+    from clu.metric_writers import SummaryWriter
+
+    # A RuntimeError says that TensorFlow already runs with the devices it found: too late.
+    with contextlib.suppress(RuntimeError):
+        tf.config.set_visible_devices([], "GPU")
+    return SummaryWriter
+
+
+def write_hparams(workdir: Path, config: ConfigDict, results: Mapping[str, float]) -> None:
+    """Shows the run in TensorBoard's HPARAMS tab, once: what was written before is replaced.
+
+    Without TensorFlow or clu nothing is written; `open_writer` says so.
+
+    Args:
+        workdir: the run's directory.
+        config: the run's config, of which the settings that differ from the defaults are shown.
+        results: name -> number, the metrics.
+
+    Raises:
+        OSError: the files cannot be written.
+    """
+    try:
+        make_writer = _import_writer()
+    except Exception:  # as above
+        return
+    directory = workdir / HPARAMS
+    with clear_errors(directory):
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+    with contextlib.closing(make_writer(os.fspath(directory))) as writer:
+        writer.write_hparams(distinctive_settings(config))
+        writer.write_scalars(0, results)
+
+
+def distinctive_settings(config: ConfigDict) -> dict[str, bool | int | float | str]:
+    """The settings that tell a run from others: what it is, and what differs from the defaults.
+
+    Args:
+        config: the run's config.
+
+    Returns:
+        Dotted name -> value.
+    """
+    mine = configs.to_dict(config)
+    # Lines "name: one -> other".
+    differing = configs.differences(mine, configs.to_dict(configs.defaults()))
+    names = {*_ALWAYS, *(line.partition(":")[0] for line in differing)}
+    return {name: value for name, value in run_directory.flatten(mine).items() if name in names}
+
+
+def _drop_events(path: Path, keep: Keep) -> None:
+    """Drops events from a file, atomically: TensorBoard would show old and new as one curve."""
+    import tensorflow as tf
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    records = []
+    # A killed process leaves a half-written last record.
+    with contextlib.suppress(tf.errors.DataLossError):
+        for record in tf.data.TFRecordDataset(os.fspath(path)).as_numpy_iterator():
+            records.append(record)
+
+    def stays(record: bytes) -> bool:
+        event = Event.FromString(record)
+        return keep(event.step, [value.tag for value in event.summary.value])
+
+    kept = [record for record in records if stays(record)]
+    if len(kept) == len(records):
+        return
+
+    def write(partial: Path) -> None:
+        with tf.io.TFRecordWriter(os.fspath(partial)) as writer:
+            for record in kept:
+                writer.write(record)
+
+    files.write_atomically(path, write)
+
+
+@contextlib.contextmanager
+def clear_errors(path: Path) -> Iterator[None]:
+    """Makes an OSError name the file and the way out."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"cannot write {path}: {error.strerror or error}. Free some space, or choose a "
+            "--workdir that can be written; what was written so far is kept",
+        ) from error
