@@ -1,4 +1,4 @@
-"""What a run says while it works: a JSONL history, TensorBoard logs and a progress bar.
+"""Logs a run: JSONL history, TensorBoard, progress bar.
 
 `history.jsonl` is the record of a run: one JSON object per line with `step`, `epoch`,
 `kind` ("train", "eval" or "benchmark"), `time` (Unix seconds) and the metrics. It needs
