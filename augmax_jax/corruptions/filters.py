@@ -17,7 +17,7 @@ _TRUNCATION_SLACK = 2.0**-10
 
 
 def quantise(levels: jax.Array) -> jax.Array:
-    """Grey levels to uint8: clips to [0, 255], then drops the fraction as the published code does."""
+    """Grey levels to uint8: clips to [0, 255], then drops the fraction, as published."""
     return jnp.clip(levels + _TRUNCATION_SLACK, 0, 255).astype(jnp.uint8)
 
 
