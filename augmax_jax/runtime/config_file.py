@@ -13,11 +13,11 @@ def load(path: str | os.PathLike[str]) -> ConfigDict:
     """The config that a file makes, as `--config=FILE` reads it.
 
     Args:
-        path: of the file. `FILE.py:TEXT` gives its `get_config` the text.
+        path: path of the file. `FILE.py:TEXT` passes TEXT to its `get_config`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file fails, with the line; or what it returns is no config.
+        ValueError: the file raises an error (the message has its line), or returns no config.
     """
     path = os.fspath(path)
     stem, colon, argument = path.partition(".py:")
@@ -31,7 +31,7 @@ def load(path: str | os.PathLike[str]) -> ConfigDict:
     try:
         spec.loader.exec_module(module)
         config = module.get_config(*([argument] if colon else []))
-    except Exception as error:  # whatever the file does
+    except Exception as error:  # the file is the user's code and may raise anything
         raise ValueError(f"config file {file}{_line(error, file)}: {_one_line(error)}") from error
     if not isinstance(config, ConfigDict):
         raise ValueError(
