@@ -2,8 +2,8 @@
 
 Images of one run share damaged weights (see `plan`). They go through one compiled program in
 batches of a fixed size; the last batch is filled up. The program draws the damage to activations
-for each image. Images that are not square would need a program for every shape, so the longer side is
-rounded to a multiple of `grid`: a few dozen shapes cover ImageNet.
+for each image. Images that are not square would need a program for every shape, so the longer side
+is rounded to a multiple of `grid`: a few dozen shapes cover ImageNet.
 """
 
 import functools

@@ -17,7 +17,7 @@ def write_state_dict(path: str | Path, state_dict: Mapping[str, np.ndarray]) -> 
     """Writes a state_dict in the format of the path's suffix: .npz, .safetensors or .pth.
 
     Raises:
-        ValueError: another suffix, or .pth where PyTorch is not installed.
+        ValueError: the suffix is another, or it is .pth and PyTorch is not installed.
         OSError: the file cannot be written.
     """
     path = Path(path)
