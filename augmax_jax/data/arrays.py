@@ -7,6 +7,7 @@ from PIL import Image
 
 from augmax_jax.data.order import stratified_split
 from augmax_jax.data.split import Batch, IndexedSplit, Place
+from augmax_jax.runtime import extras
 
 
 class ArraySplit(IndexedSplit):
@@ -108,7 +109,8 @@ def load_digits(image_size: int) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
     Returns:
         `(images, labels)` for training and for testing.
     """
-    from sklearn.datasets import load_digits as sklearn_digits
+    with extras.needed("train"):
+        from sklearn.datasets import load_digits as sklearn_digits
 
     digits = sklearn_digits()
     grey = np.rint(digits.images * (255 / 16)).astype(np.uint8)
