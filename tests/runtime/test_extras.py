@@ -72,8 +72,16 @@ def run(code, *packages, arguments=()):
 
 
 def distributions(requirements):
-    """The distributions that a list of requirements names."""
-    return {re.match(r"[\w-]+", requirement)[0] for requirement in requirements}
+    """The distributions that a list of requirements names, those of our own extras included."""
+    found = set()
+    for requirement in requirements:
+        name, extras_named = re.match(r"([\w-]+)(?:\[(.*)\])?", requirement).groups()
+        if name == PROJECT["name"]:
+            for extra in extras_named.split(","):
+                found |= distributions(PROJECT["optional-dependencies"][extra])
+        else:
+            found.add(name)
+    return found
 
 
 def imports(path):
@@ -118,10 +126,18 @@ def test_every_import_is_declared_and_optional_ones_are_asked_for():
     assert unasked <= asked
 
 
-def test_the_extras_are_named_as_the_readme_says():
-    assert set(PROJECT["optional-dependencies"]) == {"train", "tfds", "tensorboard", "torch", "all"}
-    everything = PROJECT["optional-dependencies"]["all"]
-    assert everything == ["augmax-jax[train,tfds,tensorboard,torch]"]
+def test_all_has_what_the_other_extras_have():
+    named = PROJECT["optional-dependencies"]
+    assert named.keys() >= {"train", "tfds", "tensorboard", "torch", "all"}
+    assert distributions(named["all"]) == set().union(*map(distributions, named.values()))
+
+
+def test_no_range_of_the_package_stands_twice():
+    stated = [*PROJECT["dependencies"], *sum(PROJECT["optional-dependencies"].values(), [])]
+    names = [re.match(r"[\w-]+", text)[0] for text in stated if not text.startswith("augmax-jax")]
+    assert len(names) == len(set(names))
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    assert [line for line in lines if line and not line.startswith(("#", "-e ."))] == []
 
 
 def test_the_core_runs_without_any_of_them():
