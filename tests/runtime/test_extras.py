@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import itertools
 import re
 import subprocess
 import sys
@@ -133,7 +134,8 @@ def test_all_has_what_the_other_extras_have():
 
 
 def test_no_range_of_the_package_stands_twice():
-    stated = [*PROJECT["dependencies"], *sum(PROJECT["optional-dependencies"].values(), [])]
+    optional = PROJECT["optional-dependencies"].values()
+    stated = [*PROJECT["dependencies"], *itertools.chain.from_iterable(optional)]
     names = [re.match(r"[\w-]+", text)[0] for text in stated if not text.startswith("augmax-jax")]
     assert len(names) == len(set(names))
     lines = (ROOT / "requirements.txt").read_text().splitlines()
