@@ -111,6 +111,7 @@ def defaults() -> ConfigDict:
     c.data.holdout = 0.01  # share of the training split that chooses the best checkpoint
     c.data.image_size = 32  # side of the images in pixels
     c.data.train_transform = "flip_crop"  # flip_crop | crop | none | random_resized_crop
+    c.data.test_transform = "resize"  # or "center_crop": 224 out of 256, as for ImageNet
     # True: decode all images once and keep them. False: decode on the fly. "auto": keep them
     # if they fit max_resident_bytes.
     c.data.resident = FieldReference("auto", field_type=object)

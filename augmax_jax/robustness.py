@@ -1,4 +1,4 @@
-"""Robustness of any network, under the name that users call it by."""
+"""`evaluate_model` under the name that users import."""
 
 from augmax_jax.evaluation.any_network import evaluate_model
 

@@ -21,6 +21,7 @@ def get_config():
     c.data.test_split = "validation"
     c.data.image_size = 224
     c.data.train_transform = "random_resized_crop"
+    c.data.test_transform = "center_crop"
     c.model.name = "resnet18_imagenet"
     c.model.mean = IMAGENET_MEAN
     c.model.std = IMAGENET_STD

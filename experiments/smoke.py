@@ -86,10 +86,10 @@ def prepare(root: Path) -> None:
 
     Corrupted digits, and a stand-in for CIFAR-10.1: test digits, as many of each class as it has.
     """
+    from augmax_jax.corruption_sets import Source
     from augmax_jax.corruption_sets import writer as benchmark_writer
-    from augmax_jax.corruption_sets.source import Source
     from augmax_jax.data.arrays import load_digits
-    from augmax_jax.data.benchmarks.arrays import CIFAR10_1_COUNTS
+    from augmax_jax.data.benchmarks.npy_sets import CIFAR10_1_COUNTS
 
     source = Source("digits", benchmark="tiny_imagenet", image_size=IMAGE_SIZE)
     benchmark_writer.generate(source, root / BENCHMARK, layout="npy", progress=False)

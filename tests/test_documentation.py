@@ -110,7 +110,7 @@ def test_every_page_is_reached_from_the_readme():
 def test_examples_of_contributing_run():
     page = ROOT / "CONTRIBUTING.md"
     examples = blocks(page)
-    assert len(examples) >= 3  # an operator, a corruption, a network
+    assert len(examples) >= 4  # an operator, a corruption, a network, a method
     # In a process of their own: they add entries to the package's tables.
     program = "\n".join(
         f"exec(compile({chr(10) * (line - 1) + code!r}, {str(page)!r}, 'exec'), {{}})"

@@ -1,4 +1,4 @@
-"""Ascent of many samples at once, for the work of those that are still going.
+"""Gradient ascent on many samples at once that evaluates unfinished samples only.
 
 The network is in eval mode, so samples do not see each other and any company gives a sample the
 same result. That leaves free which samples are evaluated together, and when. While most are

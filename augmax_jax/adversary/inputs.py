@@ -1,4 +1,4 @@
-"""What the adversaries check and how they read their arguments.
+"""Checks and conversions of the adversaries' arguments.
 
 Labels are checked against the classes where their values are known. Under `jit` they are traced
 and have none: JAX then reads a label past the classes as NaN, or as another class.

@@ -1,4 +1,4 @@
-"""The worst of k random candidates, per sample: attack by search, without gradients.
+"""For each sample, the random candidate with the highest loss among k: a search without gradients.
 
 AdvMix and the first half of AdvMax are this over the levels of AugMix's operators (AugMax
 paper, App. B); MaxUp (Gong et al., CVPR 2021) is this over whole augmentations; the spatial

@@ -1,4 +1,4 @@
-"""Augmentation on the accelerator: operators, chains, mixing, flip and crop."""
+"""Augmentation on the device: operators, chains, mixing, flip and crop."""
 
 from augmax_jax.augment import operators, standard
 from augmax_jax.augment.chains import augmix, sample_chains

@@ -1,4 +1,4 @@
-"""What the augmentation functions check and how they read their arguments."""
+"""Checks and conversions of the augmentation functions' arguments."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Random chains of operators, the raw material of AugMix and AugMax.
+"""Draws random chains of operators and applies them to images (AugMix and AugMax).
 
 As AugMix draws them (Hendrycks et al., ICLR 2020, Algorithm 1, and its published code); AugMax
 takes the same (paper, Algorithm 2).

@@ -1,4 +1,4 @@
-"""Runs the chains that `chains` has drawn, in the form that suits the platform.
+"""Runs drawn chains: one by one on CPUs, all together on accelerators.
 
 On a CPU, one chain after another, each operator by itself, in as many loops as there are
 cores. On accelerators, a step of many chains at once: one warp for all geometric

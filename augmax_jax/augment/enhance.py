@@ -1,4 +1,4 @@
-"""Blends of an image with a degenerate version of itself: Pillow's ImageEnhance.
+"""Blends an image with a degenerate version of itself, as Pillow's ImageEnhance does.
 
 These overlap with the corruptions of the test benchmarks and are left out by default.
 """

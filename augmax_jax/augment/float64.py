@@ -1,4 +1,4 @@
-"""float64 where Pillow has it, whatever the precision of the program around it.
+"""Computes in float64 where Pillow does, inside a float32 program.
 
 Truncation makes Pillow's pixels depend on the last bit of its float64 arithmetic: a
 coordinate that is 1e-16 short of a whole number gives another byte. So the operators

@@ -1,4 +1,4 @@
-"""Operators that treat every value of a channel alike: look-up tables in Pillow.
+"""Operators that map every value of a channel through a look-up table.
 
 Operators on images are at the top; below them, the same on packed words, for chains.
 """

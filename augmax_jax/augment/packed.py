@@ -1,4 +1,4 @@
-"""Images as one 32-bit word per pixel, the form in which operators compute.
+"""Packs an image into one 32-bit word per pixel, the form in which operators compute.
 
 A gather then reads a whole pixel, masks touch three channels at once, and nothing is
 transposed. Red is in the lowest byte; the highest byte is zero or unused.

@@ -1,6 +1,6 @@
-"""`-C` benchmarks of any dataset, written in the layouts of the published ones."""
+"""Writes `-C` benchmarks of any dataset in the layouts of the published ones."""
 
-from augmax_jax.corruption_sets.source import Source
+from augmax_jax.corruption_sets.clean_images import Source
 from augmax_jax.corruption_sets.writer import generate
 
 __all__ = ["Source", "generate"]

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import jax
 
-from augmax_jax.corruption_sets.source import Source
+from augmax_jax.corruption_sets.clean_images import Source
 from augmax_jax.corruption_sets.writer import FORMATS, generate
 from augmax_jax.corruptions import constants
+from augmax_jax.data.images import BadImageError
 from augmax_jax.runtime import console
 
 
@@ -23,11 +24,15 @@ def _names(text: str) -> list[str]:
 
 
 def _severities(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be such as 1,3,5, got {text!r}") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
+    console.prepare()
     parser = argparse.ArgumentParser(
         prog="python -m augmax_jax.corruptions",
         description="Write a -C benchmark of any dataset: CIFAR-C's npy files or ImageNet-C's "
@@ -40,6 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--benchmark", default="cifar", help=", ".join(constants.BENCHMARKS))
     parser.add_argument("--split", default="test", help="split of the dataset (default: test)")
     parser.add_argument("--data_dir", default="", help="where tfds data was prepared")
+    parser.add_argument(
+        "--bad_images",
+        default="refuse",
+        help="refuse images that cannot be read (default), or skip them and name them",
+    )
     parser.add_argument(
         "--image_size", type=int, default=0, help="default: the benchmark's, 32, 64 or 224"
     )
@@ -59,7 +69,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch_size", type=int, default=256)
     options = parser.parse_args(arguments)
-    console.prepare()
     try:
         source = Source(
             options.dataset,
@@ -67,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.benchmark,
             options.image_size,
             options.data_dir,
+            options.bad_images,
         )
         with jax.enable_x64(False):  # in float64 other pixels would come out
             generate(
@@ -78,6 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 seed=options.seed,
                 batch_size=options.batch_size,
             )
+    except BadImageError as error:
+        print(f"error: {error}\nTo leave them out: --bad_images skip", file=sys.stderr)
+        return 2
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -14,14 +14,13 @@ work with Apache Beam, if it is installed.
 """
 
 import dataclasses
-import itertools
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from augmax_jax.corruption_sets.source import Source
+from augmax_jax.corruption_sets.clean_images import Source
 from augmax_jax.corruptions import constants
 from augmax_jax.corruptions.draws import benchmark_key
 from augmax_jax.corruptions.registry import corrupt
@@ -125,9 +124,8 @@ class AugmaxCorrupted(tfds.core.GeneratorBasedBuilder):
 
 
 def _examples(config: Config, first: int, last: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Corrupted examples whose index lies in [first, last), both multiples of a batch."""
-    batches = config.source.open().batches(_BATCH)
-    for start, images, labels in itertools.islice(batches, first // _BATCH, -(-last // _BATCH)):
+    """Corrupted examples whose index lies in [first, last); `first` is a multiple of a batch."""
+    for start, images, labels in config.source.open().batches(_BATCH, first, last):
         full = np.resize(images, (_BATCH, *images.shape[1:]))
         key = benchmark_key(config.seed, config.corruption, config.severity)
         example_keys = keys.example_keys(key, _BATCH, first_index=start)

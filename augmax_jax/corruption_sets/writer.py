@@ -4,7 +4,6 @@ import concurrent.futures
 import dataclasses
 import functools
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from augmax_jax.corruption_sets.source import Images, Source
+from augmax_jax.corruption_sets.clean_images import CleanImages, Source
 from augmax_jax.corruptions import constants, textures
 from augmax_jax.corruptions.draws import benchmark_key
 from augmax_jax.corruptions.registry import corrupt
@@ -61,6 +60,8 @@ def generate(
         ValueError: a name, severity, layout or batch size is not allowed, or `out` holds a
             benchmark with other settings.
         FileNotFoundError: the dataset is not there.
+        BadImageError: images cannot be read and the source refuses them; found before any work.
+        OSError: `out` cannot be written.
     """
     for name in corruptions:
         errors.check_name("corruption", name, constants.BENCHMARK + constants.EXTRA)
@@ -76,7 +77,8 @@ def generate(
 
     images = source.open()
     out = paths.expand(out)
-    out.mkdir(parents=True, exist_ok=True)
+    files.make_folder(out, "out")
+    images.check()
     settings = dataclasses.asdict(source) | {
         "dataset": files.identity(source.dataset),
         "image_size": source.size,
@@ -87,10 +89,11 @@ def generate(
         "classes": len(images.class_names),
         "revision": constants.REVISION,
     }
-    del settings["data_dir"]  # where the data lies does not change what it is
+    for name in ("data_dir", "bad_images"):  # where data lies does not change what it is
+        del settings[name]
     _check_stamp(out, settings)
     write = _Npy(out) if layout == "npy" else _Folder(out)
-    write.prepare(images, severities, batch_size)
+    write.prepare(images, severities)
 
     total = len(corruptions) * len(severities) * len(images)
     with tqdm(total=total, unit="image", disable=not progress, smoothing=0.05) as bar:
@@ -115,7 +118,7 @@ class _Piece:
 
 
 def _corrupted(
-    images: Images,
+    images: CleanImages,
     name: str,
     severities: Sequence[int],
     benchmark: str,
@@ -152,12 +155,11 @@ class _Npy:
     def __init__(self, out: Path) -> None:
         self.out = out
 
-    def prepare(self, images: Images, severities: Sequence[int], batch_size: int) -> None:
+    def prepare(self, images: CleanImages, severities: Sequence[int]) -> None:
         self.severities = list(severities)
         labels = self.out / "labels.npy"
         if not labels.exists():
-            parts = [part for _, _, part in images.batches(batch_size)]
-            repeated = np.tile(np.concatenate(parts), len(severities))
+            repeated = np.tile(images.labels, len(severities))
             files.write_atomically(labels, functools.partial(_save, array=repeated))
         self.count = len(np.load(labels, mmap_mode="r")) // len(severities)
 
@@ -189,8 +191,7 @@ class _Folder:
     def __init__(self, out: Path) -> None:
         self.out = out
 
-    def prepare(self, images: Images, severities: Sequence[int], batch_size: int) -> None:
-        del batch_size
+    def prepare(self, images: CleanImages, severities: Sequence[int]) -> None:
         self.severities = list(severities)
         self.classes = [name.replace(os.sep, "_") for name in images.class_names]
         if len(set(self.classes)) < len(self.classes):
@@ -201,18 +202,18 @@ class _Folder:
         return (self.out / name).is_dir()
 
     def corruption(self, name: str, pieces: Iterator[_Piece]) -> None:
-        partial = self.out / f".{name}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
+        files.write_folder_atomically(self.out / name, functools.partial(self._write, pieces))
+
+    def _write(self, pieces: Iterator[_Piece], out: Path) -> None:
         for severity in self.severities:
             for class_name in self.classes:
-                (partial / str(severity) / class_name).mkdir(parents=True)
+                (out / str(severity) / class_name).mkdir(parents=True)
 
         def save(piece: _Piece, i: int) -> None:
-            folder = partial / str(piece.severity) / self.classes[piece.labels[i]]
+            folder = out / str(piece.severity) / self.classes[piece.labels[i]]
             path = folder / f"{piece.first + i:08}.JPEG"
             Image.fromarray(piece.images[i]).save(path, quality=JPEG_QUALITY)
 
         with concurrent.futures.ThreadPoolExecutor() as pool:
             for piece in pieces:
                 list(pool.map(functools.partial(save, piece), range(len(piece.images))))
-        os.replace(partial, self.out / name)

@@ -1,4 +1,5 @@
-"""Random keys of benchmark images, so that a set made twice is the same."""
+"""Makes a benchmark image's key from its set, corruption and index, so that a set made
+twice is the same."""
 
 import jax
 

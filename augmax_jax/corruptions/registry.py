@@ -1,4 +1,4 @@
-"""`corrupt`: one name and severity applied to a batch."""
+"""Applies a corruption, by name and severity, to a batch."""
 
 import functools
 import math

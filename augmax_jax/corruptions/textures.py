@@ -1,4 +1,4 @@
-"""Pictures of frost: found in the installed package that ships them, resized for a benchmark."""
+"""Finds the pictures of frost in the installed package and resizes them for a benchmark."""
 
 import functools
 import importlib.util

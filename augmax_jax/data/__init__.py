@@ -9,9 +9,9 @@ TensorFlow is imported only when a tfds dataset is read.
 """
 
 from augmax_jax.data.arrays import ArraySplit
-from augmax_jax.data.config import DataConfig
 from augmax_jax.data.images import BadImageError
 from augmax_jax.data.loading import load
+from augmax_jax.data.settings import DataConfig, check
 from augmax_jax.data.split import Batch, Data, Split
 
 __all__ = [
@@ -21,5 +21,6 @@ __all__ = [
     "Data",
     "DataConfig",
     "Split",
+    "check",
     "load",
 ]

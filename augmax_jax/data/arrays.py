@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from augmax_jax.data.order import stratified_split
+from augmax_jax.data.order import split_off, stratified_split
 from augmax_jax.data.split import Batch, IndexedSplit, Place
 from augmax_jax.runtime import extras
 
@@ -90,10 +90,10 @@ def hold_out(
     """Divides arrays into a training split and a stratified one held out from it."""
     if not share:
         return ArraySplit(images, labels, **place), None
-    rows, held = stratified_split(labels, share, place["seed"])
+    rows, held = split_off(labels, share, place["seed"])
     return (
         ArraySplit(images[rows], labels[rows], **place),
-        ArraySplit(images[held], labels[held], **place) if len(held) else None,
+        ArraySplit(images[held], labels[held], **place),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from augmax_jax.data.config import MIN_IMAGE_SIZE
+from augmax_jax.data.settings import MIN_IMAGE_SIZE, tfds_folder
 from augmax_jax.runtime import extras
 from augmax_jax.runtime.errors import check_name, nearest, shorten
 
@@ -61,7 +61,7 @@ def open_builder(name: str, data_dir: str, split: str, download: bool = False) -
             f"dataset {name!r} has {len(configs)} configurations; choose one as "
             f"'{base}/<configuration>': {shorten(configs)}"
         )
-    where = data_dir or None
+    where = tfds_folder(data_dir) or None
     if _NAME.fullmatch(name):
         try:
             return tfds.core.read_only_builder.builder_from_files(name, data_dir=where)
@@ -94,7 +94,7 @@ def is_prepared(name: str, data_dir: str) -> bool:
     import tensorflow_datasets as tfds
 
     try:
-        tfds.core.read_only_builder.builder_from_files(name, data_dir=data_dir or None)
+        tfds.core.read_only_builder.builder_from_files(name, data_dir=tfds_folder(data_dir) or None)
     except tfds.core.DatasetNotFoundError:
         return False
     return True

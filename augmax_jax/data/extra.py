@@ -6,9 +6,9 @@ names (digits, tfds) an image is named by its place in the split.
 """
 
 import dataclasses
-import json
 import logging
 import os
+import unicodedata
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,21 +17,23 @@ import numpy as np
 
 from augmax_jax.data import arrays
 from augmax_jax.data.arrays import ArraySplit
-from augmax_jax.data.config import DataConfig
-from augmax_jax.data.folder import Listing, concatenate, list_split
+from augmax_jax.data.folder import Listing, concatenate, list_split, quoted
 from augmax_jax.data.folder_split import read_files
-from augmax_jax.data.order import stratified_split
+from augmax_jax.data.order import split_off
+from augmax_jax.data.settings import DataConfig
 from augmax_jax.data.split import Place
-from augmax_jax.runtime.errors import shorten
+from augmax_jax.runtime import files
+from augmax_jax.runtime.paths import expand
 
 MANIFEST = "deepaugment.json"  # beside the class folders of a set of copies
+SKIPPED = "deepaugment.skipped.{}.json"  # names of originals that could not be read, by part
 
 log = logging.getLogger(__name__)
 
 
 def class_folder(name: str) -> str:
-    """The folder of a class: its name, where that can be a folder's."""
-    return name.replace(os.sep, "_")
+    """The folder of a class: its name (NFC), where that can be a folder's."""
+    return unicodedata.normalize("NFC", name.replace(os.sep, "_"))
 
 
 def index_name(index: int) -> str:
@@ -72,8 +74,11 @@ def hold_out(
     images: np.ndarray,
     labels: np.ndarray,
     place: Place,
+    *,
+    rows: np.ndarray | None = None,
+    of: int = 0,
 ) -> tuple[ArraySplit, ArraySplit | None]:
-    """`arrays.hold_out` of a set in memory, with the copies added to what is trained on.
+    """Divides a set in memory as `arrays.hold_out`, and adds the copies to what is trained on.
 
     Args:
         config: the settings.
@@ -81,6 +86,8 @@ def hold_out(
         images: the training split, in the order of its indices.
         labels: of the images.
         place: seed and host.
+        rows: the place of each image in the split; None: all of them, in order.
+        of: how many images the split has, if `rows` is given.
 
     Raises:
         FileNotFoundError: as `list_copies`.
@@ -88,18 +95,19 @@ def hold_out(
     """
     if not config.extra_train:
         return arrays.hold_out(images, labels, config.holdout, place)
+    places = np.arange(len(labels)) if rows is None else rows
     for directory in config.extra_train:
-        _check_origin(config, directory, len(labels))
-    names = [f"{class_folder(class_names[k])}/{index_name(i)}" for i, k in enumerate(labels)]
-    rows, held = stratified_split(labels, config.holdout, place["seed"])
+        _check_origin(config, directory, of or len(labels))
+    pairs = zip(places, labels, strict=True)
+    names = [f"{class_folder(class_names[label])}/{index_name(i)}" for i, label in pairs]
+    kept, held = split_off(labels, config.holdout, place["seed"])
     copies = list_copies(config, class_names, set(names), {names[i] for i in held})
-    assert copies is not None
-    more_images, more_labels = read_files(copies, config)
-    train = ArraySplit(
-        np.concatenate([images[rows], more_images]),
-        np.concatenate([labels[rows], more_labels]),
-        **place,
-    )
+    train_images, train_labels = [images[kept]], [labels[kept]]
+    if copies is not None:
+        more_images, more_labels = read_files(copies, config)
+        train_images.append(more_images)
+        train_labels.append(more_labels)
+    train = ArraySplit(np.concatenate(train_images), np.concatenate(train_labels), **place)
     return train, ArraySplit(images[held], labels[held], **place) if len(held) else None
 
 
@@ -110,10 +118,10 @@ def _list_one(
     names: Collection[str],
     held: Collection[str],
 ) -> Listing:
-    root = Path(directory).expanduser()
+    root = expand(directory)
     where = f"config.data.extra_train folder {directory!r}"
     try:
-        listing = list_split(root, config.train_split)
+        listing = list_split(root, config.train_split, min_classes=1)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"config.data.extra_train: {error}. {_command(config, root)}"
@@ -126,14 +134,15 @@ def _list_one(
     if other or absent:
         raise ValueError(
             f"{where} has other classes than {config.name!r}. Only there: "
-            f"{shorten(other) or 'none'}. Only in {config.name!r}: {shorten(absent) or 'none'}"
-        )
-    if manifest and manifest["images"] != len(listing):
-        raise ValueError(
-            f"{where} is not complete: {len(listing):,} of {manifest['images']:,} images. "
-            "Run the command that makes it again, it goes on where it stopped"
+            f"{quoted(other) or 'none'}. Only in {config.name!r}: {quoted(absent) or 'none'}"
         )
     found = listing.names
+    there = len(listing) + len(skipped(root / config.train_split) - set(found))
+    if manifest and manifest["images"] != there:
+        raise ValueError(
+            f"{where} is not complete: {there:,} of {manifest['images']:,} images. "
+            "Run the command that makes it again, it goes on where it stopped"
+        )
     known = np.array([name in names for name in found])
     if held and not known.any():
         raise ValueError(
@@ -157,12 +166,21 @@ def _list_one(
 
 def _manifest(root: Path, config: DataConfig) -> dict[str, Any]:
     path = root / config.train_split / MANIFEST
-    return json.loads(path.read_text()) if path.is_file() else {}
+    found = files.read_json(path) or {}
+    if not isinstance(found, dict) or (found and not isinstance(found.get("images"), int)):
+        raise ValueError(f"{path} is damaged (it does not say how many images); restore it")
+    return found
+
+
+def skipped(folder: Path) -> set[str]:
+    """The originals that have no copy in a set of copies, because they could not be read."""
+    lists = [files.read_json(path) for path in sorted(folder.glob(SKIPPED.format("*")))]
+    return {name for names in lists for name in names}
 
 
 def _check_origin(config: DataConfig, directory: str, images: int) -> None:
     """In a set without file names, places mean something only in the set they come from."""
-    root = Path(directory).expanduser()
+    root = expand(directory)
     if not (root / config.train_split).is_dir():
         return  # list_copies says so
     manifest = _manifest(root, config)
@@ -173,10 +191,10 @@ def _check_origin(config: DataConfig, directory: str, images: int) -> None:
         )
     wanted = {"dataset": config.name, "split": config.train_split, "originals": images}
     for name, value in wanted.items():
-        if manifest[name] != value:
+        if manifest.get(name) != value:
             raise ValueError(
                 f"config.data.extra_train folder {directory!r} holds copies of another set: its "
-                f"{name} is {manifest[name]!r}, that of the training set is {value!r}"
+                f"{name} is {manifest.get(name)!r}, that of the training set is {value!r}"
             )
 
 

@@ -1,66 +1,19 @@
-"""The images of a listing, decoded by a pool of threads: all at once, or batch by batch."""
+"""The images of a folder's split, decoded by threads, in memory or batch by batch."""
 
-import dataclasses
-import logging
-import os
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
 from augmax_jax.data.arrays import ArraySplit
-from augmax_jax.data.config import DataConfig
-from augmax_jax.data.folder import Listing
-from augmax_jax.data.images import BadImageError, fit, random_resized_crop, read
+from augmax_jax.data.decode_pool import WORKERS, ahead, decode_all, parts, report_bad
+from augmax_jax.data.folder import Listing, quoted
+from augmax_jax.data.images import BadImageError, read
 from augmax_jax.data.order import CROP, generator
+from augmax_jax.data.settings import DataConfig
 from augmax_jax.data.split import Batch, IndexedSplit, Place
-from augmax_jax.runtime.errors import NAMED, shorten
-
-_WORKERS = min(32, 2 * (os.cpu_count() or 1))
-_CHUNK = 64  # files per task: decoding a small image takes less time than handing it over
-_LOOKAHEAD = 3  # batches decoded ahead of the trainer
-
-log = logging.getLogger(__name__)
-
-
-def read_images(
-    paths: Sequence[str] | np.ndarray, size: int, *, resize: int | None = None
-) -> "Decoded":
-    """Decodes files in a thread pool into one array; unreadable files are left out.
-
-    Args:
-        paths: image files.
-        size: side of the images to make; see `images.fit`.
-        resize: length given to the shorter side before the centre crop.
-    """
-    images = np.empty((len(paths), size, size, 3), np.uint8)
-    good = np.ones(len(paths), bool)
-
-    def work(start: int) -> list[str]:
-        errors = []
-        for i in range(start, min(start + _CHUNK, len(paths))):
-            try:
-                images[i] = fit(read(paths[i]), size, resize=resize)
-            except BadImageError as error:
-                good[i] = False
-                errors.append(str(error))
-        return errors
-
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        found = pool.map(work, range(0, len(paths), _CHUNK))
-        errors = [error for part in found for error in part]
-    return Decoded(images if good.all() else images[good], good, tuple(errors))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Decoded:
-    """Images that could be read, which files those were, and what was wrong with the rest."""
-
-    images: np.ndarray
-    good: np.ndarray
-    errors: tuple[str, ...]
+from augmax_jax.data.square import fit, random_resized_crop
 
 
 def read_split(listing: Listing, config: DataConfig, place: Place) -> ArraySplit:
@@ -75,30 +28,16 @@ def read_files(listing: Listing, config: DataConfig) -> tuple[np.ndarray, np.nda
         BadImageError: files are unreadable and `config.bad_images` is "refuse".
         ValueError: nothing readable is left of a class.
     """
-    decoded = read_images(listing.paths, config.image_size, resize=config.resize)
-    report_bad(decoded.errors, len(listing), config)
-    labels = listing.labels[decoded.good]
+    images = np.empty((len(listing), config.image_size, config.image_size, 3), np.uint8)
+    with ThreadPoolExecutor(WORKERS) as pool:
+        good, errors = decode_all(pool, listing.paths, read, images, resize=config.resize)
+    report_bad(errors, len(listing), config.bad_images)
+    labels = listing.labels[good]
     gone = np.setdiff1d(listing.labels, labels)
     if len(gone):
         names = [listing.class_names[i] for i in gone]
-        raise ValueError(f"no readable image is left of {shorten(names)}")
-    return decoded.images, labels
-
-
-def report_bad(errors: Sequence[str], total: int, config: DataConfig) -> None:
-    """Refuses unreadable images or names them in the log, as `config.bad_images` says."""
-    if not errors:
-        return
-    if config.bad_images == "refuse":
-        shown = "\n  ".join(errors[:NAMED])
-        more = f"\n  and {len(errors) - NAMED} more" if len(errors) > NAMED else ""
-        raise BadImageError(
-            f"{len(errors)} of {total} images cannot be used (data.bad_images='skip' leaves them "
-            f"out):\n  {shown}{more}"
-        )
-    for error in errors:
-        log.warning("skipping %s", error)
-    log.warning("skipped %d of %d images", len(errors), total)
+        raise ValueError(f"no readable image is left of {quoted(names)}")
+    return images if good.all() else images[good], labels
 
 
 class FolderSplit(IndexedSplit):
@@ -140,7 +79,7 @@ class FolderSplit(IndexedSplit):
         with self._naming:  # two threads may meet the same image
             if row in self._bad:
                 return
-            report_bad([str(error)], len(self), self.config)
+            report_bad([str(error)], len(self), self.config.bad_images)
             self._bad.add(row)
 
     def _decode_or_next(self, row: int, position: int) -> tuple[np.ndarray, int]:
@@ -154,9 +93,9 @@ class FolderSplit(IndexedSplit):
         raise ValueError("none of the images can be read")
 
     def _train_part(self, rows: np.ndarray, positions: np.ndarray) -> Batch:
-        parts = [self._decode_or_next(*pair) for pair in zip(rows, positions, strict=True)]
-        chosen = np.array([row for _, row in parts])
-        return {"image": np.stack([image for image, _ in parts]), "label": self.labels[chosen]}
+        found = [self._decode_or_next(*pair) for pair in zip(rows, positions, strict=True)]
+        chosen = np.array([row for _, row in found])
+        return {"image": np.stack([image for image, _ in found]), "label": self.labels[chosen]}
 
     def _eval_part(self, rows: np.ndarray) -> Batch:
         size = self.config.image_size
@@ -188,11 +127,11 @@ class FolderSplit(IndexedSplit):
                 rows = self.order.indices(positions)
                 yield [
                     pool.submit(self._train_part, rows[part], positions[part])
-                    for part in _parts(len(rows))
+                    for part in parts(len(rows))
                 ]
                 step += 1
 
-        return _ahead(submit)
+        return ahead(submit)
 
     def eval_batches(self, batch_size: int) -> Iterator[Batch]:
         steps = self.eval_steps(batch_size)
@@ -200,34 +139,6 @@ class FolderSplit(IndexedSplit):
         def submit(pool: ThreadPoolExecutor) -> Iterator[list[Future[Batch]]]:
             for step in steps:
                 rows = self.host_positions(step, batch_size)
-                yield [pool.submit(self._eval_part, rows[part]) for part in _parts(len(rows))]
+                yield [pool.submit(self._eval_part, rows[part]) for part in parts(len(rows))]
 
-        return _ahead(submit)
-
-
-def _parts(count: int) -> list[slice]:
-    """Cuts a batch into tasks."""
-    size = max(1, min(_CHUNK, count // _WORKERS))
-    return [slice(start, start + size) for start in range(0, count, size)]
-
-
-def _ahead(
-    submit: Callable[[ThreadPoolExecutor], Iterator[list[Future[Batch]]]],
-) -> Iterator[Batch]:
-    """Yields batches in order while the pool works on the next ones."""
-    pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="decode")
-    try:
-        waiting: deque[list[Future[Batch]]] = deque()
-        for futures in submit(pool):
-            waiting.append(futures)
-            if len(waiting) >= _LOOKAHEAD:
-                yield _join(waiting.popleft())
-        while waiting:
-            yield _join(waiting.popleft())
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _join(futures: list[Future[Batch]]) -> Batch:
-    parts = [future.result() for future in futures]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return ahead(submit)

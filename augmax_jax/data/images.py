@@ -1,127 +1,177 @@
-"""Files to square uint8 RGB images, with Pillow."""
+"""Encoded images to 8-bit RGB: one rule for folders, tfds, benchmarks and commands."""
 
-import math
+import io
+import logging
 import os
+import struct
+import zlib
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from augmax_jax.data.config import MIN_IMAGE_SIZE
+from augmax_jax.data import pillow_warnings
+from augmax_jax.data.formats import extensions
+from augmax_jax.data.settings import MIN_IMAGE_SIZE
 
-EXTENSIONS = frozenset(
-    (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-)
-_CROP_ATTEMPTS = 10
-_CROP_AREA = (0.08, 1.0)
-_CROP_LOG_ASPECT = (math.log(3 / 4), math.log(4 / 3))
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8\xff"
+_JPEG_END = b"\xff\xd9"
+_WITHOUT_RANGE = "pixel format {!r} (32 bits per value) has no defined range"
+
+log = logging.getLogger(__name__)
 
 
 class BadImageError(ValueError):
-    """A file that is no usable image; the message names it and says why."""
+    """An image that is not usable; the message names it and says why."""
 
 
 def read(path: str | os.PathLike[str]) -> Image.Image:
-    """Opens and decodes one image file.
+    """Decodes one image file.
 
-    Grey, palette, CMYK and 16-bit images are converted to 8-bit RGB, an alpha channel is
-    dropped, EXIF rotation is applied, and of an animation the first frame is taken.
+    Grey, palette, CMYK and 16-bit images become 8-bit RGB, an alpha channel is dropped (the
+    colours below it are taken), EXIF orientation is applied, and of an animation the first frame
+    is taken. Damage beside the pixels (EXIF, colour profile, texts, a missing end mark) is passed
+    over; the log names the file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        An RGB image.
 
     Raises:
         BadImageError: the file cannot be opened or decoded, is truncated, has a pixel format
             without a defined range (32-bit integers, floats), or a side under 8 pixels.
     """
+    name = os.fsdecode(path)
     try:
-        with Image.open(path) as image:
-            image.load()
-            rgb = to_rgb(ImageOps.exif_transpose(image))
-    except Exception as error:  # Pillow's decoders raise a dozen different types
-        raise BadImageError(f"{os.fspath(path)}: {error or type(error).__name__}") from error
-    if min(rgb.size) < MIN_IMAGE_SIZE:
+        with open(path, "rb") as file:
+            contents = file.read()
+    except OSError as error:
+        raise BadImageError(f"{name}: {error.strerror or error}") from error
+    return decode(contents, name)
+
+
+def decode(contents: bytes, name: str, *, min_side: int = MIN_IMAGE_SIZE) -> Image.Image:
+    """Decodes the contents of an image file, as `read` does.
+
+    Args:
+        contents: the bytes of the file.
+        name: what messages call it.
+        min_side: how many pixels each side must have.
+
+    Returns:
+        An RGB image.
+
+    Raises:
+        BadImageError: as `read`.
+    """
+    extensions()  # the plugins are there
+    with pillow_warnings.of(name):
+        try:
+            rgb = _decode(contents, name)
+        except Exception as error:  # Pillow's decoders raise a dozen different types
+            reason = _reason(error, contents)
+            mended = _mended(contents, name)
+            if mended is None:
+                raise BadImageError(f"{name}: {reason}") from error
+            log.warning("%s: damaged beside its pixels (%s); used", name, reason)
+            rgb = mended
+    if min(rgb.size) < min_side:
         raise BadImageError(
-            f"{os.fspath(path)}: {rgb.width}x{rgb.height} pixels, each side must have at least "
-            f"{MIN_IMAGE_SIZE}"
+            f"{name}: {rgb.width}x{rgb.height} pixels, each side must have at least {min_side}"
         )
     return rgb
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Converts any 8- or 16-bit image to RGB; ValueError for other depths."""
-    if image.mode.startswith("I;16"):
+    if image.mode.startswith("I;16") or image.mode == "I":
         # Pillow would clip these to 255 instead of scaling them.
-        values = np.asarray(image).astype(np.uint32)
-        image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise ValueError(f"pixel format {image.mode!r} (32 bits per value) has no defined range")
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(_WITHOUT_RANGE.format(image.mode))
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ValueError(_WITHOUT_RANGE.format(image.mode))
+    if image.mode == "P" and "transparency" in image.info:
+        # The same colours as without this step, and no warning.
+        image = image.convert("RGBA")
     return image.convert("RGB")
 
 
-def fit(image: Image.Image, size: int, *, resize: int | None = None) -> np.ndarray:
-    """Resizes the shorter side (bilinear, antialiased) and cuts out the centre.
+def _decode(contents: bytes, name: str) -> Image.Image:
+    with Image.open(io.BytesIO(contents)) as image:
+        image.load()
+        return to_rgb(_upright(image, name))
 
-    Args:
-        image: RGB.
-        size: side of the result.
-        resize: length given to the shorter side; `size` if None.
 
-    Returns:
-        uint8 `[size, size, 3]`.
+def _upright(image: Image.Image, name: str) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception as error:  # damaged EXIF data raises many types
+        log.warning("%s: its EXIF data cannot be read (%s), so it is not turned", name, error)
+        return image
+
+
+def _mended(contents: bytes, name: str) -> Image.Image | None:
+    """The image of a file whose pixels are sound though Pillow refuses it; None if they are not."""
+    try:
+        sound = _without_damage(contents)
+        return _decode(sound, name) if sound else None
+    except Exception:
+        return None
+
+
+def _without_damage(contents: bytes) -> bytes | None:
+    """The file with what is damaged beside its pixels mended; None if nothing can be."""
+    if contents.startswith(_PNG):
+        return _png_pixels(contents)
+    if contents.startswith(_JPEG):
+        return _ended_jpeg(contents)
+    return None
+
+
+def _png_pixels(contents: bytes) -> bytes | None:
+    """The chunks of a PNG file that its pixels need, unchanged, so that damage there shows."""
+    out, at = [_PNG], len(_PNG)
+    while at + 8 <= len(contents):
+        length, kind = struct.unpack(">I4s", contents[at : at + 8])
+        chunk = contents[at : at + 12 + length]
+        critical = not kind[0] & 0x20  # by the letter's case, says the format
+        if critical or (kind in (b"tRNS", b"eXIf") and _is_sound_png(chunk)):
+            out.append(chunk)
+        at += 12 + length
+    mended = b"".join(out)
+    return mended if mended != contents else None
+
+
+def _is_sound_png(chunk: bytes) -> bool:
+    (check,) = struct.unpack(">I", chunk[-4:])
+    return zlib.crc32(chunk[4:-4]) == check
+
+
+def _ended_jpeg(contents: bytes) -> bytes | None:
+    """A JPEG file with the end mark that it lacks, if its pixels are all there.
+
+    They are if what follows the file makes no difference to them.
     """
-    short = size if resize is None else resize
-    width, height = image.size
-    if min(width, height) != short:
-        # The longer side is rounded down, as torchvision does.
-        width, height = (side * short // min(image.size) for side in image.size)
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = round((width - size) / 2), round((height - size) / 2)
-    if (left, top, width, height) != (0, 0, size, size):
-        image = image.crop((left, top, left + size, top + size))
-    return np.asarray(image)
+    if contents.endswith(_JPEG_END):
+        return None
+    body = contents[:-1] if contents.endswith(_JPEG_END[:1]) else contents
+    versions = []
+    for more in (b"", bytes(64), b"\x55" * 64):
+        with Image.open(io.BytesIO(body + more + _JPEG_END)) as image:
+            if image.info.get("progressive"):
+                return None  # whole scans may be missing
+            image.load()
+            versions.append(image.tobytes())
+    return body + _JPEG_END if len(set(versions)) == 1 else None
 
 
-def choose_crop(uniform: np.ndarray, width: int, height: int) -> tuple[int, int, int, int]:
-    """Chooses the window of a random resized crop (spec: torchvision's defaults).
-
-    The area is a share U[0.08, 1] of the image and the aspect ratio log-uniform in
-    [3/4, 4/3]. The first of ten windows that fits is taken; if none does, the largest
-    centred window whose aspect ratio is in range.
-
-    Args:
-        uniform: floats in [0, 1), `[10, 4]`: area, aspect, left, top of each attempt.
-        width: of the image.
-        height: of the image.
-
-    Returns:
-        left, top, width, height of the window, in pixels.
-    """
-    low, high = _CROP_LOG_ASPECT
-    area = width * height * (_CROP_AREA[0] + (_CROP_AREA[1] - _CROP_AREA[0]) * uniform[:, 0])
-    aspect = np.exp(low + (high - low) * uniform[:, 1])
-    widths = np.rint(np.sqrt(area * aspect)).astype(int)
-    heights = np.rint(np.sqrt(area / aspect)).astype(int)
-    fits = (widths > 0) & (widths <= width) & (heights > 0) & (heights <= height)
-    if fits.any():
-        i = int(np.argmax(fits))
-        w, h = int(widths[i]), int(heights[i])
-        left = int(uniform[i, 2] * (width - w + 1))
-        top = int(uniform[i, 3] * (height - h + 1))
-        return left, top, w, h
-    w = min(width, round(height * math.exp(high)))
-    h = min(height, round(width / math.exp(low)))
-    return (width - w) // 2, (height - h) // 2, w, h
-
-
-def random_resized_crop(image: Image.Image, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A random window of the image, resized and flipped half of the time.
-
-    Args:
-        image: RGB.
-        size: side of the result.
-        rng: source of all randomness.
-
-    Returns:
-        uint8 `[size, size, 3]`.
-    """
-    left, top, w, h = choose_crop(rng.random((_CROP_ATTEMPTS, 4)), *image.size)
-    window = image.crop((left, top, left + w, top + h))
-    out = np.asarray(window.resize((size, size), Image.Resampling.BILINEAR))
-    return out[:, ::-1] if rng.random() < 0.5 else out
+def _reason(error: Exception, contents: bytes) -> str:
+    if not contents:
+        return "the file is empty"
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "no image, or one of a format that Pillow does not know"
+    return str(error) or type(error).__name__

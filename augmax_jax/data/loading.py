@@ -1,12 +1,12 @@
-"""One entrance: `load` finds out what a name means and returns the splits."""
+"""Opens a dataset by name or path and returns its splits."""
 
 import logging
-import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from augmax_jax.data import duplicates
 from augmax_jax.data.arrays import ArraySplit, load_digits
-from augmax_jax.data.config import DataConfig
 from augmax_jax.data.extra import hold_out, list_copies
 from augmax_jax.data.folder import (
     Listing,
@@ -16,9 +16,11 @@ from augmax_jax.data.folder import (
     list_split,
 )
 from augmax_jax.data.folder_split import FolderSplit, read_split
-from augmax_jax.data.order import check_seed, stratified_split
-from augmax_jax.data.split import Data, Place, Split, make_data, per_host_batch
+from augmax_jax.data.order import check_seed, split_off
+from augmax_jax.data.settings import DataConfig, is_path
+from augmax_jax.data.split import Data, Place, Split, check_enough, make_data, per_host_batch
 from augmax_jax.runtime.errors import check_name
+from augmax_jax.runtime.paths import expand
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ def load(
     Args:
         config: the settings, as `DataConfig` or a mapping with its fields.
         seed: decides what is held out and the order of the epochs.
-        batch_size: if given, checked against the number of hosts.
+        batch_size: if given, checked against the number of hosts and of training images.
         process_index: this host.
         process_count: number of hosts.
 
@@ -48,8 +50,8 @@ def load(
     Raises:
         FileNotFoundError: the folder does not exist, or the tfds data is not prepared; the
             message tells the layout or the command that would provide it.
-        ValueError: a setting, name, split, class or image is not usable; the message names
-            it and what is allowed.
+        ValueError: a setting, name, split, class or image is not usable, or there are fewer
+            training images than a batch has; the message says what is allowed, or what to set.
     """
     if not isinstance(config, DataConfig):
         config = DataConfig.from_mapping(config)
@@ -66,17 +68,14 @@ def load(
         "process_count": process_count,
     }
     if config.name == "digits":
-        return _load_digits(config, place)
-    path = os.path.expanduser(config.name)
-    if os.path.isdir(path) or _looks_like_path(config.name):
-        return _load_folder(config, path, place)
+        loaded = _load_digits(config, place)
+        check_enough(len(loaded.train), batch_size)
+        return loaded
+    if is_path(config.name):
+        return _load_folder(config, expand(config.name), place, batch_size)
     from augmax_jax.data import tfds_source
 
-    return tfds_source.load(config, place)
-
-
-def _looks_like_path(name: str) -> bool:
-    return name.startswith((".", "~", os.sep)) or name.endswith(os.sep)
+    return tfds_source.load(config, place, batch_size)
 
 
 def _load_digits(config: DataConfig, place: Place) -> Data:
@@ -84,8 +83,8 @@ def _load_digits(config: DataConfig, place: Place) -> Data:
     check_name("split of digits", config.test_split, ("train", "test"))
     if not config.keeps(0):
         raise ValueError(
-            "digits are kept in memory: data.resident must not be False, nor "
-            "data.train_transform 'random_resized_crop'"
+            "digits are kept in memory: config.data.resident must not be False, nor "
+            "config.data.train_transform 'random_resized_crop'"
         )
     parts = dict(zip(("train", "test"), load_digits(config.image_size), strict=True))
     class_names = tuple("0123456789")
@@ -96,19 +95,20 @@ def _load_digits(config: DataConfig, place: Place) -> Data:
     )
 
 
-def _load_folder(config: DataConfig, path: str, place: Place) -> Data:
-    everything = train = list_split(path, config.train_split)
-    test_split, test = _list_test(config, path)
-    check_same_classes(train, test, path, test_split)
+def _load_folder(config: DataConfig, root: Path, place: Place, batch_size: int | None) -> Data:
+    everything = train = list_split(root, config.train_split)
+    test_split, test = _list_test(config, root)
+    check_same_classes(train, test, str(root), test_split)
     holdout: Listing | None = None
     if config.holdout:
-        rows, held = stratified_split(train.labels, config.holdout, place["seed"])
-        holdout = train.take(held) if len(held) else None
-        train = train.take(rows)
+        rows, held = split_off(train.labels, config.holdout, place["seed"])
+        train, holdout = train.take(rows), train.take(held)
     if config.extra_train:
         held_names = set(holdout.names) if holdout else set()
         copies = list_copies(config, train.class_names, set(everything.names), held_names)
         train = concatenate([train, copies]) if copies else train
+    check_enough(len(train), batch_size)
+    duplicates.warn(everything, test)
     resident = config.keeps(len(train) + len(test) + (len(holdout) if holdout else 0))
 
     def make(listing: Listing, augments: bool) -> Split:
@@ -122,15 +122,15 @@ def _load_folder(config: DataConfig, path: str, place: Place) -> Data:
         make(train, True),
         make(holdout, False) if holdout else None,
         make(test, False),
-        os.path.realpath(os.path.join(path, test_split)),
+        str((root / test_split).resolve()),
     )
 
 
-def _list_test(config: DataConfig, path: str) -> tuple[str, Listing]:
+def _list_test(config: DataConfig, root: Path) -> tuple[str, Listing]:
     """The test split, or the validation split where "test" is absent or has no labels."""
     split = config.test_split
-    fallback = next((s for s in ("val", "validation") if os.path.isdir(f"{path}/{s}")), None)
-    if split == "test" and fallback and not is_labelled(path, split):
-        log.warning("%s has no labelled split 'test'; evaluating on %r", path, fallback)
+    fallback = next((s for s in ("val", "validation") if (root / s).is_dir()), None)
+    if split == "test" and fallback and not is_labelled(root, split):
+        log.warning("%s has no labelled split 'test'; evaluating on %r", root, fallback)
         split = fallback
-    return split, list_split(path, split)
+    return split, list_split(root, split)

@@ -1,4 +1,5 @@
-"""Which example comes when: epoch permutations and stratified splits, from seeds alone."""
+"""The order of examples in training: permutations per epoch and stratified splits, from
+seeds alone."""
 
 import functools
 
@@ -67,3 +68,18 @@ def stratified_split(labels: np.ndarray, share: float, seed: int) -> tuple[np.nd
             count = min(max(round(share * len(members)), 1), len(members) - 1)
             second[rng.permutation(members)[:count]] = True
     return np.flatnonzero(~second), np.flatnonzero(second)
+
+
+def split_off(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """`stratified_split` into what is trained on and what is held out.
+
+    Raises:
+        ValueError: `share` is positive, but no class has two examples, so none is held out.
+    """
+    rows, held = stratified_split(labels, share, seed)
+    if share > 0 and not len(held):
+        raise ValueError(
+            f"config.data.holdout={share} holds nothing out: no class has two training images. Add "
+            "images, or set config.data.holdout=0 and config.select_on='test'"
+        )
+    return rows, held

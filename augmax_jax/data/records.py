@@ -1,7 +1,6 @@
 """The examples of a tfds dataset: slices of splits, read into memory or as tf.data."""
 
 import functools
-import io
 import operator
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from augmax_jax.data.config import DataConfig
-from augmax_jax.data.images import fit, to_rgb
+from augmax_jax.data.decode_pool import WORKERS, decode_all, report_bad
+from augmax_jax.data.images import decode
+from augmax_jax.data.settings import DataConfig
 from augmax_jax.runtime.errors import nearest
 
 _READ_BATCH = 1024
@@ -87,13 +87,10 @@ class Records:
             start, stop = start - size, stop - size
         return Records(self.builder, spans)
 
-    def dataset(
-        self, *, encoded: bool, shuffle_seed: int | None = None, ordered: bool = False
-    ) -> Any:
-        """A tf.data dataset of `(image, label)`.
+    def dataset(self, *, shuffle_seed: int | None = None, ordered: bool = False) -> Any:
+        """A tf.data dataset of `(contents of the image file, label, name of the record)`.
 
         Args:
-            encoded: whether images come as the contents of their files.
             shuffle_seed: decides in which order files are read; None: always the same.
             ordered: read file by file, in the order of the examples' indices; otherwise several
                 files at a time.
@@ -104,14 +101,15 @@ class Records:
             shuffle_seed=shuffle_seed,
             try_autocache=False,
             skip_prefetch=True,
+            add_tfds_id=True,
             **{"interleave_cycle_length": 1} if ordered else {},
         )
         kwargs: dict[str, Any] = {
             "read_config": config,
             "shuffle_files": shuffle_seed is not None,
+            # Decoded by Pillow, as the files of a folder are.
+            "decoders": {"image": tfds.decode.SkipDecoding()},
         }
-        if encoded:
-            kwargs["decoders"] = {"image": tfds.decode.SkipDecoding()}
         if self.builder.info.splits:
             parts = [
                 tfds.core.ReadInstruction(s.split, from_=s.start, to=s.stop, unit="abs")
@@ -123,58 +121,60 @@ class Records:
             (span,) = self.spans
             out = self.builder.as_dataset(split=span.split, **kwargs)
             out = out.skip(span.start).take(span.stop - span.start)
-        return out.map(lambda example: (example["image"], example["label"]))
+        return out.map(lambda x: (x["image"], x["label"], x.get("tfds_id", "")))
 
-    def read(self, config: DataConfig, *, ordered: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    def decode(self, contents: bytes, name: bytes) -> Image.Image:
+        """The image of a record, RGB; BadImageError, with the record's name, if it is none."""
+        # Who prepared the set has looked at it: images of any size are taken.
+        return decode(contents, f"record {name.decode()} of {self.description}", min_side=1)
+
+    def read(
+        self, config: DataConfig, *, ordered: bool = False
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Everything at once, resized and centre-cropped.
 
         Args:
-            config: has the size.
+            config: has the size, and what is done about unreadable images.
             ordered: in the order of the examples' indices; see `dataset`.
 
         Returns:
-            uint8 `[N, S, S, 3]` and int32 `[N]`.
+            uint8 `[N, S, S, 3]` and int32 `[N]`, and the place of each, int64 `[N]`: unreadable
+            images have none if they are skipped.
 
         Raises:
+            BadImageError: images are unreadable and `config.bad_images` is "refuse".
             ValueError: labels are out of range, as in an unlabelled test split.
         """
-        feature = self.builder.info.features["image"]
-        # Images of one size are decoded by tfds, in batches; others by Pillow.
-        encoded = None in feature.shape or np.dtype(feature.np_dtype) != np.uint8
         size = config.image_size
         images = np.empty((len(self), size, size, 3), np.uint8)
         labels = np.empty(len(self), np.int32)
-
-        def convert(image: Any) -> np.ndarray:
-            if encoded:
-                decoded: Image.Image = Image.open(io.BytesIO(image))
-            else:
-                decoded = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-            return fit(to_rgb(decoded), size, resize=config.resize)
-
+        good = np.ones(len(self), bool)
+        errors: list[str] = []
         start = 0
-        with ThreadPoolExecutor() as pool:
-            batches = self.dataset(encoded=encoded, ordered=ordered).batch(_READ_BATCH).prefetch(2)
-            for batch, batch_labels in batches.as_numpy_iterator():
-                stop = start + len(batch)
-                if batch.shape[1:] == images.shape[1:]:
-                    images[start:stop] = batch
-                else:
-                    images[start:stop] = list(pool.map(convert, batch))
+        with ThreadPoolExecutor(WORKERS) as pool:
+            batches = self.dataset(ordered=ordered).batch(_READ_BATCH).prefetch(2)
+            for contents, batch_labels, names in batches.as_numpy_iterator():
+                stop = start + len(contents)
                 self.check_labels(batch_labels)
                 labels[start:stop] = batch_labels
+                good[start:stop], found = decode_all(
+                    pool,
+                    list(zip(contents, names, strict=True)),
+                    lambda pair: self.decode(*pair),
+                    images[start:stop],
+                    resize=config.resize,
+                )
+                errors += found
                 start = stop
         if start != len(self):
             raise ValueError(f"{self.description} should have {len(self)} examples, found {start}")
-        return images, labels
+        report_bad(errors, len(self), config.bad_images)
+        rows = np.flatnonzero(good)
+        return (images, labels, rows) if good.all() else (images[rows], labels[rows], rows)
 
     def labels(self, *, ordered: bool = False) -> np.ndarray:
         """The labels alone, int32 `[N]`; no image is decoded. `ordered` as in `dataset`."""
-        batches = (
-            self.dataset(encoded=True, ordered=ordered)
-            .map(lambda _, label: label)
-            .batch(_READ_BATCH)
-        )
+        batches = self.dataset(ordered=ordered).map(lambda _, label, name: label).batch(_READ_BATCH)
         labels = np.concatenate(list(batches.as_numpy_iterator()))
         self.check_labels(labels)
         return labels.astype(np.int32)

@@ -1,4 +1,4 @@
-"""What every split offers, wherever its images come from."""
+"""The interface of all splits."""
 
 import abc
 import dataclasses
@@ -8,8 +8,8 @@ from typing import TypedDict
 
 import numpy as np
 
-from augmax_jax.data.config import DataConfig
 from augmax_jax.data.order import EpochOrder
+from augmax_jax.data.settings import DataConfig
 
 Batch = dict[str, np.ndarray]
 
@@ -102,6 +102,15 @@ def per_host_batch(batch_size: int, process_count: int) -> int:
             f"got {batch_size}"
         )
     return batch_size // process_count
+
+
+def check_enough(examples: int, batch_size: int | None) -> None:
+    """Raises ValueError unless the training images fill a batch."""
+    if batch_size is not None and batch_size > examples:
+        raise ValueError(
+            f"config.batch_size={batch_size} is larger than the training set of {examples} images: "
+            f"set config.batch_size to at most {examples}, or add images"
+        )
 
 
 class IndexedSplit(Split):

@@ -2,24 +2,28 @@
 
 import itertools
 import logging
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from augmax_jax.data import decode
 from augmax_jax.data.arrays import ArraySplit
-from augmax_jax.data.builders import check_features, open_builder, tensorflow
-from augmax_jax.data.config import DataConfig
+from augmax_jax.data.builders import check_features, open_builder
+from augmax_jax.data.decode_pool import ahead, parts, report_bad
 from augmax_jax.data.extra import hold_out
-from augmax_jax.data.order import EPOCH, generator
+from augmax_jax.data.images import BadImageError
+from augmax_jax.data.order import CROP, EPOCH, generator
 from augmax_jax.data.records import Records
-from augmax_jax.data.split import Batch, Data, Place, Split, make_data
+from augmax_jax.data.settings import DataConfig
+from augmax_jax.data.split import Batch, Data, Place, Split, check_enough, make_data
+from augmax_jax.data.square import fit, random_resized_crop
 
 log = logging.getLogger(__name__)
 
 
-def load(config: DataConfig, place: Place) -> Data:
+def load(config: DataConfig, place: Place, batch_size: int | None = None) -> Data:
     """Opens a tfds dataset; see `augmax_jax.data.load`."""
     builder = open_builder(config.name, config.data_dir, config.train_split, config.download)
     class_names = check_features(builder)
@@ -27,11 +31,23 @@ def load(config: DataConfig, place: Place) -> Data:
     test_split = _test_split(builder, config)
     test = Records.open(builder, test_split)
     test_place = f"{builder.data_path}, split {test_split}"
+    # A stream holds out the last records: tfds shuffles when it prepares them.
+    held_count = max(1, round(config.holdout * len(train))) if config.holdout else 0
+    boundary = len(train) - held_count
+    if boundary < 1:
+        raise ValueError(
+            f"config.data.holdout={config.holdout} leaves none of {len(train)} examples to train "
+            "on: hold out less"
+        )
+    if not config.extra_train:
+        check_enough(boundary, batch_size)
     if config.keeps(len(train) + len(test)):
         # In the order of their indices, which name the copies.
-        images, labels = train.read(config, ordered=bool(config.extra_train))
-        kept, held = hold_out(config, class_names, images, labels, place)
-        in_memory = ArraySplit(*test.read(config), **place)
+        images, labels, rows = train.read(config, ordered=bool(config.extra_train))
+        kept, held = hold_out(config, class_names, images, labels, place, rows=rows, of=len(train))
+        check_enough(len(kept), batch_size)
+        images, labels, _ = test.read(config)
+        in_memory = ArraySplit(images, labels, **place)
         return make_data(config, class_names, kept, held, in_memory, test_place)
     if config.extra_train:
         raise ValueError(
@@ -39,9 +55,6 @@ def load(config: DataConfig, place: Place) -> Data:
             "with folders. Keep it in memory (config.data.resident=True and a larger "
             "config.data.max_resident_bytes) or let config.data.name be a folder of the originals"
         )
-    # tfds shuffles records when it prepares them, so the last of them are a fair sample.
-    held_count = max(1, round(config.holdout * len(train))) if config.holdout else 0
-    boundary = len(train) - held_count
     return make_data(
         config,
         class_names,
@@ -69,9 +82,10 @@ class RecordSplit(Split):
     """A split streamed through tf.data.
 
     Epochs are shuffled by file and by a buffer of `config.shuffle_buffer` records, as a
-    function of `(seed, epoch)`; random crops are a function of `(seed, stream position)`. A
-    resumed stream skips records before they are decoded. Of several hosts, each streams its
-    own contiguous part of the split.
+    function of `(seed, epoch)`; random crops are a function of `(seed, stream position)`, the same
+    as those of a folder. A resumed stream skips records before they are decoded. Of several
+    hosts, each streams its own contiguous part of the split. If bad images are skipped, one in
+    training is replaced by the next readable one of its batch, one in evaluation by padding.
     """
 
     def __init__(
@@ -94,87 +108,125 @@ class RecordSplit(Split):
             )
         bounds = [len(records) * (process_index + i) // process_count for i in (0, 1)]
         self.part = records.slice(*bounds)
+        self._bad: set[str] = set()
+        self._naming = threading.Lock()
 
     def __len__(self) -> int:
         return len(self.records)
 
     def examples(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        images, labels = [], []
+        """A few records by their place in the split; one that cannot be read is black."""
+        found = []
         for row in rows:
-            record = self.records.slice(int(row), int(row) + 1).dataset(encoded=True)
-            ((contents, label),) = record
-            images.append(
-                np.asarray(decode.central(contents, self.config.image_size, self.config.resize))
-            )
-            labels.append(np.int32(label))
-        return np.stack(images), np.array(labels)
+            record = self.records.slice(int(row), int(row) + 1).dataset()
+            ((contents, label, name),) = record.as_numpy_iterator()
+            found.append({"contents": contents, "label": np.int32(label), "name": name})
+        batch = {key: np.array([one[key] for one in found], object) for key in found[0]}
+        return self._decode(batch, None)["image"], batch["label"].astype(np.int32)
 
     def train_batches(self, batch_size: int, start_step: int = 0) -> Iterator[Batch]:
         share = self.per_host(batch_size)
-        return rebatch(self._train_pieces(batch_size, share, start_step), share)
 
-    def _train_pieces(self, batch_size: int, share: int, start_step: int) -> Iterator[Batch]:
-        tf = tensorflow()
-        size, resize = self.config.image_size, self.config.resize
-        position = start_step * share
+        def submit(pool: ThreadPoolExecutor) -> Iterator[list[Future[Batch]]]:
+            batches = rebatch(self._encoded(share, start_step * share), share)
+            for step, batch in enumerate(batches, start_step):
+                first = step * batch_size + self.process_index * share
+                positions = np.arange(first, first + share)
+                yield self._tasks(pool, batch, positions)
+
+        return map(self._replace_unreadable, ahead(submit))
+
+    def _encoded(self, share: int, position: int) -> Iterator[Batch]:
+        """Records from a position of this host's stream on, not decoded."""
         first_epoch, skip = divmod(position, len(self.part))
-
-        def example(position: Any, record: tuple[Any, Any]) -> tuple[Any, Any]:
-            contents, label = record
-            if not self.augments:
-                return decode.central(contents, size, resize), label
-            step, place = position // share, position % share
-            place = step * batch_size + self.process_index * share + place
-            return decode.random_resized_crop(contents, size, (self.seed, place)), label
-
         for epoch in itertools.count(first_epoch):
             rng = generator(self.seed, EPOCH, epoch)
             files_seed, buffer_seed = (int(s) for s in rng.integers(2**31, size=2))
-            records = self.part.dataset(encoded=True, shuffle_seed=files_seed)
+            records = self.part.dataset(shuffle_seed=files_seed)
             buffer = min(self.config.shuffle_buffer, len(self.part))
             records = records.shuffle(buffer, buffer_seed, reshuffle_each_iteration=False)
-            pieces = (
-                records.skip(skip)
-                .enumerate(start=position)
-                .map(example, num_parallel_calls=tf.data.AUTOTUNE)
-                .batch(share)
-                .prefetch(2)
-            )
-            for images, labels in pieces.as_numpy_iterator():
-                self.records.check_labels(labels)
-                yield {"image": images, "label": labels.astype(np.int32)}
-            position += len(self.part) - skip
+            yield from self._pieces(records.skip(skip), share)
             skip = 0
+
+    def _pieces(self, records: Any, share: int) -> Iterator[Batch]:
+        for contents, labels, names in records.batch(share).prefetch(2).as_numpy_iterator():
+            self.records.check_labels(labels)
+            yield {"contents": contents, "label": labels.astype(np.int32), "name": names}
+
+    def _tasks(
+        self, pool: ThreadPoolExecutor, batch: Batch, positions: np.ndarray | None = None
+    ) -> list[Future[Batch]]:
+        return [
+            pool.submit(
+                self._decode,
+                {name: array[part] for name, array in batch.items()},
+                None if positions is None else positions[part],
+            )
+            for part in parts(len(batch["label"]))
+        ]
+
+    def _decode(self, batch: Batch, positions: np.ndarray | None) -> Batch:
+        """The images of some records; those that cannot be read are black, and `mask` is False.
+
+        Args:
+            batch: records, not decoded.
+            positions: in the stream, which decide random crops; None for evaluation.
+        """
+        size, count = self.config.image_size, len(batch["label"])
+        images, mask = np.zeros((count, size, size, 3), np.uint8), np.ones(count, bool)
+        for i, pair in enumerate(zip(batch["contents"], batch["name"], strict=True)):
+            try:
+                image = self.records.decode(*pair)
+            except BadImageError as error:
+                self._skip(str(error))
+                mask[i] = False
+                continue
+            if positions is not None and self.augments:
+                rng = generator(self.seed, CROP, int(positions[i]))
+                images[i] = random_resized_crop(image, size, rng)
+            else:
+                images[i] = fit(image, size, resize=self.config.resize)
+        return {"image": images, "label": batch["label"], "mask": mask}
+
+    def _skip(self, error: str) -> None:
+        with self._naming:  # in every epoch again, but named once
+            if error not in self._bad:
+                report_bad([error], len(self), self.config.bad_images)
+                self._bad.add(error)
+
+    def _replace_unreadable(self, batch: Batch) -> Batch:
+        """Puts the next readable image of a training batch where one cannot be read."""
+        good = np.flatnonzero(batch["mask"])
+        if not len(good):
+            raise ValueError(f"no image of a batch of {self.records.description} can be read")
+        rows = good[np.searchsorted(good, np.arange(len(batch["mask"]))) % len(good)]
+        return {name: batch[name][rows] for name in ("image", "label")}
 
     def eval_batches(self, batch_size: int) -> Iterator[Batch]:
         share = self.per_host(batch_size)
-        return self._eval_batches(share)
-
-    def _eval_batches(self, share: int) -> Iterator[Batch]:
-        tf = tensorflow()
-        size, resize = self.config.image_size, self.config.resize
-        batches = (
-            self.part.dataset(encoded=True)
-            .map(
-                lambda contents, label: (decode.central(contents, size, resize), label),
-                num_parallel_calls=tf.data.AUTOTUNE,
-            )
-            .batch(share)
-            .prefetch(2)
-        )
         # All hosts go through as many batches as the one with the largest part.
         largest = -(-len(self) // self.process_count)
-        iterator = batches.as_numpy_iterator()
-        nothing = np.zeros((0, size, size, 3), np.uint8), np.zeros(0, np.int64)
-        for _ in range(-(-largest // share)):
-            images, labels = next(iterator, nothing)
-            self.records.check_labels(labels)
-            missing = share - len(labels)
-            yield {
-                "image": np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0))),
-                "label": np.pad(labels, (0, missing)).astype(np.int32),
-                "mask": np.arange(share) < len(labels),
-            }
+
+        def submit(pool: ThreadPoolExecutor) -> Iterator[list[Future[Batch]]]:
+            pieces = self._pieces(self.part.dataset(), share)
+            for _ in range(-(-largest // share)):
+                batch = next(pieces, None)
+                yield [] if batch is None else self._tasks(pool, batch)
+
+        return (self._padded(batch, share) for batch in ahead(submit))
+
+    def _padded(self, batch: Batch, share: int) -> Batch:
+        """An evaluation batch of full size."""
+        size = self.config.image_size
+        out: Batch = {
+            "image": np.zeros((share, size, size, 3), np.uint8),
+            "label": np.zeros(share, np.int32),
+            "mask": np.zeros(share, bool),
+        }
+        for name, array in batch.items():
+            out[name][: len(array)] = array
+        out["label"][~out["mask"]] = 0
+        return out
 
 
 def rebatch(pieces: Iterator[Batch], size: int) -> Iterator[Batch]:

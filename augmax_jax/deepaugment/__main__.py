@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import jax
 
+from augmax_jax.data.images import BadImageError
 from augmax_jax.deepaugment.distortion import FORMATS, QUALITY, distort
 from augmax_jax.deepaugment.networks import NETWORKS
 from augmax_jax.deepaugment.training import LEARNING_RATE, train
@@ -34,6 +35,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     common.add_argument("--split", default="train", help="split of the dataset (default: train)")
     common.add_argument("--data_dir", default="", help="where tfds data was prepared")
+    common.add_argument(
+        "--bad_images",
+        default="refuse",
+        help="refuse images that cannot be read (default), or skip them and name them",
+    )
     common.add_argument("--seed", type=int, default=0)
 
     make = commands.add_parser(
@@ -98,15 +104,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
+    console.prepare()
     options = vars(_parser().parse_args(arguments))
     command = options.pop("command")
-    console.prepare()
     try:
         with jax.enable_x64(False):  # in float64 other pixels would come out
             if command == "distort":
                 distort(image_format=options.pop("format"), **options)
             else:
                 train(**options)
+    except BadImageError as error:
+        print(f"error: {error}\nTo leave such images out: --bad_images skip", file=sys.stderr)
+        return 2
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

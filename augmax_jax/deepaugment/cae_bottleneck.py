@@ -1,4 +1,4 @@
-"""What DeepAugment does to the code of the CAE, image by image (spec §7).
+"""What DeepAugment does to the code of the CAE, image by image (Hendrycks et al. 2021).
 
 One id an image, on z (in front of the random bits) unless said otherwise:
 

@@ -1,4 +1,4 @@
-"""The ways in which DeepAugment damages the weights of the CAE (spec §7).
+"""The ways in which DeepAugment damages the weights of the CAE (Hendrycks et al. 2021).
 
 One of them at a time, on a layer that is drawn from the first layers of the decoder and the last
 of the encoder. "Filter" is an index along the first axis of PyTorch's weight; for the transposed

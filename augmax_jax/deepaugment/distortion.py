@@ -1,4 +1,4 @@
-"""Writes a DeepAugment copy of a dataset (Hendrycks et al. 2021; spec §7).
+"""Writes a DeepAugment copy of a dataset (Hendrycks et al. 2021, "The many faces of robustness").
 
 Images of one run share damaged weights (see `plan`) and go through one compiled program in batches
 of a fixed size, the last one filled up; what is done to activations is drawn for each image within
@@ -18,10 +18,11 @@ import jax
 import numpy as np
 from PIL import Image
 
-from augmax_jax.data.extra import MANIFEST
+from augmax_jax.data.extra import MANIFEST, SKIPPED, skipped
+from augmax_jax.data.images import BadImageError
+from augmax_jax.data.named_images import NamedImages, open_images
 from augmax_jax.data.order import check_seed
 from augmax_jax.deepaugment import layers, networks, plan
-from augmax_jax.deepaugment.source import Images, open_images
 from augmax_jax.runtime import compiler, files, paths
 from augmax_jax.runtime.errors import check_name
 from augmax_jax.runtime.progress import Progress
@@ -62,6 +63,7 @@ def distort(
     seed: int = 0,
     batch_size: int = 0,
     data_dir: str = "",
+    bad_images: str = "refuse",
     shard: tuple[int, int] = (0, 1),
     progress: bool = True,
 ) -> Path:
@@ -90,6 +92,9 @@ def distort(
         seed: everything random is a function of it.
         batch_size: images at a time; 0: up to 8, as fits the memory.
         data_dir: where tfds data was prepared; empty: tfds's default.
+        bad_images: "refuse" originals that cannot be read, when the work comes to them (what is
+            written by then stays, and the same call with "skip" goes on), or "skip" them: they get
+            no copy, and `deepaugment.skipped.*.json` names them.
         shard: (i, n) does the i-th of n parts of the work. Parts may run at the same time, on
             several machines, into the same folder.
         progress: whether to show it.
@@ -99,20 +104,21 @@ def distort(
 
     Raises:
         FileNotFoundError: the dataset or the file of weights is not there.
-        ValueError: an argument is not as described, the weights do not fit the network, an
-            image cannot be read, two originals have the same name, or `out` holds a copy made
-            with other settings.
+        ValueError: an argument is not as described, the weights do not fit the network, two
+            originals have the same name, or `out` holds a copy made with other settings.
+        BadImageError: an original cannot be read, and such are refused.
+        OSError: `out` cannot be written.
     """
     entry = networks.get(network)
     _check(limit, quality, image_format, shard, batch_size)
     check_seed(seed)
     tensors = weights if isinstance(weights, Mapping) else layers.read_file(weights)
     pristine = entry.check(tensors)
-    images = open_images(dataset, split, data_dir=data_dir, size=size or 0)
+    images = open_images(dataset, split, data_dir=data_dir, size=size or 0, bad_images=bad_images)
     sizes = _sizes(entry, images, size, working_size, grid)
-    names = _paths(images, image_format)
+    targets = _paths(images, image_format)
     folder = paths.expand(out) / split
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder, "out")
     settings = {
         "network": network,
         "weights": layers.digest(pristine),
@@ -138,8 +144,10 @@ def distort(
         shuffle=images.shuffled,
     )
     runs = work.runs[shard[0] :: shard[1]]
-    there = _existing(folder)
-    open_runs = [run for run in runs if any(names[i] not in there for i in run.indices)]
+    names = images.names
+    without = skipped(folder) if bad_images == "skip" else set()
+    there = _existing(folder) | {targets[i] for i, name in enumerate(names) if name in without}
+    open_runs = [run for run in runs if any(targets[i] not in there for i in run.indices)]
     total = sum(len(run.indices) for run in runs)
     done = total - sum(len(run.indices) for run in open_runs)
     bar = Progress(total_steps=max(total, 1), batch_size=1, start_step=done, show=progress)
@@ -147,17 +155,24 @@ def distort(
     rows = batch_size or _batch_size(entry, sizes)
     with ThreadPoolExecutor() as pool:
         saved: list[Any] = []
+        bad: set[str] = set()
         for run, originals in _ahead(pool, images, open_runs):
             params = layers.to_params(entry.layers, entry.damage(work.run_key(run), pristine))
-            scaled = list(pool.map(functools.partial(scale, sizes=sizes), originals))
-            keys = work.image_keys(run.indices)
+            found = {i: image for i, image in enumerate(originals) if image is not None}
+            readable = list(found)
+            bad |= {names[i] for i in np.delete(run.indices, readable)}
+            if not found:
+                continue
+            scaled = list(pool.map(functools.partial(scale, sizes=sizes), found.values()))
+            indices = run.indices[readable]
+            keys = work.image_keys(indices)
             for batch in _batches(scaled, rows):
                 # Filled up, so that there is one program per shape.
                 filled = np.resize(batch, rows)
                 stack = np.stack([scaled[i] for i in filled])
                 result = np.asarray(forward(params, keys[filled], stack))
                 for i, pixels in zip(batch, result, strict=False):
-                    path = folder / names[run.indices[i]]
+                    path = folder / targets[indices[i]]
                     saved.append(
                         pool.submit(_save, path, pixels, sizes.written, image_format, quality)
                     )
@@ -167,6 +182,9 @@ def distort(
                 future.result()
             saved.clear()
     bar.close()
+    if bad:
+        own = folder / SKIPPED.format("{}-of-{}".format(*shard))
+        files.write_json(own, sorted(bad | set(files.read_json(own) or ())))
     return folder
 
 
@@ -210,8 +228,8 @@ def _save(path: Path, pixels: np.ndarray, size: int, image_format: str, quality:
 
 
 def _ahead(
-    pool: ThreadPoolExecutor, images: Images, runs: Sequence[plan.Run]
-) -> Iterator[tuple[plan.Run, list[Image.Image]]]:
+    pool: ThreadPoolExecutor, images: NamedImages, runs: Sequence[plan.Run]
+) -> Iterator[tuple[plan.Run, list[Image.Image | None]]]:
     """Reads a run's images while the one before is worked on."""
     waiting = None
     for run in runs:
@@ -234,7 +252,7 @@ def _batches(images: Sequence[np.ndarray], rows: int) -> Iterator[np.ndarray]:
 
 
 def _sizes(
-    entry: networks.Entry, images: Images, size: int | None, working_size: int, grid: int
+    entry: networks.Entry, images: NamedImages, size: int | None, working_size: int, grid: int
 ) -> Sizes:
     for name, value in (("size", size or 0), ("working_size", working_size), ("grid", grid)):
         if value < 0:
@@ -242,7 +260,7 @@ def _sizes(
     if working_size and working_size < MIN_WORKING_SIZE:
         raise ValueError(f"working_size must be at least {MIN_WORKING_SIZE}, got {working_size}")
     if size is None:
-        first = min(images.read([0])[0].size)
+        first = min(first_readable(images).size)
         size = first if first <= SMALL else 0
     if not working_size:
         wanted = int(size * entry.ratio) if size else entry.working_size
@@ -250,12 +268,25 @@ def _sizes(
     return Sizes(working_size, size, grid or max(1, working_size // 16))
 
 
+def first_readable(images: NamedImages) -> Image.Image:
+    """The first image that can be read.
+
+    Raises:
+        BadImageError: the first cannot be read and such are refused, or none can.
+    """
+    for i in range(len(images)):
+        (image,) = images.read([i])
+        if image is not None:
+            return image
+    raise BadImageError(f"none of {len(images)} images can be read")
+
+
 def _batch_size(entry: networks.Entry, sizes: Sizes) -> int:
     largest = 4 * entry.floats_per_pixel * sizes.working**2
     return int(np.clip(_LARGEST_ACTIVATION // largest, 1, _MAX_BATCH))
 
 
-def _paths(images: Images, image_format: str) -> list[str]:
+def _paths(images: NamedImages, image_format: str) -> list[str]:
     """The file of every copy: the original's name, with the extension of what it holds."""
     names, endings = images.names, FORMATS[image_format]
     paths = []

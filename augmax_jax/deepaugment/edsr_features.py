@@ -1,4 +1,4 @@
-"""What DeepAugment does to the activations of EDSR, image by image (spec §7).
+"""What DeepAugment does to the activations of EDSR, image by image (Hendrycks et al. 2021).
 
 Head damage, one id an image, on the output of the head:
 

@@ -1,4 +1,4 @@
-"""The 17 ways in which DeepAugment damages the weights of EDSR (spec §7).
+"""The 17 ways in which DeepAugment damages the weights of EDSR (Hendrycks et al. 2021).
 
 Each takes a key and the weights and returns the tensors that it changes. c0 and c2 are the first
 and the second convolution of a residual block. Blocks, and all else, are drawn.

@@ -1,4 +1,4 @@
-"""Steps that the weight damages of both networks are made of, on tensors in PyTorch's layout."""
+"""Building blocks of the weight damage of both networks, on tensors in PyTorch's layout."""
 
 from collections.abc import Sequence
 

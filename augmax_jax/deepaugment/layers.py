@@ -1,4 +1,4 @@
-"""Layers by the names of the published files, and the weights of a network under those names.
+"""Layers and weights under the names of the published files.
 
 The damage of DeepAugment is described on PyTorch's tensors, so weights are kept as a dictionary
 `{"<layer>.weight": [out, in, k, k], "<layer>.bias": [out]}` in PyTorch's layout, and turned into

@@ -1,4 +1,4 @@
-"""The two networks of DeepAugment behind one interface."""
+"""One interface to the two networks of DeepAugment."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple

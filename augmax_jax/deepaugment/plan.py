@@ -1,4 +1,4 @@
-"""Which images are distorted with which weights: decided by the seed alone, before any work.
+"""Plans which images share damaged weights; the seed alone decides.
 
 The published script draws new weights before an image with probability 0.05, and goes through the
 set in random order. So here: the set is put in a random order and cut into runs; the images of a

@@ -1,4 +1,4 @@
-"""Trains the networks of DeepAugment on any images, so that nothing need be downloaded.
+"""Trains the networks of DeepAugment on any images, where published weights are not at hand.
 
 EDSR learns to undo a four times reduction (bicubic, antialiased; mean absolute error), the CAE to
 reproduce its input through the random bits (mean squared error, gradients straight through the
@@ -18,10 +18,13 @@ import numpy as np
 import optax
 from PIL import Image
 
+from augmax_jax.data.images import BadImageError
+from augmax_jax.data.named_images import NamedImages, open_images
 from augmax_jax.data.order import check_seed
 from augmax_jax.deepaugment import cae, edsr, layers, networks
-from augmax_jax.deepaugment.source import Images, open_images
-from augmax_jax.runtime import compiler
+from augmax_jax.deepaugment.distortion import first_readable
+from augmax_jax.runtime import compiler, files
+from augmax_jax.runtime.paths import expand
 from augmax_jax.runtime.progress import Progress
 
 LEARNING_RATE = 1e-3
@@ -44,6 +47,7 @@ def train(
     limit: int = 10_000,
     seed: int = 0,
     data_dir: str = "",
+    bad_images: str = "refuse",
     weights: str | os.PathLike[str] = "",
     progress: bool = True,
 ) -> np.ndarray:
@@ -62,6 +66,7 @@ def train(
         limit: images to learn from, kept in memory.
         seed: everything random is a function of it.
         data_dir: where tfds data was prepared; empty: tfds's default.
+        bad_images: "refuse" images that cannot be read, or "skip" them and name them in the log.
         weights: a file to start from; empty: random weights.
         progress: whether to show it.
 
@@ -71,6 +76,8 @@ def train(
     Raises:
         FileNotFoundError: the dataset or the file of weights is not there.
         ValueError: an argument is not as described.
+        BadImageError: an image cannot be read, and such are refused; found before any step.
+        OSError: `out` cannot be written.
     """
     entry = networks.get(network)
     check_seed(seed)
@@ -81,14 +88,16 @@ def train(
     if not learning_rate > 0:
         raise ValueError(f"learning_rate must be positive, got {learning_rate}")
     key = jax.random.key(seed)
-    opened = open_images(dataset, split, data_dir=data_dir)
-    patch = patch or max(16, min(64, min(opened.read([0])[0].size)) // 4 * 4)
+    out = expand(out)
+    opened = open_images(dataset, split, data_dir=data_dir, bad_images=bad_images)
+    patch = patch or max(16, min(64, min(first_readable(opened).size)) // 4 * 4)
     if patch < 16 or patch % 4:
         raise ValueError(f"patch must be a multiple of 4 and at least 16, got {patch}")
     if weights:
         params = layers.to_params(entry.layers, entry.check(layers.read_file(weights)))
     else:
         params = initial(network, key)
+    files.make_folder(out.parent, "the folder of out")
     images = _keep(opened, limit, patch, key)
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, learning_rate, min(_WARMUP, steps // 10), steps
@@ -162,7 +171,7 @@ def cae_loss(params: Mapping, key: jax.Array, images: jax.Array) -> jax.Array:
 LOSSES = {"edsr": edsr_loss, "cae": cae_loss}
 
 
-def _keep(opened: Images, limit: int, patch: int, key: jax.Array) -> list[np.ndarray]:
+def _keep(opened: NamedImages, limit: int, patch: int, key: jax.Array) -> list[np.ndarray]:
     """Some images of the set, with a shorter side from one to four patches."""
     count = min(limit, len(opened))
     if opened.shuffled:
@@ -172,12 +181,16 @@ def _keep(opened: Images, limit: int, patch: int, key: jax.Array) -> list[np.nda
     kept = []
     for start in range(0, count, 256):
         for image in opened.read(indices[start : start + 256].tolist()):
+            if image is None:
+                continue
             short = min(image.size)
             side = min(max(short, patch), _KEPT_SIDE * patch)
             if side != short:
                 width, height = (max(side, round(n * side / short)) for n in image.size)
                 image = image.resize((width, height), Image.Resampling.BICUBIC)
             kept.append(np.asarray(image))
+    if not kept:
+        raise BadImageError(f"none of {count} images can be read")
     return kept
 
 

@@ -1,4 +1,4 @@
-"""How accurate a network is, on clean images and under distribution shift."""
+"""Measures a network's accuracy on clean images and under distribution shift."""
 
 from augmax_jax.evaluation.checks import check
 

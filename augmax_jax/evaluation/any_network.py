@@ -9,7 +9,7 @@ import numpy as np
 
 from augmax_jax import report
 from augmax_jax.data.arrays import ArraySplit
-from augmax_jax.data.config import MIN_IMAGE_SIZE
+from augmax_jax.data.settings import MIN_IMAGE_SIZE
 from augmax_jax.evaluation import comparison, identity
 from augmax_jax.evaluation.corrupted import corrupted
 from augmax_jax.evaluation.gallery import Gallery

@@ -1,4 +1,4 @@
-"""What can be known of the evaluation's settings before any work."""
+"""Checks the evaluation's settings before any work."""
 
 from __future__ import annotations
 

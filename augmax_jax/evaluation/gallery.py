@@ -1,4 +1,4 @@
-"""Pictures gathered while a benchmark is evaluated: what corruptions look like, worst mistakes."""
+"""Gathers pictures during an evaluation: samples of each corruption and the worst mistakes."""
 
 import heapq
 import itertools

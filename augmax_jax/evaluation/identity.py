@@ -1,4 +1,4 @@
-"""What tells one evaluated set, or one network, from another.
+"""Digests that tell one evaluated set, or one network, from another.
 
 A kept result counts only for the very set that gave it. Reading a whole set to recognise it
 would cost as much as evaluating it, so its identity is where it lies, how many examples of what

@@ -1,4 +1,4 @@
-"""Predictions over whole splits, every example exactly once."""
+"""Predicts a whole split, every example exactly once."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Anyone's network as a `Score`: a JAX function is compiled, any other is called on the host."""
+"""Wraps any network as a `Score`: JAX functions are compiled, others are called on the host."""
 
 import logging
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Evaluating a run's candidates: its best and last weights on clean data and robustness sets."""
+"""Evaluates the best and the last checkpoint of a run on clean data and robustness sets."""
 
 from __future__ import annotations
 

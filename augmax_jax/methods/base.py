@@ -1,4 +1,4 @@
-"""What a method is: from a batch to views of it, and the record by which the package knows it."""
+"""The parts of a method: its inputs, its views and its record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MaxUp (Gong et al., CVPR 2021): the worst of several images; theirs are other augmentations."""
+"""MaxUp (Gong et al., CVPR 2021): cross-entropy on the worst of several AugMix images."""
 
 from __future__ import annotations
 

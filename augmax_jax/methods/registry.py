@@ -1,4 +1,4 @@
-"""The methods by name, and what follows from their records."""
+"""The methods by name, and the lists derived from their records."""
 
 from __future__ import annotations
 

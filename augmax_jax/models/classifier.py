@@ -1,4 +1,4 @@
-"""What all networks share: input checks and normalisation, the head, initial values."""
+"""The base class of all networks: input checks, input normalisation, the head, initial values."""
 
 from collections.abc import Callable
 from typing import Any

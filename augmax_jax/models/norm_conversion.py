@@ -1,4 +1,4 @@
-"""A network with two batch norms (DuBN, DuBIN) as one with a single norm, and back.
+"""Converts variables between networks with one batch norm and networks with two.
 
 Evaluation uses the clean route alone (the paper's BNc, Sec. 4.3), so a trained dual network folds
 into an ordinary one with the same logits.

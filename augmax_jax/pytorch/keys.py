@@ -1,4 +1,4 @@
-"""How PyTorch checkpoints name what our variables hold: one table, used both ways.
+"""Maps the names of our variables to the names in PyTorch checkpoints, both ways.
 
 The names are those of the paper's PyTorch code, which keeps the names of its sources:
 torchvision's ResNets, the CIFAR ResNet, WideResNet and ResNeXt that AugMix uses too, and IBN-Net.

@@ -1,4 +1,4 @@
-"""The frame of a report: one self-contained HTML file, light or dark as the reader's system."""
+"""Builds the frame of a report: one self-contained HTML file in light or dark colours."""
 
 import base64
 import html

@@ -1,4 +1,4 @@
-"""Reading what a run left in its workdir; every part may be missing."""
+"""Reads the files that a run left in its workdir; each may be missing."""
 
 import dataclasses
 import os

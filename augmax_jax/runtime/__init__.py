@@ -1,1 +1,1 @@
-"""What every room may use: devices, keys, files, error messages. It imports no other room."""
+"""Tools for every room: devices, keys, files, errors. It imports no other room."""

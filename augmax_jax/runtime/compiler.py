@@ -1,4 +1,4 @@
-"""What XLA is told beyond the program: options per platform, and where compiled programs stay."""
+"""XLA's options for each platform, and the cache of compiled programs."""
 
 import functools
 import logging

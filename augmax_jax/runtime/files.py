@@ -1,8 +1,9 @@
-"""Files that are complete or not there, JSON that is JSON, and folders of one set of settings."""
+"""Writes files atomically, and ties a folder to one set of settings."""
 
 import json
 import math
 import os
+import shutil
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -116,6 +117,36 @@ def read_json(path: Path, *, numbers: bool = False) -> Any:
     return from_json(value) if numbers else value
 
 
+def make_folder(path: Path, name: str) -> None:
+    """Makes a folder to write to, with those above it; `name` is what the user calls it.
+
+    Raises:
+        OSError: a file is in the way, or it may not be written; one line that names it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"{name} {str(path)!r} cannot be made ({error.strerror}): give a folder that is there "
+            "or can be made"
+        ) from error
+
+
+def write_folder_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Lets `write` fill a folder beside the final name, then renames it.
+
+    What a broken run left there is removed first.
+
+    Raises:
+        OSError: from `write`; or the folder cannot be made.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    write(partial)
+    os.replace(partial, path)
+
+
 def identity(dataset: str) -> str:
     """A dataset's name, or the full path if it is a folder."""
     if paths.is_remote(dataset):
@@ -139,6 +170,8 @@ def check_settings(path: Path, settings: Mapping[str, Any], what: str) -> None:
     if before is None:
         write_json(path, settings)
         return
+    if not isinstance(before, dict):
+        raise ValueError(f"{path} is damaged (it holds no settings); remove it or restore it")
     settings = to_json(settings)
     changed = [
         f"{name} was {before.get(name)!r}, now {settings.get(name)!r}"

@@ -1,4 +1,4 @@
-"""Memory of programs on the CPU: the process keeps it from one call to the next."""
+"""Lets the process keep the memory that programs on the CPU free."""
 
 import ctypes
 import logging

@@ -1,4 +1,4 @@
-"""The one place that knows pmap: devices, replication, sharding, reading back."""
+"""Devices: pmap, replication, sharding, reading back. No other module calls pmap."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

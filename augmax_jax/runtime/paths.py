@@ -1,4 +1,4 @@
-"""Paths as users write them, in flags, settings and arguments alike."""
+"""Reads paths as users write them in flags, settings and arguments."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""A progress bar whose speed and time left leave out pauses such as evaluation."""
+"""A progress bar whose speed and remaining time leave out pauses such as evaluation."""
 
 import contextlib
 import sys

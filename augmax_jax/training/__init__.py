@@ -1,1 +1,1 @@
-"""A run: from a config to a trained network in a directory."""
+"""Trains a network: from a config to a directory with checkpoints and results."""

@@ -1,4 +1,4 @@
-"""What the command does: train and evaluate a run, or evaluate one that is there."""
+"""Trains and evaluates a run, or evaluates an existing one: the functions behind the command."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import jax.numpy as jnp
 import optax
 
+from augmax_jax.runtime.epochs import Epochs
 from augmax_jax.runtime.errors import check_name, check_range
 
 if TYPE_CHECKING:
@@ -63,10 +64,11 @@ def learning_rate(
         ValueError: as `check`.
     """
     check(config)
+    in_epochs = Epochs(batch_size, examples).passed
 
     def rate(step):
         # The first example of the step decides its epoch.
-        epoch = step * (batch_size / examples)
+        epoch = in_epochs(step)
         # A whisker up, so that a boundary computed as 2.9999998 counts as 3.
         place = jnp.floor(epoch + 1e-4) if config.schedule_unit == "epoch" else epoch
         if config.schedule == "cosine":
@@ -78,7 +80,7 @@ def learning_rate(
         else:
             scale = jnp.ones(())
         if config.warmup_epochs:
-            scale = scale * jnp.clip((epoch + batch_size / examples) / config.warmup_epochs, 0, 1)
+            scale = scale * jnp.clip((epoch + in_epochs(1)) / config.warmup_epochs, 0, 1)
         return config.learning_rate * scale
 
     return rate

@@ -1,4 +1,4 @@
-"""Networks that were trained elsewhere: another run's, or an import's."""
+"""Loads variables of another run or of an imported checkpoint."""
 
 from __future__ import annotations
 

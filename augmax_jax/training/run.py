@@ -1,4 +1,4 @@
-"""From a config to a run: its settings checked, and data, network, optimizer and method built."""
+"""Builds a run from a config: data, network, optimizer and method, all checked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ import optax
 
 from augmax_jax import config as configs
 from augmax_jax import data, evaluation, methods, models
-from augmax_jax.data.config import DataConfig
 from augmax_jax.evaluation.run import Subject
 from augmax_jax.runtime import following, keys, parallel
 from augmax_jax.runtime.epochs import Epochs
@@ -119,7 +118,7 @@ def check(config: ConfigDict) -> None:
     check_name("model", config.model.name, models.MODELS)
     check_name("norm", config.model.norm, models.NORMS)
     methods.check(config)
-    _check_data(config)
+    data.check(config.data.to_dict())
     evaluation.check(config)
 
 
@@ -146,11 +145,6 @@ def _check_run(config: ConfigDict) -> None:
             "config.data.holdout is 0, so nothing is held out to select the best checkpoint on: "
             "set it, or config.select_on='test'"
         )
-
-
-# data
-def _check_data(config: ConfigDict) -> None:
-    DataConfig.from_mapping(config.data.to_dict())
 
 
 def create_model(config: ConfigDict, num_classes: int) -> nn.Module:

@@ -1,4 +1,4 @@
-"""A run's directory belongs to one config, once something is kept in it."""
+"""Claims a run's directory for one config."""
 
 from __future__ import annotations
 

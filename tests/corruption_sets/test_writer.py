@@ -1,6 +1,7 @@
 """The command that writes a -C benchmark, and the tfds builder."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -175,12 +176,102 @@ def test_other_settings_are_refused(folder, tmp_path, capsys):
         (("--benchmark", "cifar10"), "unknown benchmark 'cifar10'"),
         (("--split", "tset"), "tset"),
         (("--image_size", "-1"), "image_size must not be negative, got -1"),
+        (("--image_size", "5"), "image_size must be at least 8, got 5"),
+        (("--bad_images", "ignore"), "unknown bad_images 'ignore'"),
+        (("--dataset", "/no/such/folder"), "no folder '/no/such/folder'"),
+        (("--dataset", "gs://bucket/photos"), "'gs://bucket/photos' is not a path on this machine"),
     ],
 )
 def test_bad_arguments_are_named(folder, tmp_path, capsys, arguments, message):
     assert run(folder[0], tmp_path / "out", *arguments) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out" / "fog.npy").exists()
+
+
+@pytest.fixture
+def damaged(folder):
+    """The folder with two images cut short."""
+    root, images, labels = folder
+    for name in ("cat/1.png", "dog/0.png"):
+        path = root / "test" / name
+        path.write_bytes(path.read_bytes()[:60])
+    good = np.delete(np.arange(len(labels)), [1, COUNTS["cat"]])
+    return root, images[good], labels[good]
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+@pytest.mark.parametrize("layout", ["npy", "folder"])
+def test_damaged_images_are_refused_before_the_work_or_skipped(
+    damaged, tmp_path, capsys, caplog, monkeypatch, keeps, layout
+):
+    if not keeps:
+        monkeypatch.setattr("augmax_jax.corruption_sets.clean_images._KEEP_BYTES", 0)
+    root, images, labels = damaged
+    out = tmp_path / "out"
+    arguments = ("--corruptions", "impulse_noise", "--severities", "2", "--format", layout)
+    assert run(root, out, *arguments) == 2
+    error = capsys.readouterr().err
+    assert "2 of 11 images cannot be used" in error
+    assert "cat/1.png" in error
+    assert "dog/0.png" in error
+    assert error.rstrip().endswith("--bad_images skip")
+    assert not list(out.iterdir())
+    assert run(root, out, *arguments, "--bad_images", "skip") == 0
+    assert caplog.text.count("skipping") == 2
+    key = corruptions.benchmark_key(0, "impulse_noise", 2)
+    wanted = np.asarray(corruptions.corrupt(key, images, "impulse_noise", 2))
+    if layout == "npy":
+        np.testing.assert_array_equal(np.load(out / "impulse_noise.npy"), wanted)
+        np.testing.assert_array_equal(np.load(out / "labels.npy"), labels)
+    else:
+        names = [path.parent.name for path in sorted(out.rglob("*.JPEG"), key=lambda p: p.name)]
+        assert names == [list(COUNTS)[label] for label in labels]
+    # Which of the two was said changes nothing once the images are the same.
+    for name in ("cat/1.png", "dog/0.png"):
+        (root / "test" / name).unlink()
+    assert run(root, out, *arguments) == 0
+
+
+def test_nothing_readable_is_said(folder, tmp_path, capsys):
+    for path in (folder[0] / "test").glob("*/*"):
+        path.write_bytes(b"x")
+    assert run(folder[0], tmp_path / "out", "--bad_images", "skip") == 2
+    assert "11 of 11 images cannot be used" in capsys.readouterr().err
+
+
+def test_one_class_can_be_corrupted(folder, tmp_path, caplog):
+    root, _, _ = folder
+    for name in ("dog", "owl"):
+        shutil.rmtree(root / "test" / name)
+    arguments = ("--corruptions", "contrast", "--severities", "1")
+    assert run(root, tmp_path / "out", *arguments) == 0
+    assert len(np.load(tmp_path / "out" / "contrast.npy")) == COUNTS["cat"]
+    assert "has one class ('cat'): a network's accuracy on it would mean nothing" in caplog.text
+
+
+def test_errors_of_files_are_one_line(folder, tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert run(folder[0], out, "--corruptions", "contrast") == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"error: out {str(out)!r} cannot be made")
+        assert error.count("\n") == 1
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "corruptions.json").write_text("[1")
+    assert run(folder[0], tmp_path / "out", "--corruptions", "contrast") == 2
+    assert "corruptions.json is damaged" in capsys.readouterr().err
+
+
+def test_paths_are_written_as_anywhere(folder, tmp_path, monkeypatch):
+    root, _, _ = folder
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WHERE", str(root.parent))
+    arguments = ("--corruptions", "contrast", "--severities", "1")
+    assert run(f"$WHERE/{root.name}", "~/out", *arguments) == 0
+    before = (tmp_path / "out" / "corruptions.json").read_text()
+    monkeypatch.chdir(root.parent)
+    assert run(root.name, tmp_path / "out", *arguments) == 0  # the same set in other words
+    assert (tmp_path / "out" / "corruptions.json").read_text() == before
 
 
 def test_groups_of_names():
@@ -262,5 +353,5 @@ def test_tfds_builder_says_what_it_needs(tmp_path):
     pytest.importorskip("tensorflow_datasets")
     from augmax_jax.corruption_sets import tfds_builder
 
-    with pytest.raises(ValueError, match=r"pass config=augmax_jax\.corruptions\.tfds_builder"):
+    with pytest.raises(ValueError, match=r"pass config=augmax_jax\.corruption_sets\.tfds_builder"):
         tfds_builder.AugmaxCorrupted(data_dir=tmp_path)

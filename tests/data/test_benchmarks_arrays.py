@@ -10,7 +10,7 @@ import pytest
 from augmax_jax import data
 from augmax_jax.corruption_sets import Source, generate
 from augmax_jax.corruptions import BENCHMARK, EXTRA, SEVERITIES
-from augmax_jax.data.benchmarks import NAMES, open_benchmark, opening
+from augmax_jax.data.benchmarks import NAMES, npy_sets, open_benchmark, opening
 from tests.data.benchmark_sets import CIFAR10, examples
 
 # CIFAR-C: 150 MB per file when real, so the fabricated ones are sparse.
@@ -205,7 +205,7 @@ def test_files_of_unknown_origin_by_path(tmp_path, rng):
     assert benchmark.corruptions == (*BENCHMARK, "zebra")
     assert benchmark.complete
     (tmp_path / "mine/corruptions.json").write_text("{")
-    with pytest.raises(ValueError, match=r"corruptions\.json is not JSON"):
+    with pytest.raises(ValueError, match=r"corruptions\.json is damaged"):
         open_benchmark(str(tmp_path / "mine"), class_names="abc", image_size=16)
 
 
@@ -214,7 +214,7 @@ def test_files_of_unknown_origin_by_path(tmp_path, rng):
 
 @pytest.mark.parametrize("version", ["v4", "v6"])
 def test_cifar10_1_files(tmp_path, version):
-    counts = opening.arrays.CIFAR10_1_COUNTS[version]
+    counts = npy_sets.CIFAR10_1_COUNTS[version]
     assert sum(counts) == {"v4": 2021, "v6": 2000}[version]
     labels = np.repeat(np.arange(10, dtype=np.int32), counts)
     images = np.broadcast_to(labels[:, None, None, None], (len(labels), 32, 32, 3))

@@ -83,7 +83,7 @@ def test_what_cannot_be_used_is_refused(originals, copies, make_folder, tmp_path
         load(originals, tmp_path / "none")
     assert f"--dataset {originals} --split train --out {tmp_path / 'none'}" in str(e.value)
     other = make_folder({"train": {"cat": 8, "owl": 8}}, name="other")
-    with pytest.raises(ValueError, match=r"Only there: owl\. Only in .*: dog"):
+    with pytest.raises(ValueError, match=r"Only there: 'owl'\. Only in .*: 'dog'"):
         load(originals, other)
     unnamed = make_folder({"train": CLASSES}, name="unnamed")
     for path in sorted((unnamed / "train").rglob("*.png")):
@@ -106,7 +106,7 @@ def test_a_copy_of_a_few_images_need_not_have_all_classes(make_folder):
     three = CLASSES | {"owl": 8}
     originals = make_folder({"train": three, "test": three}, name="three")
     few = make_folder({"train": {"cat": 2, "owl": 1}}, name="few")
-    with pytest.raises(ValueError, match=r"Only there: none\. Only in .*: dog"):
+    with pytest.raises(ValueError, match=r"Only there: none\. Only in .*: 'dog'"):
         load(originals, few)
     manifest(few, images=3, limit=3)
     loaded = load(originals, few, holdout=0)
@@ -166,7 +166,7 @@ def test_tfds_by_place(prepare_tfds, tmp_path, rng):
 
     Files of 40 records: more than tfds takes from one at a time when it reads several.
     """
-    from augmax_jax.deepaugment.source import open_images
+    from augmax_jax.data.named_images import open_images
 
     images = list(rng.integers(0, 256, (160, 12, 12, 3), np.uint8))
     labels = [i % 3 for i in range(160)]

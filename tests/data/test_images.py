@@ -1,23 +1,19 @@
-"""Decoding and cropping: every pixel format, every kind of damage."""
+"""Decoding: every pixel format, every kind of damage."""
 
 import io
-import math
+import logging
+import struct
+import warnings
+import zlib
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from scipy import stats
 
-from augmax_jax.data.images import (
-    BadImageError,
-    choose_crop,
-    fit,
-    random_resized_crop,
-    read,
-    to_rgb,
-)
+from augmax_jax.data.formats import extensions, is_system
+from augmax_jax.data.images import BadImageError, decode, read, to_rgb
 
 
 @pytest.fixture
@@ -120,60 +116,163 @@ def test_to_rgb_leaves_rgb_alone(gradient):
     np.testing.assert_array_equal(np.asarray(to_rgb(gradient)), np.asarray(gradient))
 
 
-@pytest.mark.parametrize(("width", "height"), [(40, 40), (60, 40), (33, 71), (32, 100)])
-@pytest.mark.parametrize("resize", [None, 37])
-def test_fit_resizes_the_shorter_side_and_cuts_the_centre(rng, width, height, resize):
-    image = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
-    out = fit(image, 32, resize=resize)
-    short = resize or 32
-    w, h = (int(short * s / min(width, height)) for s in (width, height))
-    whole = np.asarray(image.resize((w, h), Image.Resampling.BILINEAR))
-    top, left = round((h - 32) / 2), round((w - 32) / 2)
-    np.testing.assert_array_equal(out, whole[top : top + 32, left : left + 32])
+RAMP = np.linspace(0, 65535, 256).reshape(16, 16)
 
 
-def test_fit_keeps_the_pixels_of_an_image_of_the_right_size(rng):
-    pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(fit(Image.fromarray(pixels), 32), pixels)
+def pgm(top: int) -> bytes:
+    values = np.rint(RAMP / 65535 * top).astype(">u2")
+    return f"P5 16 16 {top}\n".encode() + values.tobytes()
 
 
-def test_crop_windows_are_distributed_as_specified(rng):
-    width = height = 1000
-    windows = np.array([choose_crop(rng.random((10, 4)), width, height) for _ in range(4000)])
-    left, top, w, h = windows.T
-    assert (left >= 0).all()
-    assert (top >= 0).all()
-    assert (left + w <= width).all()
-    assert (top + h <= height).all()
-    area, aspect = w * h / width / height, np.log(w / h)
-    # The first attempt fits unless the area is near 1: below, nothing is rejected.
-    low = 0.7
-    assert stats.kstest(area[area < low], stats.uniform(0.08, low - 0.08).cdf).pvalue > 1e-3
-    limit = math.log(4 / 3)
-    small = aspect[area < low]
-    assert stats.kstest(small, stats.uniform(-limit, 2 * limit).cdf).pvalue > 1e-3
-    room = (width - w) > 100
-    place = (left[room] + 0.5) / (width - w[room] + 1)
-    assert stats.kstest(place, stats.uniform().cdf).pvalue > 1e-3
+def stored(image: Image.Image, fmt: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, fmt, **options)
+    return buffer.getvalue()
 
 
 @pytest.mark.parametrize(
-    ("width", "height", "expected"),
-    [(100, 1000, (0, 433, 100, 133)), (1000, 100, (433, 0, 133, 100))],
+    "contents",
+    [
+        pytest.param(stored(Image.fromarray(RAMP.astype(np.uint16)), "PNG"), id="png"),
+        pytest.param(stored(Image.fromarray(RAMP.astype("<u2")), "TIFF"), id="tiff"),
+        pytest.param(stored(Image.fromarray(RAMP.astype(">u2")), "TIFF"), id="tiff-big-endian"),
+        pytest.param(stored(Image.fromarray(RAMP.astype(np.int32)), "TIFF"), id="tiff-in-32"),
+        pytest.param(pgm(65535), id="pgm"),
+        pytest.param(pgm(4095), id="pgm-12"),
+    ],
 )
-def test_an_extreme_image_falls_back_to_the_largest_centred_window(width, height, expected):
-    whole = np.tile([1.0 - 1e-9, 0.5, 0.5, 0.5], (10, 1))  # ten square windows of full area
-    assert choose_crop(whole, width, height) == expected
+def test_16_bits_are_scaled_alike_in_every_format(contents):
+    out = np.asarray(decode(contents, "x")).astype(int)
+    assert out.shape == (16, 16, 3)
+    tolerance = 1 if b"4095" in contents[:16] else 0
+    np.testing.assert_allclose(out[..., 0], np.rint(RAMP.astype(int) / 257), atol=tolerance)
+    assert (out == out[..., :1]).all()
 
 
-def test_random_resized_crop_is_a_function_of_its_generator(gradient):
-    def crops(seed):
-        rng = np.random.default_rng(seed)
-        return np.stack([random_resized_crop(gradient, 8, rng) for _ in range(20)])
+def test_16_bit_colour_is_within_a_level(rng):
+    values = rng.integers(0, 65536, (16, 16, 3))
+    ppm = b"P6 16 16 65535\n" + values.astype(">u2").tobytes()
+    out = np.asarray(decode(ppm, "x")).astype(int)
+    assert np.abs(out - values / 257).max() <= 1
 
-    np.testing.assert_array_equal(crops(0), crops(0))
-    assert crops(0).dtype == np.uint8
-    assert (crops(0) != crops(1)).any()
-    # Red grows to the right in the picture and in about half of the crops.
-    rising = (crops(2)[:, 4, 7, 0].astype(int) > crops(2)[:, 4, 0, 0]).mean()
-    assert 0.1 < rising < 0.9
+
+def test_transparency_leaves_the_colours_below_it(gradient):
+    pixels = np.asarray(gradient)
+    alpha = np.zeros(pixels.shape[:2], np.uint8)
+    rgba = Image.fromarray(np.dstack([pixels, alpha]))
+    np.testing.assert_array_equal(np.asarray(decode(stored(rgba, "PNG"), "x")), pixels)
+    palette = gradient.quantize(16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        out = decode(stored(palette, "PNG", transparency=bytes(range(16))), "x")
+    np.testing.assert_array_equal(np.asarray(out), np.asarray(palette.convert("RGB")))
+
+
+def with_exif(jpeg: bytes, tiff: bytes) -> bytes:
+    body = b"Exif\0\0" + tiff
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + jpeg[2:]
+
+
+def orientation(value: int, more: bytes = b"", count: int = 1) -> bytes:
+    entry = struct.pack("<HHIHH", 0x112, 3, 1, value, 0)
+    return b"II*\0" + struct.pack("<IH", 8, count) + more + entry + struct.pack("<I", 0)
+
+
+def with_chunk(png: bytes, kind: bytes, data: bytes, *, broken: bool = False) -> bytes:
+    """A PNG file with one more chunk after its header."""
+    check = zlib.crc32(kind + data) ^ broken
+    return (
+        png[:33] + struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check) + png[33:]
+    )
+
+
+def jpeg(image):
+    return stored(image, "JPEG", quality=95)
+
+
+def png(image):
+    return stored(image, "PNG")
+
+
+@pytest.mark.parametrize(
+    ("sound", "damage"),
+    [
+        pytest.param(jpeg, lambda b: with_exif(b, b"garbage"), id="exif-garbage"),
+        pytest.param(jpeg, lambda b: with_exif(b, orientation(6)[:16]), id="exif-cut"),
+        pytest.param(jpeg, lambda b: with_exif(b, orientation(99)), id="exif-orientation-99"),
+        pytest.param(jpeg, lambda b: b[:-2], id="jpeg-without-end"),
+        pytest.param(jpeg, lambda b: b[:-1], id="jpeg-half-an-end"),
+        pytest.param(jpeg, lambda b: b + bytes(5000), id="jpeg-bytes-behind"),
+        pytest.param(
+            jpeg,
+            lambda b: b[:2] + b"\xff\xe2\x00\x10ICC_PROFILE\0\x01\x05" + b[2:],
+            id="jpeg-part-of-a-profile",
+        ),
+        pytest.param(png, lambda b: with_chunk(b, b"tEXt", b"a\0b", broken=True), id="png-crc"),
+        pytest.param(png, lambda b: with_chunk(b, b"iCCP", b"x\0\0garbage"), id="png-profile"),
+        pytest.param(png, lambda b: with_chunk(b, b"eXIf", b"garbage"), id="png-exif"),
+        pytest.param(png, lambda b: with_chunk(b, b"pHYs", b"x"), id="png-short"),
+        pytest.param(
+            png,
+            lambda b: with_chunk(b, b"zTXt", b"x\0\0" + zlib.compress(bytes(2 * 10**6))),
+            id="png-large-text",
+        ),
+        pytest.param(png, lambda b: b[:-12], id="png-without-end"),
+    ],
+)
+def test_damage_beside_the_pixels_does_not_matter(gradient, sound, damage):
+    contents = sound(gradient)
+    damaged = damage(contents)
+    assert damaged != contents
+    out = np.asarray(decode(damaged, "x"))
+    np.testing.assert_array_equal(out, np.asarray(decode(contents, "x")))
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"quality": 100, "optimize": True}])
+def test_a_jpeg_that_lacks_pixels_is_not_taken_for_one_without_its_end(rng, options):
+    noise = Image.fromarray(rng.integers(0, 256, (48, 48, 3), dtype=np.uint8))
+    contents = stored(noise, "JPEG", **options)
+    for cut in (4, 7, 20, 100, len(contents) // 2):
+        for end in (b"", b"\xff"):
+            with pytest.raises(BadImageError, match="half"):
+                decode(contents[:-cut] + end, "half")
+
+
+def test_a_png_that_lacks_pixels_is_refused_whatever_is_beside_them(rng):
+    noise = Image.fromarray(rng.integers(0, 256, (48, 48, 3), dtype=np.uint8))
+    contents = with_chunk(png(noise), b"tEXt", b"a\0b", broken=True)
+    with pytest.raises(BadImageError, match="half"):
+        decode(contents[: len(contents) // 2], "half")
+
+
+def test_warnings_of_pillow_name_the_file(gradient, tmp_path, caplog):
+    path = tmp_path / "cut.jpg"
+    path.write_bytes(with_exif(jpeg(gradient), orientation(6)[:16]))
+    with warnings.catch_warnings(), caplog.at_level(logging.WARNING):
+        warnings.simplefilter("error")
+        read(path)
+        read(path)  # and every time, where Python would show the text once
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines
+    assert len(lines) % 2 == 0
+    assert all(str(path) in line for line in lines)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "absent.png", "dangling.png"])
+def test_files_that_cannot_be_opened_are_named(tmp_path, name):
+    (tmp_path / "a.jpg").write_bytes(b"")
+    (tmp_path / "dangling.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(BadImageError, match=name):
+        read(tmp_path / name)
+
+
+def test_extensions_are_those_of_photographs():
+    there = {".jpg", ".jfif", ".jpe", ".png", ".tif", ".pgm", ".ppm", ".webp", ".mpo", ".bmp"}
+    assert there <= extensions()
+    assert not {".pdf", ".mpeg", ".eps", ".h5", ".ico", ".txt", ""} & extensions()
+
+
+@pytest.mark.parametrize("name", [".a", "@eaDir", "__MACOSX", "Thumbs.db", "$RECYCLE.BIN"])
+def test_names_of_systems(name):
+    assert is_system(name)
+    assert not is_system(f"x{name}")

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from augmax_jax import data
+from augmax_jax.data import BadImageError
 from augmax_jax.deepaugment import distort, distortion, layers, networks, plan
 from augmax_jax.deepaugment.__main__ import main
 
@@ -228,6 +230,68 @@ def test_two_originals_of_one_name_are_refused(run, folder, tmp_path):
     Image.new("RGB", (16, 16)).save(folder / "train" / "cat" / "0.png")
     with pytest.raises(ValueError, match="two images are called 'cat/0'"):
         run(tmp_path / "out")
+
+
+@pytest.fixture
+def damaged(folder):
+    """The folder with two originals cut short."""
+    for name in ("cat/1.JPEG", "dog/0.png"):
+        path = folder / "train" / name
+        path.write_bytes(path.read_bytes()[:60])
+    return folder
+
+
+def test_damaged_originals_are_refused_or_skipped(stand_in, run, damaged, tmp_path, caplog):
+    out = tmp_path / "out"
+    with pytest.raises(BadImageError, match=r"(cat/1\.JPEG|dog/0\.png): "):
+        run(out)
+    before = contents(out / "train")
+    folder = run(out, bad_images="skip")
+    assert before.items() <= contents(folder).items()  # what was written stays
+    names = [name for name in contents(folder) if not name.endswith("json")]
+    assert len(names) == sum(COUNTS.values()) - 2
+    assert not {"cat/1.JPEG", "dog/0.jpg"} & set(names)
+    assert {"cat/1.JPEG", "dog/0.png"} <= {w for line in caplog.messages for w in paths_in(line)}
+    skipped = json.loads((folder / "deepaugment.skipped.0-of-1.json").read_text())
+    assert skipped == ["cat/1", "dog/0"]
+    # Nothing is left to do, and others get what they get without the damaged ones' company.
+    after = contents(folder)
+    assert contents(run(out, bad_images="skip")) == after
+
+
+def paths_in(line: str) -> list[str]:
+    """The last two parts of every path to an image in a line of the log."""
+    return ["/".join(w.rstrip(":").split("/")[-2:]) for w in line.split() if "/train/" in w]
+
+
+def test_a_copy_without_the_damaged_originals_is_trained_on(
+    stand_in, run, damaged, tmp_path, folder
+):
+    out = tmp_path / "out"
+    (folder / "test").symlink_to(folder / "train")
+    run(out, bad_images="skip", shard=(0, 2))
+    config = {"name": str(folder), "image_size": 16, "holdout": 0, "bad_images": "skip"}
+    config |= {"extra_train": (str(out),)}
+    with pytest.raises(ValueError, match="is not complete"):
+        data.load(config, seed=0)
+    run(out, bad_images="skip", shard=(1, 2))
+    assert len(data.load(config, seed=0).train) == 2 * (sum(COUNTS.values()) - 2)
+
+
+def test_errors_of_files_and_images_are_said_by_the_command(
+    stand_in, damaged, weight_files, tmp_path, capsys
+):
+    arguments = ["distort", "--network", "edsr", "--dataset", str(damaged)]
+    arguments += ["--weights", str(weight_files / "edsr.npz"), "--out"]
+    assert main([*arguments, str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.rstrip().endswith("--bad_images skip")
+    assert main([*arguments, str(tmp_path / "out"), "--bad_images", "skip"]) == 0
+    (tmp_path / "file").write_text("x")
+    capsys.readouterr()
+    assert main([*arguments, str(tmp_path / "file")]) == 2
+    error = capsys.readouterr().err
+    assert "cannot be made" in error
+    assert error.count("\n") == 1
 
 
 def test_the_command(folder, weight_files, tmp_path, capsys):

@@ -49,5 +49,11 @@ def test_the_command(folder, tmp_path, capsys, monkeypatch):
     ):
         assert main([*arguments, *wrong]) == 2
         assert message in capsys.readouterr().err
+    (folder / "train/cat/0.png").write_bytes(b"x")
+    assert main([*arguments, "--network", "edsr", "--out", out, "--steps", "2"]) == 2
+    error = capsys.readouterr().err
+    assert "cat/0.png" in error
+    assert error.rstrip().endswith("--bad_images skip")
+    arguments += ["--bad_images", "skip"]
     assert main([*arguments, "--network", "edsr", "--out", out, "--steps", "2"]) == 0
     assert "step 2/2" in capsys.readouterr().err

@@ -25,7 +25,7 @@ def table(rng) -> dict[str, list[float]]:
 
 
 def test_baselines_reproduce_the_published_averages():
-    # spec §8.1: means of 15 and of 12 corruptions; the paper's "Normal" row, Tables 5 and 6.
+    # means of 15 and of 12 corruptions; the paper's "Normal" row, Tables 5 and 6.
     alexnet = flat(baselines.ALEXNET_ERRORS)
     tiny = flat(baselines.TINY_IMAGENET_RESNET18_ERRORS)
     assert 1 - metrics.robust_accuracy(alexnet) == pytest.approx(0.788993, abs=5e-7)

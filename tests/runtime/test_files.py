@@ -108,5 +108,4 @@ def test_nobody_writes_nan_into_json():
 
 def test_files_are_replaced_in_one_place():
     others = {path for path, call in calls("augmax_jax") if ast.unparse(call.func) == "os.replace"}
-    # The writer of corrupted sets renames a whole folder.
-    assert others == {"augmax_jax/runtime/files.py", "augmax_jax/corruption_sets/writer.py"}
+    assert others == {"augmax_jax/runtime/files.py"}

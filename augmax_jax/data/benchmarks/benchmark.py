@@ -1,15 +1,16 @@
-"""What a robustness set offers, and how its labels become the model's."""
+"""The interface of a robustness set, and the mapping of its labels to the model's classes."""
 
 import dataclasses
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from augmax_jax.corruptions import BENCHMARK, EXTRA, SEVERITIES
-from augmax_jax.data.config import DataConfig
+from augmax_jax.data.settings import DataConfig
 from augmax_jax.data.split import Batch, Place, Split
-from augmax_jax.runtime.errors import check_name, shorten
+from augmax_jax.runtime.errors import check_name
 
 _NAMED = 8
 
@@ -29,6 +30,7 @@ class Benchmark:
         severities: those of every corruption; empty for a shift.
         classes: the model's classes that occur, int32 ascending, or None for all: where the
             set has only some, the others are to be excluded from the prediction.
+        note: what part of the set is evaluated, if the model has only some of its classes.
         loader: opens a corruption at a severity, both None for a shift.
         place: where it was read from: a folder, or a prepared tfds dataset of one version.
         constants: whose severities it has ("cifar", "tiny_imagenet" or "imagenet"), "" where
@@ -44,6 +46,7 @@ class Benchmark:
     severities: tuple[int, ...]
     classes: np.ndarray | None
     loader: Callable[[str | None, int | None], Split] = dataclasses.field(repr=False)
+    note: str = ""
     place: str = ""
     constants: str = ""
     recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -107,7 +110,7 @@ class Request:
             name=name,
             data_dir=self.data_dir,
             image_size=self.image_size,
-            train_transform="random_resized_crop" if natural else "none",
+            test_transform="center_crop" if natural else "resize",
             bad_images=self.bad_images,
             max_resident_bytes=2**28,
         )
@@ -138,44 +141,89 @@ def check_complete(what: str, found: Iterable[str]) -> None:
         )
 
 
-def match_labels(what: str, names: Sequence[str], class_names: Sequence[str]) -> np.ndarray:
-    """Finds the model's class for each class of a set.
+def match_labels(
+    what: str, names: Sequence[str], class_names: Sequence[str], *, partly: bool = False
+) -> np.ndarray:
+    """Finds the model's class for each class of a set, by name (in Unicode's form NFC).
 
     Args:
         what: the set, for messages.
         names: classes of the set, in the order of its labels.
         class_names: classes of the model.
+        partly: whether the model may lack some of the set's classes.
 
     Returns:
-        int32 `[len(names)]`.
+        int32 `[len(names)]`; -1 for a class that the model does not have.
 
     Raises:
-        ValueError: the set has classes that the model does not know.
+        ValueError: the set has classes that the model does not know, or, if it may, the two
+            share fewer than two.
     """
-    index = {name: i for i, name in enumerate(class_names)}
-    if all(name in index for name in names):
-        return np.array([index[name] for name in names], np.int32)
+    index = {composed(name): i for i, name in enumerate(class_names)}
+    table = np.array([index.get(composed(name), -1) for name in names], np.int32)
+    if (table >= 0).all():
+        return table
     # Some tfds sets number their classes instead of naming them.
     numbered = any(list(n) == [str(i) for i in range(len(n))] for n in (names, class_names))
     if numbered and len(names) == len(class_names):
         return np.arange(len(names), dtype=np.int32)
-    unknown = [name for name in names if name not in index]
+    if partly and (table >= 0).sum() > 1:
+        return table
+    unknown = [name for name, label in zip(names, table, strict=True) if label < 0]
     raise ValueError(
         f"{what} has {len(names)} classes, of which the model (with {len(class_names)}) does not "
-        f"know {len(unknown)}: {shorten(unknown, _NAMED)}"
+        f"know {len(unknown)}: {_some(unknown)}. The model's: {_some(class_names)}"
+        + (". At least two classes must have the same names in both" if partly else "")
+    )
+
+
+def composed(name: str) -> str:
+    """A class's name in the form in which names are compared."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:_NAMED])) + (", ..." if len(names) > _NAMED else "")
+
+
+def share_note(what: str, table: np.ndarray, kept: int, total: int, model_classes: int) -> str:
+    """What part of a set the model is evaluated on, in words; empty if that is all of it.
+
+    Args:
+        what: the set.
+        table: as `match_labels` returns it.
+        kept: images of classes that the model has.
+        total: images.
+        model_classes: how many classes the model has.
+    """
+    shared = int((table >= 0).sum())
+    if shared == len(table):
+        return ""
+    return (
+        f"{what}: {shared} of its {len(table)} classes are among the model's {model_classes}, so "
+        f"{kept:,} of {total:,} images take part and the prediction is among these classes: the "
+        "figures do not compare with published ones"
     )
 
 
 def subset(labels: np.ndarray, num_classes: int) -> np.ndarray | None:
-    """The classes that occur, or None if all do."""
-    present = np.unique(labels).astype(np.int32)
+    """The model's classes that occur (labels of -1 do not count), or None if all do."""
+    present = np.unique(labels[labels >= 0]).astype(np.int32)
     return None if len(present) == num_classes else present
 
 
 class Relabelled(Split):
-    """A split whose labels are looked up in a table."""
+    """A split for evaluation whose labels are looked up in a table.
 
-    def __init__(self, split: Split, table: np.ndarray) -> None:
+    Images whose class is -1 there are masked out.
+
+    Args:
+        split: the images with their own labels.
+        table: the model's class for each of them.
+        count: images that take part.
+    """
+
+    def __init__(self, split: Split, table: np.ndarray, count: int) -> None:
         super().__init__(
             seed=split.seed,
             process_index=split.process_index,
@@ -183,20 +231,26 @@ class Relabelled(Split):
         )
         self.split = split
         self.table = table.astype(np.int32)
+        self.count = count
         self.labels = None if split.labels is None else self.table[split.labels]
 
     def __len__(self) -> int:
-        return len(self.split)
+        return self.count
 
     def examples(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Examples of the split by their place there; the label of a class that is -1 is -1."""
         images, labels = self.split.examples(rows)
         return images, self.table[labels]
 
-    def _look_up(self, batch: Batch) -> Batch:
-        return {**batch, "label": self.table[batch["label"]]}
-
     def train_batches(self, batch_size: int, start_step: int = 0) -> Iterator[Batch]:
-        return map(self._look_up, self.split.train_batches(batch_size, start_step))
+        """Not to be had: a benchmark is not trained on."""
+        raise ValueError("a benchmark is for evaluation only")
 
     def eval_batches(self, batch_size: int) -> Iterator[Batch]:
+        """The split's own batches, with the model's labels."""
         return map(self._look_up, self.split.eval_batches(batch_size))
+
+    def _look_up(self, batch: Batch) -> Batch:
+        labels = self.table[batch["label"]]
+        mask = batch["mask"] & (labels >= 0)
+        return {**batch, "label": np.where(mask, labels, 0), "mask": mask}

@@ -1,18 +1,21 @@
-"""One entrance: `open_benchmark` finds a robustness set by name or path."""
+"""Opens a robustness set by name or path."""
 
 import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from augmax_jax.data.benchmarks import arrays, folders, records
+from augmax_jax.corruptions import BENCHMARK
+from augmax_jax.data.benchmarks import folder_sets, npy_sets, tfds_sets, wnids
 from augmax_jax.data.benchmarks.benchmark import Benchmark, Request
+from augmax_jax.data.settings import BAD_IMAGES
 from augmax_jax.runtime.errors import check_name
+from augmax_jax.runtime.paths import expand
 
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """Facts of a set that is published as files.
+    """Facts of a set that is published as files; docs/data.md lists where.
 
     Attributes:
         folder: what its archive extracts to.
@@ -45,9 +48,18 @@ CORRUPTIONS = {
 CIFAR10_1 = {"cifar10_1": "v4", "cifar10_1_v4": "v4", "cifar10_1_v6": "v6"}
 # Whose severities the corrupted sets of tfds have.
 TFDS_CORRUPTIONS = {"cifar10_corrupted": "cifar", "imagenet2012_corrupted": "imagenet"}
-IMAGENET_V2 = ("matched-frequency", "threshold-0.7", "topimages")
+# Versions of ImageNet-V2 and what their archives extract to, newer name first.
+IMAGENET_V2 = {
+    "matched-frequency": (
+        "imagenetv2-matched-frequency-format-val",
+        "imagenetv2-matched-frequency",
+    ),
+    "threshold-0.7": ("imagenetv2-threshold0.7-format-val", "imagenetv2-threshold0.7"),
+    "topimages": ("imagenetv2-top-images-format-val", "imagenetv2-top-images"),
+}
+USUAL_V2 = "matched-frequency"
 SUBSETS = {"imagenet_a": "imagenet-a", "imagenet_r": "imagenet-r"}
-IMAGENET_CLASSES = 1000
+IMAGENET_CLASSES = wnids.COUNT
 SUBSET_CLASSES = 200  # of ImageNet-A and -R
 
 NAMES = (
@@ -77,7 +89,7 @@ def constants_of(name: str) -> str:
         return CORRUPTIONS[name].constants
     if name in NAMES:
         return TFDS_CORRUPTIONS.get(name, "")
-    return str(arrays.read_stamp(Path(name).expanduser()).get("benchmark", ""))
+    return str(npy_sets.read_stamp(expand(name)).get("benchmark", ""))
 
 
 def open_benchmark(
@@ -98,7 +110,8 @@ def open_benchmark(
     Args:
         name: one of `NAMES`, or the path of a folder with `<corruption>.npy` and
             `labels.npy`, or with `<corruption>/<severity>/<class>/*`. CIFAR-10.1 and
-            ImageNet-A and -R are read from files if those are found, else from tfds.
+            ImageNet-V2, -A and -R are read from files if those are found, else from tfds. Of
+            ImageNet's sets a model may have only some of the classes: it is evaluated on those.
         class_names: the model's classes, in the order of its logits.
         image_size: side of the images that the model takes.
         root: folder that holds the published folder (`CIFAR-10-C`, ...), or that folder.
@@ -116,15 +129,15 @@ def open_benchmark(
         ValueError: an unknown name; or classes, shapes, labels or counts are not those of
             the set or of the model.
     """
-    check_name("bad_images", bad_images, ("refuse", "skip"))
+    check_name("bad_images", bad_images, BAD_IMAGES)
     request = Request(
         class_names=tuple(class_names),
         image_size=image_size,
         bad_images=bad_images,
-        data_dir=os.path.expanduser(data_dir),
+        data_dir=data_dir,
         place={"seed": 0, "process_index": process_index, "process_count": process_count},
     )
-    benchmark = _open(name, Path(root).expanduser(), request)
+    benchmark = _open(name, expand(root), request)
     return dataclasses.replace(benchmark, constants=constants_of(name))
 
 
@@ -132,54 +145,77 @@ def _open(name: str, root: Path, request: Request) -> Benchmark:
     if name in CORRUPTIONS:
         return _open_published(name, CORRUPTIONS[name], root, request)
     if name in TFDS_CORRUPTIONS:
-        return records.open_corruptions(name, request)
+        return tfds_sets.open_corruptions(name, request, partly=name.startswith("imagenet"))
     if name in CIFAR10_1:
         version = CIFAR10_1[name]
         folder = _find(root, "CIFAR-10.1", f"cifar10.1_{version}_data.npy")
         if folder:
-            return arrays.open_cifar10_1(version, folder, request)
+            return npy_sets.open_cifar10_1(version, folder, request)
         dataset = f"cifar10_1/{version}"
-        return records.open_shift(name, dataset, request, num_classes=10, natural=False)
+        return tfds_sets.open_shift(name, dataset, request, num_classes=10, natural=False)
     if name in SUBSETS:
-        folder = _find(root, SUBSETS[name])
-        if folder:
-            return folders.open_shift(name, folder, request, num_classes=SUBSET_CLASSES)
-        return records.open_shift(name, name, request, num_classes=SUBSET_CLASSES, natural=True)
-    if name in NAMES:
-        dataset = name if "/" in name else f"{name}/{IMAGENET_V2[0]}"
-        return records.open_shift(
-            dataset, dataset, request, num_classes=IMAGENET_CLASSES, natural=True
+        return _open_natural(
+            name, name, (SUBSETS[name],), root, request, num_classes=SUBSET_CLASSES
         )
-    folder = Path(name).expanduser()
+    if name in NAMES:
+        dataset = name if "/" in name else f"{name}/{USUAL_V2}"
+        folders = IMAGENET_V2[dataset.partition("/")[2]]
+        return _open_natural(dataset, dataset, folders, root, request, num_classes=IMAGENET_CLASSES)
+    folder = expand(name)
     if not folder.is_dir():
-        if os.sep in name or name.startswith((".", "~")):
+        if os.sep in name or name.startswith((".", "~", "$")):
             raise FileNotFoundError(f"there is no folder {str(folder)!r}")
         check_name("benchmark", name, NAMES)
     label = folder.resolve().name
     if (folder / "labels.npy").is_file():
-        return arrays.open_corruptions(label, folder, request)
-    return folders.open_corruptions(label, folder, request)
+        return npy_sets.open_corruptions(label, folder, request)
+    return folder_sets.open_corruptions(label, folder, request)
+
+
+def _open_natural(
+    name: str,
+    dataset: str,
+    folders: Sequence[str],
+    root: Path,
+    request: Request,
+    *,
+    num_classes: int,
+) -> Benchmark:
+    """A set of new photographs, from its archive's folder if that is there, else from tfds."""
+    found = next((f for f in (_find(root, folder) for folder in folders) if f), None)
+    if found:
+        return folder_sets.open_shift(name, found, request, num_classes=num_classes)
+    try:
+        return tfds_sets.open_shift(name, dataset, request, num_classes=num_classes, natural=True)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{error}. Or extract the set's own archive, so that there is "
+            f"{str(root / folders[0])!r} (config.evaluate.data_dir is the folder above it)"
+        ) from error
 
 
 def _open_published(name: str, facts: Published, root: Path, request: Request) -> Benchmark:
-    marker = "labels.npy" if facts.layout == "npy" else "brightness"
-    folder = _find(root, facts.folder, marker)
+    npy = facts.layout == "npy"
+    folder = _find(root, facts.folder, "labels.npy" if npy else "")
+    if folder is None and not npy and set(BENCHMARK) & set(folder_sets.find_corruptions(root)):
+        folder = root
     if folder is None:
-        layout = (
-            "<corruption>.npy and labels.npy"
-            if facts.layout == "npy"
-            else "<corruption>/<severity>/<class>/*"
-        )
+        layout = "<corruption>.npy and labels.npy" if npy else "<corruption>/<severity>/<class>/*"
         raise FileNotFoundError(
             f"{name!r} is not there: {str(root / facts.folder)!r} should hold {layout} as "
             f"published ({facts.where})"
         )
-    if facts.layout == "npy":
-        return arrays.open_corruptions(
+    if npy:
+        return npy_sets.open_corruptions(
             name, folder, request, num_classes=facts.num_classes, rows=facts.images
         )
-    return folders.open_corruptions(
-        name, folder, request, num_classes=facts.num_classes, images=facts.images
+    return folder_sets.open_corruptions(
+        name,
+        folder,
+        request,
+        num_classes=facts.num_classes,
+        images=facts.images,
+        partly=name.startswith("imagenet"),
     )
 
 

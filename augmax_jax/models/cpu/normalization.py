@@ -1,4 +1,4 @@
-"""The two passes over the data that normalisation layers are made of, with cheap gradients.
+"""The moments, and the scale-and-shift pass, of all normalisation layers, with cheap gradients.
 
 A normalisation layer computes moments of its input, does some arithmetic on these few numbers,
 and then scales and shifts every value. The two functions here are the first and the last part,

@@ -1,5 +1,7 @@
 """Sets that tfds prepares: CIFAR-10-C, ImageNet-C, CIFAR-10.1, ImageNet-V2, -A and -R."""
 
+import logging
+
 import numpy as np
 
 from augmax_jax.corruptions import BENCHMARK, EXTRA, SEVERITIES
@@ -11,12 +13,15 @@ from augmax_jax.data.benchmarks.benchmark import (
     check_complete,
     in_order,
     match_labels,
+    share_note,
     subset,
 )
 from augmax_jax.data.builders import check_features, is_prepared, open_builder
 from augmax_jax.data.records import Records
 from augmax_jax.data.split import Split
 from augmax_jax.data.tfds_source import RecordSplit
+
+log = logging.getLogger(__name__)
 
 _SPLITS = {"imagenet2012_corrupted": "validation"}  # all others: test
 # How tfds's cifar10_corrupted calls two of them.
@@ -28,8 +33,13 @@ _OTHER_NAMES = {
 }
 
 
-def open_corruptions(name: str, request: Request) -> Benchmark:
+def open_corruptions(name: str, request: Request, *, partly: bool = False) -> Benchmark:
     """Opens a tfds dataset with one configuration per corruption and severity.
+
+    Args:
+        name: of the dataset.
+        request: what the model needs.
+        partly: whether the model may have only some of its classes.
 
     Raises:
         FileNotFoundError: not all of the 15 corruptions are prepared in all severities.
@@ -51,20 +61,25 @@ def open_corruptions(name: str, request: Request) -> Benchmark:
     check_complete(f"tfds {name!r} as prepared here", prepared)
 
     def load(corruption: str | None, severity: int | None) -> Split:
-        records, table = _records(config(corruption or "", severity or 0), _split(name), request)
+        dataset = config(corruption or "", severity or 0)
+        records, table = _records(dataset, _split(name), request, partly)
         return _read(records, table, request, natural=False)
 
-    # Refuses other classes now.
-    first, _ = _records(config(prepared[0], SEVERITIES[0]), _split(name), request)
+    # Refuses other classes now. All parts have the labels of the first.
+    dataset = config(prepared[0], SEVERITIES[0])
+    records, table = _records(dataset, _split(name), request, partly)
+    labels = table[records.labels()] if (table < 0).any() else table
+    note = _note(name, table, labels, request)
     return Benchmark(
         name=name,
         kind="corruptions",
-        source="tfds",
+        source="files" if note else "tfds",
         corruptions=in_order(prepared),
         severities=SEVERITIES,
-        classes=None,
+        classes=subset(labels, len(request.class_names)),
         loader=load,
-        place=f"{first.builder.data_path}, split {_split(name)}",
+        note=note,
+        place=f"{records.builder.data_path}, split {_split(name)}",
     )
 
 
@@ -78,45 +93,72 @@ def open_shift(
         dataset: its tfds name.
         request: what the model needs.
         num_classes: classes that occur in it.
-        natural: whether images are of any size and get ImageNet's resize before the crop.
+        natural: whether it is one of ImageNet's: images of any size, which get its resize before
+            the crop, and of classes of which the model may have only some.
 
     Raises:
         FileNotFoundError: it is not prepared.
         ValueError: its classes are not the model's, or other classes occur.
     """
-    records, table = _records(dataset, _split(dataset), request)
-    labels = table[records.labels()]
-    present = len(np.unique(labels))
-    if present != num_classes:
-        raise ValueError(f"{num_classes} classes must occur in tfds {dataset!r}, found {present}")
+    records, table = _records(dataset, _split(dataset), request, natural)
+    own = records.labels()
+    present = np.unique(own)
+    if len(present) != num_classes:
+        raise ValueError(
+            f"{num_classes} classes must occur in tfds {dataset!r}, found {len(present)}"
+        )
+    labels = table[own]
+    if len(np.unique(labels[labels >= 0])) < 2:
+        raise ValueError(
+            f"tfds {dataset!r} has images of {num_classes} classes, of which the model has fewer "
+            "than two: there is nothing to evaluate"
+        )
+    note = _note(name, table[present], labels, request)
     return Benchmark(
         name=name,
         kind="shift",
-        source="tfds",
+        source="files" if note else "tfds",
         corruptions=(),
         severities=(),
         classes=subset(labels, len(request.class_names)),
         loader=lambda corruption, severity: _read(records, table, request, natural=natural),
+        note=note,
         place=f"{records.builder.data_path}, split {_split(dataset)}",
     )
+
+
+def _note(name: str, table: np.ndarray, labels: np.ndarray, request: Request) -> str:
+    note = share_note(name, table, int((labels >= 0).sum()), len(labels), len(request.class_names))
+    if note:
+        log.warning("%s", note)
+    return note
 
 
 def _split(dataset: str) -> str:
     return _SPLITS.get(dataset, "test")
 
 
-def _records(dataset: str, split: str, request: Request) -> tuple[Records, np.ndarray]:
+def _records(
+    dataset: str, split: str, request: Request, partly: bool
+) -> tuple[Records, np.ndarray]:
     """The examples of a dataset and the model's class for each of its labels."""
     builder = open_builder(dataset, request.data_dir, split)
     names = check_features(builder)
-    request.check_classes(f"tfds {dataset!r}", len(names))
-    table = match_labels(f"tfds {dataset!r}", names, request.class_names)
+    what = f"tfds {dataset!r}"
+    if not partly:
+        request.check_classes(what, len(names))
+    table = match_labels(what, names, request.class_names, partly=partly)
     return Records.open(builder, split), table
 
 
 def _read(records: Records, table: np.ndarray, request: Request, *, natural: bool) -> Split:
     config = request.config(records.builder.name, natural=natural)
     if config.keeps(len(records)):
-        images, labels = records.read(config)
-        return ArraySplit(images, table[labels], **request.place)
-    return Relabelled(RecordSplit(records, config, train=False, **request.place), table)
+        images, own, _ = records.read(config)
+        labels = table[own]
+        known = labels >= 0
+        if not known.all():
+            images, labels = images[known], labels[known]
+        return ArraySplit(images, labels, **request.place)
+    count = len(records) if (table >= 0).all() else int((table[records.labels()] >= 0).sum())
+    return Relabelled(RecordSplit(records, config, train=False, **request.place), table, count)

@@ -1,6 +1,5 @@
 """Sets published as NumPy files: CIFAR-10-C, CIFAR-100-C, CIFAR-10.1, and generated ones."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,9 @@ import numpy as np
 from augmax_jax.corruptions import SEVERITIES
 from augmax_jax.data.arrays import ArraySplit
 from augmax_jax.data.benchmarks.benchmark import Benchmark, Request, check_complete, in_order
+from augmax_jax.data.formats import is_system
 from augmax_jax.data.split import Split
+from augmax_jax.runtime import files
 
 STAMP = "corruptions.json"  # left by `python -m augmax_jax.corruptions`
 CIFAR10_1_COUNTS = {
@@ -39,7 +40,7 @@ def open_corruptions(
     stamp = read_stamp(folder)
     severities = tuple(stamp.get("severities", SEVERITIES))
     labels = load_array(folder / "labels.npy")
-    count, rest = divmod(len(labels), len(severities))
+    count, rest = divmod(labels.size, len(severities))
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or rest or not count:
         raise ValueError(
             f"{folder / 'labels.npy'} must hold integers, as many for each of the "
@@ -61,7 +62,7 @@ def open_corruptions(
     files = {
         path.stem: path
         for path in folder.glob("*.npy")
-        if path.stem != "labels" and path.stem[0] != "."
+        if path.stem != "labels" and not is_system(path.name)
     }
     if num_classes:
         check_complete(str(folder), files)
@@ -123,10 +124,15 @@ def read_stamp(folder: Path) -> dict:
     path = folder / STAMP
     if not path.is_file():
         return {}
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    stamp = files.read_json(path)
+    severities = stamp.get("severities", [1]) if isinstance(stamp, dict) else None
+    if (
+        not isinstance(severities, list)
+        or not severities
+        or any(s not in SEVERITIES for s in severities)
+    ):
+        raise ValueError(f"{path} is damaged: it does not hold the settings of a set; restore it")
+    return stamp
 
 
 def source_of(folder: Path, *, published: bool) -> str:
@@ -141,9 +147,12 @@ def load_array(path: Path) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(f"there is no {path}")
     try:
-        return np.load(path, mmap_mode="r")
+        array = np.load(path, mmap_mode="r")
     except (ValueError, EOFError, OSError) as error:
         raise ValueError(f"{path} is damaged or no NumPy file: {error}") from error
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{path} holds several arrays (npz), not one")
+    return array
 
 
 def check_images(path: Path, images: np.ndarray, rows: int, size: int) -> None:
@@ -157,6 +166,8 @@ def check_images(path: Path, images: np.ndarray, rows: int, size: int) -> None:
 
 def check_labels(path: Path, labels: np.ndarray, classes: int) -> None:
     """Raises ValueError unless all labels are classes."""
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"{path} must hold integers, got {labels.dtype}")
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= classes:
         raise ValueError(

@@ -1,0 +1,208 @@
+"""A split of any dataset as images of their own size, with names: what is corrupted or copied."""
+
+import abc
+import itertools
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from augmax_jax.data.arrays import load_digits
+from augmax_jax.data.decode_pool import WORKERS
+from augmax_jax.data.extra import class_folder, index_name
+from augmax_jax.data.folder import list_split
+from augmax_jax.data.images import BadImageError, read
+from augmax_jax.data.settings import BAD_IMAGES, is_path
+from augmax_jax.runtime.errors import check_name
+from augmax_jax.runtime.paths import expand
+
+DIGITS_SIZE = 32
+
+log = logging.getLogger(__name__)
+
+
+class NamedImages(abc.ABC):
+    """A split of a dataset.
+
+    Attributes:
+        class_names: one per label.
+        class_folders: a folder's name for every class, in label order.
+        suffixes: the extension of every original, or None.
+        shuffled: whether `read` is cheap in any order; otherwise in ascending order only.
+        bad_images: "refuse" or "skip".
+    """
+
+    class_names: tuple[str, ...]
+    suffixes: list[str] | None = None
+    shuffled = True
+    bad_images = "refuse"
+
+    @property
+    def class_folders(self) -> tuple[str, ...]:
+        return tuple(map(class_folder, self.class_names))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    @abc.abstractmethod
+    def labels(self) -> np.ndarray:
+        """The class of every image, int32 `[N]`."""
+
+    @property
+    def names(self) -> list[str]:
+        """`<class>/<name>` of every image, without an extension; its place if it has no name."""
+        folders = self.class_folders
+        return [f"{folders[label]}/{index_name(i)}" for i, label in enumerate(self.labels)]
+
+    @abc.abstractmethod
+    def try_read(self, indices: Sequence[int]) -> list[Image.Image | BadImageError]:
+        """The images of these indices, RGB, at their own size; or why one cannot be read."""
+
+    def read(self, indices: Sequence[int]) -> list[Image.Image | None]:
+        """The images of these indices, RGB, at their own size.
+
+        Returns:
+            An image each; None for one that cannot be read, if those are skipped.
+
+        Raises:
+            BadImageError: an image cannot be read, and such are refused.
+        """
+        found = self.try_read(indices)
+        errors = [image for image in found if isinstance(image, BadImageError)]
+        if errors and self.bad_images == "refuse":
+            raise errors[0]
+        for error in errors:
+            log.warning("skipping %s", error)
+        return [None if isinstance(image, BadImageError) else image for image in found]
+
+
+def open_images(
+    dataset: str,
+    split: str,
+    *,
+    data_dir: str = "",
+    size: int = 0,
+    bad_images: str = "refuse",
+    ordered: bool = True,
+) -> NamedImages:
+    """Opens a split.
+
+    Args:
+        dataset: "digits", a tfds name, or a folder `<dir>/<split>/<class>/*`.
+        split: of the dataset.
+        data_dir: where tfds data was prepared; empty: tfds's default.
+        size: side of digits, which are drawn at any; 0: 32.
+        bad_images: "refuse" images that cannot be read, or "skip" them and name them in the log.
+        ordered: a tfds split in the order of its indices, which name the images; otherwise in
+            that of evaluation, which reads several files at a time.
+
+    Raises:
+        FileNotFoundError: it is not there; the message has the layout or the command.
+        ValueError: the name or split is unknown.
+    """
+    check_name("bad_images", bad_images, BAD_IMAGES)
+    dataset = os.fspath(dataset)
+    if dataset == "digits":
+        return _Digits(split, size or DIGITS_SIZE)
+    if is_path(dataset):
+        return _Folder(dataset, split, bad_images)
+    return _Records(dataset, split, data_dir, bad_images, ordered)
+
+
+class _Digits(NamedImages):
+    def __init__(self, split: str, size: int) -> None:
+        check_name("split of digits", split, ("train", "test"))
+        parts = dict(zip(("train", "test"), load_digits(size), strict=True))
+        self._images, self._labels = parts[split]
+        self.class_names = tuple("0123456789")
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self._labels
+
+    def try_read(self, indices: Sequence[int]) -> list[Image.Image | BadImageError]:
+        return [Image.fromarray(self._images[i]) for i in indices]
+
+
+class _Folder(NamedImages):
+    def __init__(self, root: str, split: str, bad_images: str) -> None:
+        # Nothing is classified here, so one class is enough.
+        self._listing = list_split(expand(root), split, min_classes=1)
+        self.class_names = self._listing.class_names
+        self.suffixes = [os.path.splitext(path)[1] for path in self._listing.paths]
+        self.bad_images = bad_images
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self._listing.labels
+
+    @property
+    def names(self) -> list[str]:
+        return self._listing.names.tolist()
+
+    def try_read(self, indices: Sequence[int]) -> list[Image.Image | BadImageError]:
+        with ThreadPoolExecutor(WORKERS) as pool:
+            return list(pool.map(_caught(read), self._listing.paths[np.asarray(indices, int)]))
+
+
+class _Records(NamedImages):
+    """A tfds split, read in order; a jump ahead skips records without decoding them."""
+
+    shuffled = False
+
+    def __init__(
+        self, name: str, split: str, data_dir: str, bad_images: str, ordered: bool
+    ) -> None:
+        from augmax_jax.data.builders import check_features, open_builder
+        from augmax_jax.data.records import Records
+
+        builder = open_builder(name, data_dir, split)
+        self.class_names = check_features(builder)
+        self.bad_images = bad_images
+        self._records = Records.open(builder, split)
+        self._ordered = ordered
+        self._labels: np.ndarray | None = None
+        self._next = 0
+        self._stream: Iterator[Any] = iter(())
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @property
+    def labels(self) -> np.ndarray:
+        if self._labels is None:
+            self._labels = self._records.labels(ordered=self._ordered)
+        return self._labels
+
+    def try_read(self, indices: Sequence[int]) -> list[Image.Image | BadImageError]:
+        records = [self._record(index) for index in indices]
+        decode = _caught(lambda record: self._records.decode(*record))
+        with ThreadPoolExecutor(WORKERS) as pool:
+            return list(pool.map(decode, records))
+
+    def _record(self, index: int) -> tuple[bytes, bytes]:
+        if index < self._next or not self._next:
+            start = index if self._ordered else 0
+            records = self._records.slice(start, len(self))
+            self._stream = records.dataset(ordered=self._ordered).as_numpy_iterator()
+            self._next = start
+        contents, _, name = next(itertools.islice(self._stream, index - self._next, None))
+        self._next = index + 1
+        return contents, name
+
+
+def _caught(decode: Callable[[Any], Image.Image]) -> Callable[[Any], Image.Image | BadImageError]:
+    """The same, but an image that cannot be read is answered with the error."""
+
+    def caught(source: Any) -> Image.Image | BadImageError:
+        try:
+            return decode(source)
+        except BadImageError as error:
+            return error
+
+    return caught
