@@ -3,17 +3,20 @@
 The package's own, those of the folder `configs`, are known by their names.
 """
 
+from __future__ import annotations
+
 import ast
 import importlib.util
 import os
 import re
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from augmax_jax.runtime import extras, paths
 from augmax_jax.runtime.errors import check_name
 
-with extras.needed("train"):
+if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
 _PACKAGE = Path(__file__).parent.parent
@@ -32,6 +35,9 @@ def load(path: str | os.PathLike[str]) -> ConfigDict:
         ValueError: there is no config of that name; the file fails, with the line; or what it
             returns is no config.
     """
+    with extras.needed("train"):
+        from ml_collections import ConfigDict
+
     found, argument = _find(os.fspath(path))
     file = os.fspath(found)
     spec = importlib.util.spec_from_file_location("config_file", file)
