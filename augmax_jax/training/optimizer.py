@@ -3,12 +3,18 @@
 The paper's schedules are in its Sec. 5: cosine on CIFAR, steps on ImageNet and Tiny ImageNet.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import jax.numpy as jnp
 import optax
-from ml_collections import ConfigDict
 
 from augmax_jax.runtime.epochs import Epochs
 from augmax_jax.runtime.errors import check_name, check_range
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 SCHEDULES = ("cosine", "step", "constant")
 UNITS = ("epoch", "step")
