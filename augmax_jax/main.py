@@ -111,6 +111,7 @@ def parse_flags(arguments: Sequence[str]) -> ConfigDict:
             raise ValueError("--workdir=DIR is missing: name a folder, new or that of a run")
         config = config_file.load(_CONFIG.value)
         configs.check_keys(config)
+        config.lock()
         for name, text in settings:
             if text is None:
                 raise ValueError(f"--config.{name} needs a value: --config.{name}=VALUE")

@@ -258,7 +258,7 @@ def test_an_unknown_name_is_told_from_the_nearest_one(tmp_path, monkeypatch):
     (tmp_path / "digits").mkdir()
     assert load("digits").data.name == "digits"
     (tmp_path / "digits.py").write_text("")
-    with pytest.raises(ValueError, match="has no attribute 'get_config'"):
+    with pytest.raises(ValueError, match="has no function get_config"):
         load("digits.py")
 
 
@@ -273,7 +273,7 @@ def test_what_is_no_config_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="no config file"):
         load(tmp_path / "none.py")
     (tmp_path / "empty.py").write_text("")
-    with pytest.raises(ValueError, match="has no attribute 'get_config'"):
+    with pytest.raises(ValueError, match="has no function get_config"):
         load(tmp_path / "empty.py")
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ValueError, match=r"is a Python file and its name ends in \.py"):

@@ -122,7 +122,7 @@ def test_mistakes_end_the_command_in_one_line(arguments, message):
     [
         ("def get_config(:\n", r"line 1: SyntaxError"),
         ("import nothing_of_the_kind\n", r"line 1: ModuleNotFoundError"),
-        ("x = 1\n", "has no attribute 'get_config'"),
+        ("x = 1\n", "has no function get_config"),
         ("def get_config():\n    return {}\n", r"must return the ConfigDict .* got dict"),
         ("{head}    c.batch_size = 'a'\n    return c\n", r"line 4: TypeError.*batch_size"),
         ("{head}    c.optimizer.per = 'step'\n    return c\n", "now called 'optimizer.schedule_u"),

@@ -34,12 +34,12 @@ def check(config: ConfigDict) -> None:
     check_name("config.evaluate.checkpoint", settings.checkpoint, ("best", "last"))
     check_name("config.evaluate.constants", settings.constants, corruptions.BENCHMARKS)
     _check_benchmarks(settings.benchmarks)
+    _check_baseline(config)
     if settings.data_dir and not paths.expand(settings.data_dir).is_dir():
         raise FileNotFoundError(
             f"config.evaluate.data_dir {settings.data_dir!r} is no folder: name the one that holds "
             "the published sets"
         )
-    _check_baseline(config)
 
 
 def _check_benchmarks(names: Any) -> None:

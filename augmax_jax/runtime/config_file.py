@@ -46,6 +46,8 @@ def load(path: str | os.PathLike[str]) -> ConfigDict:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
+        if not hasattr(module, "get_config"):
+            raise ValueError("it has no function get_config()")
         config = module.get_config(*([] if argument is None else [argument]))
     except Exception as error:  # whatever the file does
         raise ValueError(f"config file {file}{_line(error, file)}: {_one_line(error)}") from error
