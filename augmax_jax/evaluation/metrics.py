@@ -274,7 +274,7 @@ def outcomes(logits: Any, labels: Any) -> Outcomes:
     """What each example adds to the metrics.
 
     Args:
-        logits: float `[N, C]`, NumPy or JAX, used as they are; -inf excludes a class.
+        logits: float `[N, C]`, NumPy or JAX; their dtype is kept. -inf excludes a class.
         labels: int `[N]` in [0, C).
     """
     xp: Any = jnp if isinstance(logits, jax.Array) else np
