@@ -57,6 +57,9 @@ def as_keys(key: jax.Array) -> jax.Array:
     Args:
         key: typed keys of any shape, or raw uint32 `[..., 2]` (of the default generator).
 
+    Returns:
+        Typed keys `[...]`.
+
     Raises:
         ValueError: `key` is no key, but, for example, a number or a string.
     """
