@@ -13,15 +13,16 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ml_collections import ConfigDict, FieldReference
-from ml_collections.config_dict import placeholder
-
 from augmax_jax import methods, models
-from augmax_jax.runtime import files, paths
+from augmax_jax.runtime import extras, files, paths
 from augmax_jax.runtime.config_file import load
 from augmax_jax.runtime.errors import nearest
 from augmax_jax.runtime.following import by_epochs, by_method
 from augmax_jax.runtime.kinds import Kind
+
+with extras.needed("train"):
+    from ml_collections import ConfigDict, FieldReference
+    from ml_collections.config_dict import placeholder
 
 __all__ = [
     "MAY_CHANGE",

@@ -1,27 +1,47 @@
-"""The command: python -m augmax_jax.main --config=configs/X.py --workdir=DIR [--mode=...].
+"""Trains a network and measures how robust it is.
 
+    python -m augmax_jax.main --config=configs/X.py --workdir=DIR [--mode=...] [--config.NAME=VALUE]
+
+--mode=train, the default, trains, evaluates the best checkpoint on the robustness sets, and writes
+DIR/report.html. Started again on the same DIR it goes on where it was:
+
+    augmax-jax train --config=digits --workdir=runs/digits
+    augmax-jax train --config=cifar10_wrn40_2 --workdir=runs/wrn --config.method=augmix
+
+--mode=evaluate measures the run in DIR, or an imported network, and leaves its training alone:
+
+    augmax-jax evaluate --config=digits --workdir=runs/digits
+    augmax-jax evaluate --config=cifar10_wrn40_2 --workdir=runs/wrn \\
+        --config.evaluate.benchmarks=cifar10_c --config.evaluate.data_dir=/data
+
+A config is a Python file, or one that the package has, by its name (`augmax-jax list configs`).
 Any setting is changed with --config.NAME=VALUE, for example --config.adversary.steps=5;
 augmax_jax/config.py lists them all.
-
-This module is short on purpose: a notebook can import and call everything that it calls.
 """
 
+# This module is short on purpose: a notebook can import and call everything that it calls.
+
+from __future__ import annotations
+
 import contextlib
+import logging
 import re
 import sys
 from collections.abc import Iterator, Sequence
-
-from absl import app, flags
-from ml_collections import ConfigDict
+from typing import TYPE_CHECKING
 
 from augmax_jax import config as configs
-from augmax_jax.runtime import config_file, console, host_memory
+from augmax_jax.runtime import config_file, console, extras, host_memory
 from augmax_jax.runtime.kinds import Kind
-from augmax_jax.training.commands import evaluate_workdir, train_and_evaluate
-from augmax_jax.training.loop import Stopped, TrainingDiverged
+
+with extras.needed("train"):
+    from absl import app, flags
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 _CONFIG = flags.DEFINE_string(
-    "config", None, "File of settings. --config.NAME=VALUE changes one of them."
+    "config", None, "Name or file of the settings. --config.NAME=VALUE changes one of them."
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and the report go.")
 _MODE = flags.DEFINE_enum(
@@ -32,15 +52,29 @@ _MODE = flags.DEFINE_enum(
 )
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where in the code an error arose.")
 
+logger = logging.getLogger("augmax_jax.main")  # __name__ is __main__ in the command
+
 _SETTING = re.compile(r"--?(?P<no>no)?config\.(?P<name>[^=]+)(?P<equals>=)?(?P<text>.*)", re.DOTALL)
 
 
 def main(config: ConfigDict) -> None:
     """Runs the command that --mode names."""
     console.prepare()
+    logger.info(
+        "%s: %s with %s on %s, in %s",
+        _MODE.value,
+        config.model.name,
+        config.method,
+        config.data.name,
+        _WORKDIR.value,
+    )
+    # After these first words, as the rest of the package takes a while to import.
+    from augmax_jax.training.commands import evaluate_workdir, train_and_evaluate
+    from augmax_jax.training.loop import Stopped, TrainingDiverged
+
     host_memory.keep_freed_memory()
     command = train_and_evaluate if _MODE.value == "train" else evaluate_workdir
-    with _errors_in_one_line():
+    with _errors_in_one_line(TrainingDiverged):
         try:
             command(config, _WORKDIR.value or "")  # parse_flags requires a workdir
         except Stopped as stop:
@@ -56,6 +90,9 @@ def parse_flags(arguments: Sequence[str]) -> ConfigDict:
         arguments: as in `sys.argv`, with the program's name first.
     """
     program, *given = arguments
+    if not {"-h", "--help", "-help"}.isdisjoint(given):
+        print(_help())
+        sys.exit(0)
     try:
         given = flags.FLAGS.read_flags_from_files(given, force_gnu=False)
     except flags.Error as error:  # from --flagfile
@@ -69,7 +106,7 @@ def parse_flags(arguments: Sequence[str]) -> ConfigDict:
                 "--config.NAME=VALUE"
             )
         if not _CONFIG.value:
-            raise ValueError("--config=FILE is missing: name a file such as configs/digits.py")
+            raise ValueError("--config=FILE is missing: name a file, or a config such as digits")
         if not _WORKDIR.value:
             raise ValueError("--workdir=DIR is missing: name a folder, new or that of a run")
         config = config_file.load(_CONFIG.value)
@@ -79,6 +116,15 @@ def parse_flags(arguments: Sequence[str]) -> ConfigDict:
                 raise ValueError(f"--config.{name} needs a value: --config.{name}=VALUE")
             configs.set_setting(config, name, configs.read_setting(name, text))
         return config
+
+
+def _help() -> str:
+    """The text of --help: this module's, and its flags."""
+    flag_lines = [
+        f"  --{holder.name}: {flags.FLAGS[holder.name].help}"
+        for holder in (_CONFIG, _WORKDIR, _MODE, _TRACEBACK)
+    ]
+    return "\n".join([f"{__doc__}", "Flags:", *flag_lines, "  --helpfull: absl's own flags too."])
 
 
 def split_settings(
@@ -129,11 +175,12 @@ def _is_bool(text: str) -> bool:
 
 
 @contextlib.contextmanager
-def _errors_in_one_line() -> Iterator[None]:
-    """Ends the command with an error's message, which says what to do, and no traceback."""
+def _errors_in_one_line(*others: type[Exception]) -> Iterator[None]:
+    """Ends the command with the message of an error: it says what to do."""
+    kinds: tuple[type[Exception], ...] = (ValueError, OSError, *others)
     try:
         yield
-    except (ValueError, OSError, TrainingDiverged) as error:
+    except kinds as error:
         if _TRACEBACK.value:
             raise
         sys.exit(f"error: {error}")

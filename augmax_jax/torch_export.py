@@ -26,7 +26,7 @@ logger = logging.getLogger("augmax_jax.torch_export")  # __name__ is __main__ in
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m augmax_jax.torch_export",
+        prog=console.program("augmax_jax.torch_export"),
         description="Writes a network as a PyTorch state_dict with the official keys.",
     )
     parser.add_argument(

@@ -42,7 +42,7 @@ _OPTIONS = ("stem_stride", "depth", "widen_factor", "cardinality", "base_width")
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m augmax_jax.torch_import",
+        prog=console.program("augmax_jax.torch_import"),
         description="Imports a PyTorch checkpoint. No code in the file is run.",
     )
     parser.add_argument("--checkpoint", required=True, help=".pth, .safetensors or .npz file")

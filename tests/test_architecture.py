@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "augmax_jax"
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
 # Files that give a name to what lies in other rooms, whatever their layer.
-DOORS = ("__init__.py", "corruptions/__main__.py")
+DOORS = ("__init__.py", "__main__.py", "corruptions/__main__.py")
 
 CORE = {"adversary", "augment", "corruptions", "models", "objectives"}
 STRICT = {
@@ -45,7 +45,7 @@ def modules() -> dict[str, Path]:
 
 
 MODULES = modules()
-ROOMS = {name.split(".")[1] for name in MODULES if "." in name}
+ROOMS = {name.split(".")[1] for name in MODULES if "." in name} - {"__main__"}
 
 
 def imports_of(name: str, path: Path) -> list[Import]:

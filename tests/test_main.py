@@ -166,7 +166,7 @@ def test_a_run_goes_on_where_its_data_folder_is_written_otherwise(tmp_path, monk
         )
 
 
-def test_help_says_how_settings_are_changed():
+def test_help_explains_the_modes_with_examples():
     done = subprocess.run(
         [sys.executable, "-m", "augmax_jax.main", "--help"],
         cwd=REPOSITORY,
@@ -174,5 +174,34 @@ def test_help_says_how_settings_are_changed():
         text=True,
         check=False,
     )
-    for text in ("--config.NAME=VALUE", "--workdir", "--mode"):
+    assert done.returncode == 0
+    for text in (
+        "--config.NAME=VALUE",
+        "--workdir",
+        "--mode=evaluate",
+        "augmax-jax train --config=digits",
+        "augmax-jax evaluate --config=digits",
+    ):
         assert text in done.stdout
+
+
+def test_the_first_words_wait_for_no_slow_import():
+    slow = ["augmax_jax.training", "augmax_jax.report", "orbax", "scipy.stats", "tensorflow"]
+    code = f"import augmax_jax.main, sys; print(sorted(set({slow}) & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_first_words_say_what_is_done(caplog, monkeypatch):
+    from augmax_jax.training import commands
+
+    seen = []
+    monkeypatch.setattr(main.host_memory, "keep_freed_memory", lambda: None)
+    monkeypatch.setattr(
+        commands, "train_and_evaluate", lambda *_: seen.append(list(caplog.messages))
+    )
+    with caplog.at_level("INFO", logger="augmax_jax.main"):
+        main.main(parse("--config.method=fat"))
+    assert seen == [["train: wrn40_2 with fat on cifar10, in runs/any"]]

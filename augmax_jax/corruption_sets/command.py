@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
     console.prepare()
     parser = argparse.ArgumentParser(
-        prog="python -m augmax_jax.corruptions",
+        prog=console.program("augmax_jax.corruptions"),
         description="Write a -C benchmark of any dataset: CIFAR-C's npy files or ImageNet-C's "
         "folders. Run it again to go on after an interruption.",
     )

@@ -19,13 +19,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from augmax_jax.corruption_sets.clean_images import Source
 from augmax_jax.corruptions import constants
 from augmax_jax.corruptions.draws import benchmark_key
 from augmax_jax.corruptions.registry import corrupt
-from augmax_jax.runtime import errors, keys
+from augmax_jax.runtime import errors, extras, keys
+
+with extras.needed("tfds"):
+    import tensorflow_datasets as tfds
 
 _BATCH = 256
 

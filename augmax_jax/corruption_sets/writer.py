@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from augmax_jax.corruption_sets.clean_images import CleanImages, Source
 from augmax_jax.corruptions import constants, textures
 from augmax_jax.corruptions.draws import benchmark_key
 from augmax_jax.corruptions.registry import corrupt
-from augmax_jax.runtime import errors, files, keys, paths
+from augmax_jax.runtime import errors, extras, files, keys, paths
+
+with extras.needed("train"):
+    from tqdm import tqdm
 
 FORMATS = ("npy", "folder")
 STAMP = "corruptions.json"

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
+from scipy import special
 
 _COUNTS = 512  # thresholds per grey level; photon counts that saturate need none
 
@@ -41,7 +41,7 @@ def shot_constants(photons: int) -> dict[str, Any]:
         raise ValueError(f"photons must be between 1 and {_COUNTS}, got {photons}")
     rate = np.arange(256)[:, None] / 255 * photons
     counts = np.arange(_COUNTS)
-    below = np.where(counts < photons, stats.poisson.cdf(counts, rate), 1.0)
+    below = np.where(counts < photons, special.pdtr(counts, rate), 1.0)
     table = np.minimum(below * 2.0**32, 2**32 - 1).astype(np.uint32)
     return {"table": table, "photons": np.float32(photons)}
 

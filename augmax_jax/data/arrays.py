@@ -7,6 +7,7 @@ from PIL import Image
 
 from augmax_jax.data.order import split_off, stratified_split
 from augmax_jax.data.split import Batch, IndexedSplit, Place
+from augmax_jax.runtime import extras
 
 
 class ArraySplit(IndexedSplit):
@@ -109,7 +110,8 @@ def load_digits(image_size: int) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
         `(images, labels)` for training, and the same for testing: images uint8 `[N, S, S, 3]`,
         labels int32 `[N]`.
     """
-    from sklearn.datasets import load_digits as sklearn_digits
+    with extras.needed("train"):
+        from sklearn.datasets import load_digits as sklearn_digits
 
     digits = sklearn_digits()
     grey = np.rint(digits.images * (255 / 16)).astype(np.uint8)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from augmax_jax.data.settings import MIN_IMAGE_SIZE, tfds_folder
+from augmax_jax.runtime import extras
 from augmax_jax.runtime.errors import check_name, nearest, shorten
 
 _NAME = re.compile(r"\w+(/[\w.-]+)?(:[\d.*]+)?")
@@ -19,8 +20,14 @@ log = logging.getLogger(__name__)
 
 
 def tensorflow() -> Any:
-    """Imports TensorFlow and hides the accelerators from it: they belong to JAX."""
-    import tensorflow as tf
+    """Imports TensorFlow and hides the accelerators from it: they belong to JAX.
+
+    Raises:
+        MissingExtraError: TensorFlow or tfds is not installed.
+    """
+    with extras.needed("tfds"):
+        import tensorflow as tf
+        import tensorflow_datasets  # noqa: F401 - whoever asks for the one reads with the other
 
     for kind in ("GPU", "TPU"):
         try:

@@ -23,7 +23,7 @@ def _shard(text: str) -> tuple[int, int]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m augmax_jax.deepaugment",
+        prog=console.program("augmax_jax.deepaugment"),
         description="Distort a dataset with DeepAugment's networks, or train these networks.",
     )
     commands = parser.add_subparsers(dest="command", required=True)

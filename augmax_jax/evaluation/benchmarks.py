@@ -1,17 +1,22 @@
 """The benchmarks that a run can be asked for, by name: published, made on the fly, or a folder."""
 
+from __future__ import annotations
+
 import hashlib
 import logging
 import os
+from typing import TYPE_CHECKING
 
 import jax
-from ml_collections import ConfigDict
 
 from augmax_jax.data import Data
 from augmax_jax.data.benchmarks import NAMES, Benchmark, open_benchmark
 from augmax_jax.evaluation.corrupted import CORRUPTED, corrupted
 from augmax_jax.evaluation.spatial import SPATIAL, worst_of_maps
 from augmax_jax.runtime import errors, paths
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 logger = logging.getLogger(__name__)
 

@@ -1,9 +1,9 @@
 """Checks the evaluation's settings before any work."""
 
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-from ml_collections import ConfigDict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from augmax_jax import corruptions
 from augmax_jax.data.benchmarks import NAMES, opening
@@ -11,6 +11,9 @@ from augmax_jax.evaluation import benchmarks, comparison
 from augmax_jax.evaluation.corrupted import CORRUPTED
 from augmax_jax.runtime import paths
 from augmax_jax.runtime.errors import check_name
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 
 def check(config: ConfigDict) -> None:

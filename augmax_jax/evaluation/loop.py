@@ -7,7 +7,6 @@ evaluation goes on where it stopped.
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from augmax_jax import corruptions
 from augmax_jax.data.benchmarks import Benchmark
@@ -17,6 +16,10 @@ from augmax_jax.evaluation.gallery import Gallery
 from augmax_jax.evaluation.predictions import Score, predict, scores
 from augmax_jax.evaluation.spatial import Worst
 from augmax_jax.evaluation.store import Rows, Store
+from augmax_jax.runtime import extras
+
+with extras.needed("train"):
+    from tqdm import tqdm
 
 
 def evaluate_benchmark(

@@ -1,13 +1,14 @@
 """Evaluates the best and the last checkpoint of a run on clean data and robustness sets."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flax.linen as nn
 import jax
-from ml_collections import ConfigDict
 
 from augmax_jax import report
 from augmax_jax.data import Data
@@ -17,6 +18,9 @@ from augmax_jax.evaluation.loop import evaluate_benchmark, summarize
 from augmax_jax.evaluation.predictions import Score, model_score, predict, scores
 from augmax_jax.evaluation.store import Store
 from augmax_jax.runtime import files, parallel, run_directory
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 logger = logging.getLogger(__name__)
 

@@ -1,8 +1,11 @@
 """AdvMix and AdvMax: the worst of k draws of the operators' levels (paper, App. B)."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
 from augmax_jax import adversary, augment
 from augmax_jax.adversary.stadv import check_settings
@@ -18,6 +21,9 @@ from augmax_jax.methods.base import (
 )
 from augmax_jax.methods.settings import chain_settings
 from augmax_jax.runtime.numbers import check_count
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 SEARCH_CURVES = {
     "worst_loss": "Loss of the worst candidate, mean",

@@ -10,13 +10,14 @@ the epoch's first step; it uses that step's images, with new noise at every iter
 within the compiled step, resumes exactly, and needs no second stream of data.
 """
 
+from __future__ import annotations
+
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from ml_collections import ConfigDict
 
 from augmax_jax.adversary import noise_generator as noise
 from augmax_jax.adversary.inputs import cross_entropies
@@ -32,6 +33,9 @@ from augmax_jax.methods.base import (
     split_keys,
 )
 from augmax_jax.runtime.numbers import check_count, check_number
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 # Its multiples modulo 1 fall evenly into [0, 1), so any consecutive examples divide into shares.
 _GOLDEN = (math.sqrt(5) - 1) / 2

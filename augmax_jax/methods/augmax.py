@@ -1,7 +1,10 @@
 """AugMax: mixing weights learned against the network (paper, Algorithm 1 and 2)."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import jax
-from ml_collections import ConfigDict
 
 from augmax_jax import adversary, augment
 from augmax_jax.adversary.augmax import check_settings
@@ -16,6 +19,9 @@ from augmax_jax.methods.base import (
 )
 from augmax_jax.methods.settings import chain_settings, compaction
 from augmax_jax.runtime.numbers import check_flag
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 CURVES = {**ASCENT_CURVES, "skip_weight": "Skip weight m after the ascent, mean"}
 

@@ -1,16 +1,20 @@
 """The parts of a method: its inputs, its views and its record."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
 from augmax_jax.models import ROUTES
 from augmax_jax.runtime.epochs import Epochs
 from augmax_jax.runtime.errors import check_name
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 # (float images [B', H, W, 3], route) -> logits of the network in eval mode.
 RoutedLogitsFn = Callable[[jax.Array, str], jax.Array]

@@ -1,7 +1,10 @@
 """Friendly adversarial training (Zhang et al., ICML 2020): PGD that stops in time."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
 from augmax_jax import adversary
 from augmax_jax.adversary.pgd import check_settings
@@ -19,6 +22,9 @@ from augmax_jax.methods.base import (
 )
 from augmax_jax.methods.settings import compaction
 from augmax_jax.runtime.numbers import check_count, check_number
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 
 def _build(setup: Setup) -> Method:

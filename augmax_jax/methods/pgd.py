@@ -1,7 +1,10 @@
 """PGD in an l-infinity ball: adversarial training (Madry et al., ICLR 2018), and AugMix with it."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import jax
-from ml_collections import ConfigDict
 
 from augmax_jax import adversary, augment
 from augmax_jax.adversary.pgd import check_settings
@@ -21,6 +24,9 @@ from augmax_jax.methods.base import (
     stateless,
 )
 from augmax_jax.methods.settings import chain_settings
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 
 def _attack(

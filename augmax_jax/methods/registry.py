@@ -1,6 +1,8 @@
 """The methods by name, and the lists derived from their records."""
 
-from ml_collections import ConfigDict
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from augmax_jax.methods.advmix import ADVMAX, ADVMIX
 from augmax_jax.methods.ant import ANT
@@ -15,6 +17,9 @@ from augmax_jax.methods.settings import check_augment, check_compaction, check_o
 from augmax_jax.models import statistics_collections
 from augmax_jax.runtime.epochs import Epochs
 from augmax_jax.runtime.errors import check_name
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 METHODS: dict[str, MethodSpec] = {
     spec.name: spec

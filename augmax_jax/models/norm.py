@@ -81,7 +81,9 @@ def _joined(instance: tuple[jax.Array, ...], batch: tuple[jax.Array, ...]) -> tu
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation; the base of the other three, which differ by two class attributes.
+    """Batch norm on all channels.
+
+    The base of the other three, which differ by two class attributes.
 
     Attributes:
         axis_name: mapped axis over which training statistics are synchronised (the unbiased

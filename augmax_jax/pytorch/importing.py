@@ -23,7 +23,7 @@ from augmax_jax.pytorch import keys as torch_keys
 from augmax_jax.pytorch import matching
 from augmax_jax.pytorch.files import names_text
 from augmax_jax.pytorch.state_dict import Variables, from_state_dict
-from augmax_jax.runtime import files, paths
+from augmax_jax.runtime import extras, files, paths
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +107,8 @@ def save_imported(directory: str | Path, variables: Variables, info: ModelInfo) 
         ValueError: the directory is not empty, or checkpoints cannot be kept there.
         OSError: the directory cannot be written; nothing is left behind.
     """
-    import orbax.checkpoint as ocp
+    with extras.needed("train"):
+        import orbax.checkpoint as ocp
 
     directory = Path(directory).absolute()
     check_out(directory)
@@ -148,7 +149,8 @@ def load_imported(directory: str | Path) -> tuple[Variables, ModelInfo]:
     Raises:
         ValueError: the directory is not an import's, or is damaged.
     """
-    import orbax.checkpoint as ocp
+    with extras.needed("train"):
+        import orbax.checkpoint as ocp
 
     directory = paths.expand(directory).absolute()
     paths.check_checkpoint_path(directory, "the imported model's directory")

@@ -5,6 +5,16 @@ import logging
 import sys
 
 
+def program(module: str) -> str:
+    """What a command is called in its help: as it was called.
+
+    Args:
+        module: what `python -m` runs it by.
+    """
+    called = sys.argv[0]
+    return called if called.startswith("augmax-jax ") else f"python -m {module}"
+
+
 def prepare(level: int = logging.INFO) -> None:
     """Sets up the terminal of a command.
 

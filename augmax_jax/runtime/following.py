@@ -15,7 +15,10 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ml_collections import ConfigDict, FieldReference
+from augmax_jax.runtime import extras
+
+with extras.needed("train"):
+    from ml_collections import ConfigDict, FieldReference
 
 
 class _Operation(NamedTuple):

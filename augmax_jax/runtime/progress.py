@@ -7,7 +7,10 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tqdm import tqdm
+from augmax_jax.runtime import extras
+
+with extras.needed("train"):
+    from tqdm import tqdm
 
 _DRAW_EVERY = 0.2  # seconds between redraws of the bar
 _PRINT_EVERY = 20.0  # seconds between lines where no bar can be drawn

@@ -13,10 +13,12 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
-from augmax_jax.runtime import paths
+from augmax_jax.runtime import extras, paths
 from augmax_jax.runtime.run_directory import CHECKPOINTS
+
+with extras.needed("train"):
+    import orbax.checkpoint as ocp
 
 logger = logging.getLogger(__name__)
 

@@ -1,12 +1,13 @@
 """Trains and evaluates a run, or evaluates an existing one: the functions behind the command."""
 
+from __future__ import annotations
+
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
-from ml_collections import ConfigDict
 
 from augmax_jax import config as configs
 from augmax_jax import report
@@ -20,6 +21,9 @@ from augmax_jax.training.loop import train
 from augmax_jax.training.pretrained import is_imported
 from augmax_jax.training.run import Run, build
 from augmax_jax.training.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 
 def train_and_evaluate(config: ConfigDict, directory: str | Path) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The training loop (host side): feeds bytes, reads metrics, saves, resumes, reports."""
 
+from __future__ import annotations
+
 import contextlib
 import logging
 import math
@@ -8,11 +10,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from augmax_jax.runtime import compiler, parallel
 from augmax_jax.training import augmentation_pictures, tensorboard, workdir
@@ -21,6 +22,9 @@ from augmax_jax.training.checkpoints import Checkpoints
 from augmax_jax.training.run import Run
 from augmax_jax.training.selection import Selection
 from augmax_jax.training.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 logger = logging.getLogger(__name__)
 

@@ -3,11 +3,18 @@
 The paper's schedules are in its Sec. 5: cosine on CIFAR, steps on ImageNet and Tiny ImageNet.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import jax.numpy as jnp
 import optax
-from ml_collections import ConfigDict
 
+from augmax_jax.runtime.epochs import Epochs
 from augmax_jax.runtime.errors import check_name, check_range
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 SCHEDULES = ("cosine", "step", "constant")
 UNITS = ("epoch", "step")
@@ -56,10 +63,11 @@ def learning_rate(
         ValueError: as in `check`.
     """
     check(config)
+    in_epochs = Epochs(batch_size, examples).passed
 
     def rate(step):
         # The first example of the step decides its epoch.
-        epoch = step * (batch_size / examples)
+        epoch = in_epochs(step)
         # A little more, so that a boundary that is computed as 2.9999998 counts as 3.
         position = jnp.floor(epoch + 1e-4) if config.schedule_unit == "epoch" else epoch
         if config.schedule == "cosine":
@@ -71,7 +79,7 @@ def learning_rate(
         else:
             scale = jnp.ones(())
         if config.warmup_epochs:
-            scale = scale * jnp.clip((epoch + batch_size / examples) / config.warmup_epochs, 0, 1)
+            scale = scale * jnp.clip((epoch + in_epochs(1)) / config.warmup_epochs, 0, 1)
         return config.learning_rate * scale
 
     return rate

@@ -1,11 +1,12 @@
 """Loads variables of another run or of an imported checkpoint."""
 
+from __future__ import annotations
+
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from augmax_jax import models
 from augmax_jax.pytorch import importing as torch_import
@@ -13,6 +14,9 @@ from augmax_jax.runtime.files import read_json
 from augmax_jax.runtime.paths import expand
 from augmax_jax.runtime.run_directory import CONFIG
 from augmax_jax.training.checkpoints import read_variables
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 logger = logging.getLogger(__name__)
 

@@ -1,17 +1,18 @@
 """Builds a run from a config: data, network, optimizer and method, all checked."""
 
+from __future__ import annotations
+
 import dataclasses
 import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from ml_collections import ConfigDict
 
 from augmax_jax import config as configs
 from augmax_jax import data, evaluation, methods, models
@@ -22,6 +23,9 @@ from augmax_jax.runtime.errors import check_name, check_range
 from augmax_jax.training import optimizer, pretrained
 from augmax_jax.training.state import TrainState, create_state
 from augmax_jax.training.step import TrainStep, make_train_step
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +47,7 @@ class Run:
 
     config: ConfigDict
     devices: Sequence[jax.Device]
-    data: "data.Data"
+    data: data.Data
     model: nn.Module
     method: methods.Method
     schedule: optax.Schedule

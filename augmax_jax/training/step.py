@@ -1,13 +1,14 @@
 """One training step, from a uint8 batch to the new state; pure, and pmapped as a whole."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from ml_collections import ConfigDict
 
 from augmax_jax.augment import standard
 from augmax_jax.methods import Method, StepInputs, View
@@ -15,6 +16,9 @@ from augmax_jax.models import statistics_collection
 from augmax_jax.objectives import objective
 from augmax_jax.runtime import keys, parallel
 from augmax_jax.training.state import TrainState
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 Batch = dict[str, jax.Array]
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]

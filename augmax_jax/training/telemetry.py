@@ -21,6 +21,7 @@ import jax
 import numpy as np
 
 from augmax_jax.runtime import files
+from augmax_jax.runtime.epochs import Epochs
 from augmax_jax.runtime.errors import check_name
 from augmax_jax.runtime.progress import Progress
 from augmax_jax.runtime.run_directory import HISTORY, repair_history
@@ -84,8 +85,7 @@ class Telemetry:
             raise ValueError(f"start_step must be at least 0, or None, got {start_step}")
 
         self.workdir = Path(workdir)
-        self._examples_per_epoch = examples_per_epoch
-        self._batch_size = batch_size
+        self._epochs = Epochs(batch_size, examples_per_epoch)
         self._active = (jax.process_index() if process is None else process) == 0
         self._file: TextIO | None = None
         self._writer: Any = None
@@ -135,7 +135,7 @@ class Telemetry:
 
     def epoch(self, step: int) -> float:
         """Epochs passed after `step` steps, with the fraction."""
-        return round(step * self._batch_size / self._examples_per_epoch, 4)
+        return round(self._epochs.passed(step), 4)
 
     def scalars(self, step: int, kind: str, metrics: Mapping[str, Any]) -> None:
         """Adds a row to the history, and each number as `kind/name` to TensorBoard.

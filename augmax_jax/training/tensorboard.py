@@ -4,18 +4,21 @@ clu imports TensorFlow; both are imported on first use, with accelerators hidden
 The curves lie in the directory itself, the settings with the results in `hparams/`.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-from ml_collections import ConfigDict
+from typing import TYPE_CHECKING, Any
 
 from augmax_jax import config as configs
-from augmax_jax.runtime import files, run_directory
+from augmax_jax.runtime import extras, files, run_directory
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 HPARAMS = "hparams"
 # Shown for every run, beside the settings that differ from the defaults.
@@ -57,8 +60,10 @@ def _import_writer() -> Any:
     # Without these TensorFlow prints notes over the progress bar.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    import tensorflow as tf
-    from clu.metric_writers import SummaryWriter
+    with extras.needed("tensorboard"):
+        import tensorboard  # noqa: F401 - clu needs it and does not say so
+        import tensorflow as tf
+        from clu.metric_writers import SummaryWriter
 
     # A RuntimeError means that TensorFlow already uses the devices that it found.
     with contextlib.suppress(RuntimeError):

@@ -1,13 +1,16 @@
 """Claims a run's directory for one config."""
 
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-from ml_collections import ConfigDict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from augmax_jax import config as configs
 from augmax_jax.runtime.files import read_json, write_json
 from augmax_jax.runtime.run_directory import CONFIG, RESULTS, has_checkpoints
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 _ADVICE = "another --workdir, or go on all the same with --config.allow_config_change=True"
 

@@ -261,7 +261,9 @@ def test_other_variables_are_refused():
 
 def test_pth_without_pytorch(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"needs PyTorch \(requirements-torch.txt\)"):
+    with pytest.raises(
+        ValueError, match=r"torch is not installed: pip install 'augmax-jax\[torch\]'"
+    ):
         torch_export.write_state_dict(tmp_path / "a.pth", {})
     assert not (tmp_path / "a.pth").exists()
 

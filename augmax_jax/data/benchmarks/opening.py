@@ -92,6 +92,25 @@ def constants_of(name: str) -> str:
     return str(npy_sets.read_stamp(expand(name)).get("benchmark", ""))
 
 
+def describe(name: str) -> str:
+    """What a set is and where it comes from, in a line.
+
+    Raises:
+        ValueError: it is none of `NAMES`.
+    """
+    check_name("benchmark", name, NAMES)
+    if name in CORRUPTIONS:
+        facts = CORRUPTIONS[name]
+        return f"{facts.folder}, {facts.num_classes} classes; {facts.where}"
+    if name in TFDS_CORRUPTIONS:
+        return "prepared by TensorFlow Datasets"
+    if name in CIFAR10_1:
+        return f"CIFAR-10.1 {CIFAR10_1[name]}; its files, or TensorFlow Datasets"
+    version = name.partition("/")[2] or USUAL_V2
+    folder = SUBSETS.get(name) or IMAGENET_V2[version][0]
+    return f"{folder}; its archive, or TensorFlow Datasets"
+
+
 def open_benchmark(
     name: str,
     *,
