@@ -16,8 +16,7 @@ from experiments.recipes import Experiment
 
 STEPS = 24
 WARNING = (
-    f"SMOKE RUN, NOT A RESULT: tiny network, {STEPS} steps on digits. "
-    "Its figures compare with nothing."
+    f"SMOKE RUN, NOT A RESULT: tiny network, {STEPS} steps on digits. Its figures mean nothing."
 )
 IMAGE_SIZE = 16
 COPIES = 32  # distorted images of each DeepAugment network

@@ -50,11 +50,11 @@ def variances(variables: Mapping[str, Any]) -> Variances:
     for route in ROUTES:
         leaves = flatten_dict(variables[f"batch_stats_{route}"], sep="/")
         layers = {name.removesuffix("/var"): x for name, x in leaves.items() if name[-4:] == "/var"}
-        found[route] = {name: float(np.mean(layers[name])) for name in sorted(layers, key=_place)}
+        found[route] = {name: float(np.mean(layers[name])) for name in sorted(layers, key=_order)}
     return found
 
 
-def _place(layer: str) -> list[tuple[int, str]]:
+def _order(layer: str) -> list[tuple[int, str]]:
     """Sort key that puts block1_10 after block1_2."""
     parts = layer.replace("_", "/").split("/")
     return [(int(part) if part.isdigit() else -1, part) for part in parts]

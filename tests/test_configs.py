@@ -120,7 +120,7 @@ def of(name):
 
 
 def parse(monkeypatch, *arguments):
-    """What the command makes of its arguments: the config, and the other flags."""
+    """The config and the other flags that the command reads from its arguments."""
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", lock_config=True, flag_values=values)
     flags.DEFINE_string("workdir", None, "", flag_values=values)
@@ -232,7 +232,7 @@ def test_the_docstring_has_the_papers_figures(name):
 
 
 def test_a_config_is_found_from_another_directory(tmp_path):
-    """A variant loads its parent by the place of its own file."""
+    """A variant finds its parent relative to its own file."""
     code = "import sys, augmax_jax.config as c; print(c.load(sys.argv[1]).model.name)"
     done = subprocess.run(
         [sys.executable, "-c", code, str(of("imagenet_r50").resolve())],

@@ -106,7 +106,8 @@ def ascend(
     Args:
         forward: the attack's objective; samples must not influence each other. Rows past the end
             of the batch fill up a chunk; what is returned for them is dropped.
-        judge: decides who stops. With a chunk, a sample's result must not depend on the others'.
+        judge: decides which samples stop. With a chunk, a sample's result must not depend on
+            the others'.
         move: one step.
         variables: starting point, arrays `[B, ...]`.
         memory: what `judge` remembers of a sample at the start, `[B]`.

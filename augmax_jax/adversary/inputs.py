@@ -25,6 +25,9 @@ def as_float(images: jax.Array) -> jax.Array:
     Args:
         images: `[B, H, W, 3]`, uint8, or float in [0, 1].
 
+    Returns:
+        float32 `[B, H, W, 3]` in [0, 1].
+
     Raises:
         ValueError: `images` has another shape or dtype, or is empty.
     """
@@ -48,7 +51,10 @@ def as_labels(
         labels: int `[batch]` in [0, num_classes), which is checked where the values are known.
         batch: number of images.
         name: name of the argument, for the message.
-        num_classes: number of classes, where it is known.
+        num_classes: number of classes, if it is known.
+
+    Returns:
+        int `[batch]`.
 
     Raises:
         ValueError: `labels` has another shape or dtype, or a label is out of range.

@@ -194,6 +194,9 @@ def remember(history: Any, generator: Generator, count: int | jax.Array) -> Any:
         history: from `init_history`.
         generator: what to keep.
         count: number of generators kept before this one.
+
+    Returns:
+        Arrays `[size, ...]`, as `history`.
     """
     return jax.tree.map(lambda old, new: old.at[count % old.shape[0]].set(new), history, generator)
 

@@ -17,7 +17,7 @@ from augmax_jax.augment.stored import stored
 
 
 def autocontrast(image: jax.Array) -> jax.Array:
-    """Stretches each channel to the full range; a constant channel stays as it is.
+    """Stretches each channel to the full range; a constant channel does not change.
 
     Args:
         image: uint8 `[H, W, 3]`.
@@ -144,7 +144,7 @@ def _stretch(channel: jax.Array) -> jax.Array:
     low, high = jnp.min(channel), jnp.max(channel)
     # From a table, because a division under `vmap` in a compiled loop gave other last bits.
     scale = float64.constant(_SCALES)[high - low]
-    # A constant channel has scale 1 and stays as it is.
+    # A constant channel has scale 1 and does not change.
     offset = product(jnp.where(high == low, 0, -low).astype(jnp.float64), scale)
     stretched = product(channel.astype(jnp.float64), scale) + offset
     return jnp.clip(stretched, 0.0, 255.0)

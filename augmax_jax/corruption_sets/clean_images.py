@@ -79,7 +79,7 @@ class Source:
                 images.class_names[0],
             )
         # ImageNet-C was made from the centre of images resized to 256 / 224 of its size. Digits
-        # are drawn at the size that is asked for.
+        # are made at the wanted size.
         center_crop = self.benchmark == "imagenet" and self.dataset != "digits"
         transform = "center_crop" if center_crop else "resize"
         config = DataConfig(image_size=self.size, test_transform=transform)

@@ -49,6 +49,9 @@ def motion_path(image: jax.Array, degrees: jax.Array, constants: dict[str, Any])
         image: grey levels, float32 `[H, W, ...]`.
         degrees: direction of the path; 0 points right and 90 down.
         constants: from `motion_constants`.
+
+    Returns:
+        Whole grey levels, float32 `[H, W, ...]`.
     """
     height, width = image.shape[:2]
     radians = jnp.deg2rad(degrees)
@@ -112,6 +115,9 @@ def truncated_gaussian(image: jax.Array, taps: jax.Array) -> jax.Array:
     Args:
         image: float32 `[H, W, C]`, whole grey levels.
         taps: `float64.parts` of the taps from the centre outwards, padded with zeros.
+
+    Returns:
+        float32 `[H, W, C]`, whole grey levels.
     """
     radius = taps.shape[1] - 1
     with float64.enabled():

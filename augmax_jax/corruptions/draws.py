@@ -17,6 +17,9 @@ def benchmark_key(seed: int, name: str, severity: int) -> jax.Array:
         name: one of the 19 corruptions.
         severity: 1 to 5.
 
+    Returns:
+        One typed key.
+
     Raises:
         ValueError: the name is unknown.
     """

@@ -94,6 +94,9 @@ def draw(
         batch: number of images B.
         head_id: id for all images, or one per image `[B]`; None: drawn.
         body_id: id for all images, or one per image `[B]`; None: drawn.
+
+    Returns:
+        A `FeatureDamage` of B images.
     """
     keys = jax.vmap(jax.random.split)(example_keys(key, batch))
     # One draw for everything, because many draws would take long to compile.

@@ -84,7 +84,7 @@ def corruption_errors(
     Args:
         errors: the error table.
         baseline: one of `BASELINES` by name, or your own.
-        corruptions: the corruptions to compute it for.
+        corruptions: the corruptions to compute it for; all must be in the table.
 
     Returns:
         CE of each corruption; 1 means as bad as the baseline.
@@ -274,7 +274,7 @@ def outcomes(logits: Any, labels: Any) -> Outcomes:
     """What each example adds to the metrics.
 
     Args:
-        logits: float `[N, C]`, NumPy or JAX, used as they are; -inf excludes a class.
+        logits: float `[N, C]`, NumPy or JAX; their dtype is kept. -inf excludes a class.
         labels: int `[N]` in [0, C).
     """
     xp: Any = jnp if isinstance(logits, jax.Array) else np
@@ -333,6 +333,9 @@ def expected_calibration_error(logits: Any, labels: Any, *, bins: int = 15) -> f
         logits: float `[N, C]`.
         labels: int `[N]`.
         bins: number of bins; the literature uses 15.
+
+    Returns:
+        A fraction in [0, 1].
     """
     return tally(logits, labels, bins=bins).calibration_error
 

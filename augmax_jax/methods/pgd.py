@@ -84,7 +84,7 @@ AUGMIX_PGD = MethodSpec(
     _check,
     ASCENT_CURVES,
 )
-"""AugMix and PGD images side by side, each made from the image as it is.
+"""AugMix and PGD images side by side; each is made from the clean image.
 
 The paper only says that both are used. Here the loss is the cross-entropy on the clean and the
 PGD view, half each, and the consistency of clean, AugMix and PGD views (docs/methods.md).

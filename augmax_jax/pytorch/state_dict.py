@@ -74,7 +74,7 @@ def from_state_dict(
         logger.info("left out, as a wrapper's own: %s", names_text(wrappers))
     unknown = [name for name in outside if not name.startswith(others)]
     if unknown:
-        logger.warning("left out, as they are not under %r: %s", match.prefix, names_text(unknown))
+        logger.warning("left out, because not under %r: %s", match.prefix, names_text(unknown))
     return _variables({key: tensors[match.names[key]] for key in entries}, entries)
 
 

@@ -56,7 +56,7 @@ def enable_compilation_cache(directory: str | os.PathLike[str] | None) -> None:
     A directory that cannot be written costs only time, so it is a warning in the log.
 
     Args:
-        directory: created if it is missing. None: JAX's own setting stays as it is
+        directory: created if it is missing. None: JAX's own setting does not change
             (`JAX_COMPILATION_CACHE_DIR` if the user has set it, otherwise no cache).
     """
     if directory is None:

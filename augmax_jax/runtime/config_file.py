@@ -27,13 +27,13 @@ def load(path: str | os.PathLike[str]) -> ConfigDict:
     """The config that a file makes, as `--config=FILE` reads it.
 
     Args:
-        path: of the file, or the name of one of the package's own (`named`), like "digits".
-            `FILE.py:TEXT` and `NAME:TEXT` give its `get_config` the text.
+        path: path of the file, or the name of one of the package's own (`named`), like "digits".
+            `FILE.py:TEXT` and `NAME:TEXT` pass TEXT to its `get_config`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: there is no config of that name; the file fails, with the line; or what it
-            returns is no config.
+        ValueError: there is no config of that name; the file raises an error (the message has
+            its line); or it returns no config.
     """
     with extras.needed("train"):
         from ml_collections import ConfigDict

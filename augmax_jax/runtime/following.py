@@ -55,12 +55,12 @@ def follow(config: ConfigDict, name: str, source: str, rule: Callable[[Any], Any
         KeyError: there is no such setting.
         TypeError: the rule gives a value of another type.
     """
-    group, last = _place(config, name)
+    group, last = _owner(config, name)
     kind = group.get_type(last)
     value = rule(_value(config, source))
     if type(value) is not kind:
         raise TypeError(f"the rule of {name} must give a {kind.__name__}, got {value!r}")
-    holder, key = _place(config, source)
+    holder, key = _owner(config, source)
     operation = _Operation(functools.partial(_apply, rule), [holder.get_ref(key)])
     reference = _Follower(kind(), field_type=kind, op=operation)
     reference.source = source
@@ -120,7 +120,7 @@ def describe(config: ConfigDict) -> str:
     )
 
 
-def _place(config: ConfigDict, name: str) -> tuple[ConfigDict, str]:
+def _owner(config: ConfigDict, name: str) -> tuple[ConfigDict, str]:
     """The group that holds the setting "a.b.c", and its name there."""
     *path, last = name.split(".")
     for part in path:
@@ -129,7 +129,7 @@ def _place(config: ConfigDict, name: str) -> tuple[ConfigDict, str]:
 
 
 def _value(config: ConfigDict, name: str) -> Any:
-    group, last = _place(config, name)
+    group, last = _owner(config, name)
     return group[last]
 
 

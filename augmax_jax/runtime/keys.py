@@ -32,7 +32,7 @@ def example_keys(key: jax.Array, batch: int, *, first_index: int | jax.Array = 0
 
     Args:
         key: one key (typed or raw uint32), folded with each example's index; or a typed
-            `[batch]` array of keys, returned as it is.
+            `[batch]` array of keys, returned unchanged.
         batch: number of examples.
         first_index: index of the first example in the *global* batch. Devices that hold
             slices of a batch pass the start of their slice.
@@ -56,6 +56,9 @@ def as_keys(key: jax.Array) -> jax.Array:
 
     Args:
         key: typed keys of any shape, or raw uint32 `[..., 2]` (of the default generator).
+
+    Returns:
+        Typed keys `[...]`.
 
     Raises:
         ValueError: `key` is no key, but, for example, a number or a string.

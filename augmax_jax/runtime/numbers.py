@@ -13,7 +13,7 @@ import numpy as np
 
 
 def _concrete(name: str, value: Any) -> Any:
-    """A 0-d array as its NumPy scalar, anything else as it is; refuses traced values."""
+    """A 0-d array as its NumPy scalar, any other value unchanged; refuses traced values."""
     if isinstance(value, jax.core.Tracer):
         raise ValueError(
             f"{name} must be known before the program is traced, got {value}: pass a Python "
@@ -28,7 +28,7 @@ def check_count(name: str, value: Any, *, low: int = 0, high: int | None = None)
     """Raises ValueError unless `value` is a whole number in [low, high].
 
     Args:
-        name: of the argument, for the message.
+        name: name of the argument, for the message.
         value: an int, NumPy integer or concrete integer scalar; no bool, no 2.0, no "2".
         low: the lowest value allowed.
         high: the highest value allowed; None: no bound.
@@ -50,7 +50,7 @@ def check_number(
     """Raises ValueError unless `value` is a finite real number in [low, high].
 
     Args:
-        name: of the argument, for the message.
+        name: name of the argument, for the message.
         value: an int, float, NumPy or concrete JAX scalar; no bool, no "0.1".
         low: the lowest value allowed.
         high: the highest value allowed.

@@ -69,12 +69,12 @@ def learning_rate(
         # The first example of the step decides its epoch.
         epoch = in_epochs(step)
         # A little more, so that a boundary that is computed as 2.9999998 counts as 3.
-        place = jnp.floor(epoch + 1e-4) if config.schedule_unit == "epoch" else epoch
+        position = jnp.floor(epoch + 1e-4) if config.schedule_unit == "epoch" else epoch
         if config.schedule == "cosine":
             # ½(1 + cos x) as cos²(x/2), which keeps its digits near the end.
-            scale = jnp.square(jnp.cos(0.5 * jnp.pi * jnp.clip(place / epochs, 0.0, 1.0)))
+            scale = jnp.square(jnp.cos(0.5 * jnp.pi * jnp.clip(position / epochs, 0.0, 1.0)))
         elif config.schedule == "step":
-            passed = jnp.sum(place >= jnp.asarray(config.boundaries, jnp.float32))
+            passed = jnp.sum(position >= jnp.asarray(config.boundaries, jnp.float32))
             scale = jnp.float32(config.factor) ** passed
         else:
             scale = jnp.ones(())

@@ -55,6 +55,9 @@ def create_state(
         optimizer: from `optimizer.create`.
         key: one key.
         image_shape: (H, W, 3).
+
+    Returns:
+        The state before the first step, on one device.
     """
     # Inside another traced function (`jax.eval_shape`) the outer one has the compiler's options.
     outermost = not isinstance(key, jax.core.Tracer)

@@ -10,7 +10,7 @@ from augmax_jax.runtime.progress import Progress
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Time that passes only when told to."""
+    """A clock that a test moves by hand."""
 
     class Clock:
         now = 1000.0

@@ -108,7 +108,7 @@ def test_an_activation_gives_the_gradients_of_its_formula(rng, case, batch):
 
 
 def test_activations_halve_the_memory_of_training():
-    """Of alternating norms and convolutions: the norms' inputs are kept, not their results."""
+    """Alternating norms and convolutions keep the norms' inputs, not their results."""
     layers, image = 12, jnp.zeros((16, 16, 16, 8))
     kernels = jnp.zeros((layers, 3, 3, 8, 8))
 

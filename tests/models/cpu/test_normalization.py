@@ -111,7 +111,7 @@ def test_bfloat16_is_computed_in_float32(rng):
 @pytest.mark.parametrize("train", [True, False])
 @pytest.mark.parametrize("norm", ["bn", "ibn", "dubn", "dubin"])
 def test_norm_layers_keep_gradients_of_the_textbook_formula(rng, key, norm, train):
-    """Also through the statistics, with one part of the channels normalised per image."""
+    """Gradients also go through the statistics; some channels are normalised per image."""
     layer = norm_layer(norm, instance=True)()
     x = rng.normal(size=(4, 5, 5, 6)) * 2 + 1
     half = 3 if "i" in norm else 0
