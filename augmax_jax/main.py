@@ -19,7 +19,7 @@ Any setting is changed with --config.NAME=VALUE, for example --config.adversary.
 augmax_jax/config.py lists them all.
 """
 
-# Deliberately short: everything that it calls can be imported and called from a notebook.
+# This module is short on purpose: a notebook can import and call everything that it calls.
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _SETTING = re.compile(r"--?(?P<no>no)?config\.(?P<name>[^=]+)(?P<equals>=)?(?P<t
 
 
 def main(config: ConfigDict) -> None:
-    """Dispatches on --mode."""
+    """Runs the command that --mode names."""
     console.prepare()
     logger.info(
         "%s: %s with %s on %s, in %s",
@@ -76,7 +76,7 @@ def main(config: ConfigDict) -> None:
     command = train_and_evaluate if _MODE.value == "train" else evaluate_workdir
     with _errors_in_one_line(TrainingDiverged):
         try:
-            command(config, _WORKDIR.value or "")  # parse_flags wants one
+            command(config, _WORKDIR.value or "")  # parse_flags requires a workdir
         except Stopped as stop:
             sys.exit(stop.status)
         except KeyboardInterrupt:
@@ -87,7 +87,7 @@ def parse_flags(arguments: Sequence[str]) -> ConfigDict:
     """Parses the command line, and returns the config with every change that it makes.
 
     Args:
-        arguments: as `sys.argv`, the program's name first.
+        arguments: as in `sys.argv`, with the program's name first.
     """
     program, *given = arguments
     if not {"-h", "--help", "-help"}.isdisjoint(given):
@@ -95,7 +95,7 @@ def parse_flags(arguments: Sequence[str]) -> ConfigDict:
         sys.exit(0)
     try:
         given = flags.FLAGS.read_flags_from_files(given, force_gnu=False)
-    except flags.Error as error:  # of --flagfile
+    except flags.Error as error:  # from --flagfile
         sys.exit(f"error: {str(error).removeprefix('ERROR:: ')}")
     others, settings = split_settings(given)
     _, *unexpected = app.parse_flags_with_usage([program, *others])
@@ -132,15 +132,15 @@ def split_settings(
 ) -> tuple[list[str], list[tuple[str, str | None]]]:
     """Takes the settings out of a command line.
 
-    Understood are `--config.NAME=VALUE`, `--config.NAME VALUE`, and for a setting that is true
-    or false also `--config.NAME` and `--noconfig.NAME`.
+    It reads `--config.NAME=VALUE`, `--config.NAME VALUE`, and for a setting that is true or
+    false also `--config.NAME` and `--noconfig.NAME`.
 
     Args:
         arguments: without the program's name.
 
     Returns:
-        The other arguments; and the settings with the text of their values, in their order, the
-        text None where there is none.
+        The other arguments; and the settings in their order, each with the text of its value, or
+        None if there is no text.
     """
     others: list[str] = []
     settings: list[tuple[str, str | None]] = []
@@ -158,7 +158,7 @@ def split_settings(
         if text is None and found["no"]:
             text = "false"
         elif text is None and configs.kinds().get(name) == Kind(bool):
-            # A bare flag is true, unless what follows it says otherwise.
+            # A flag without a value is true, unless the next argument is a value.
             text = rest.pop(0) if follows and _is_bool(follows) else "true"
         elif text is None and follows is not None:
             text = rest.pop(0)

@@ -49,12 +49,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", required=True, help=", ".join(models.MODELS))
     parser.add_argument("--num_classes", required=True, type=int)
     parser.add_argument("--out", required=True, help="directory to write")
-    parser.add_argument("--norm", help="bn, ibn, dubn or dubin; default: told from the keys")
+    parser.add_argument("--norm", help="bn, ibn, dubn or dubin; default: found from the keys")
     parser.add_argument(
-        "--key", help="of the state_dict in the file, such as state_dict_ema; default: found"
+        "--key", help="key of the state_dict in the file, such as state_dict_ema; default: found"
     )
     parser.add_argument(
-        "--prefix", help="of the network's names in the state_dict, such as module.; default: found"
+        "--prefix", help="prefix of the network's names, such as module.; default: found"
     )
     for name in ("mean", "std"):
         parser.add_argument(
@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
     console.prepare()
-    jax.config.update("jax_platforms", "cpu")  # no accelerator is needed, nor its memory taken
+    jax.config.update("jax_platforms", "cpu")  # needs no accelerator, and must not take its memory
     flags = _parser().parse_args(arguments)
     options: dict[str, Any] = {
         name: getattr(flags, name) for name in _OPTIONS if getattr(flags, name) is not None
@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     strided = "stem_stride" in models.MODELS[info["model"]].options
     if info["num_classes"] == 200 and strided and "stem_stride" not in options:
-        # No shape tells the stride, and the wrong one costs accuracy silently.
+        # Shapes do not show the stride, and a wrong one lowers accuracy without an error.
         logger.warning(
             "stem_stride is 1; the paper's Tiny ImageNet models (64x64 images) need --stem_stride 2"
         )

@@ -26,8 +26,9 @@ class Source:
 
     Attributes:
         dataset: "digits", a tfds name, or a folder `<dir>/<split>/<class>/*`.
-        split: of the dataset.
-        benchmark: whose constants, and at what size if `image_size` is 0.
+        split: name of the split.
+        benchmark: "cifar", "tiny_imagenet" or "imagenet": whose constants to use, and whose
+            size if `image_size` is 0.
         image_size: side of the images; 0: the benchmark's own (32, 64 or 224).
         data_dir: where tfds data was prepared; empty: tfds's default.
         bad_images: "refuse" images that cannot be read, or "skip" them and name them in the log.
@@ -60,8 +61,8 @@ class Source:
         """Opens the dataset; no image is read yet.
 
         Raises:
-            FileNotFoundError: it is not there; the message has the layout or command.
-            ValueError: a name or split is not usable.
+            FileNotFoundError: the dataset is not there; the message has the layout or command.
+            ValueError: the name or split is not usable.
         """
         images = open_images(
             self.dataset,
@@ -101,10 +102,11 @@ class CleanImages:
         self._rows: np.ndarray | None = None
 
     def check(self) -> None:
-        """Decodes every image once, so that bad ones show before the work; keeps what fits.
+        """Decodes every image once, so that errors come before the work; keeps what fits in memory.
 
         Raises:
-            BadImageError: images cannot be read and are refused, or none can; all are named.
+            BadImageError: images cannot be read and are refused, or no image can be read. The
+                message names them.
         """
         count, size = len(self._images), self._size
         keeps = count * size * size * 3 <= _KEEP_BYTES
@@ -133,7 +135,7 @@ class CleanImages:
 
     @property
     def rows(self) -> np.ndarray:
-        """Places of the usable images in the split, int64 `[N]`."""
+        """Indices of the usable images in the split, int64 `[N]`."""
         if self._rows is None and self._images.bad_images == "skip":
             self.check()
         return np.arange(len(self._images)) if self._rows is None else self._rows
@@ -152,12 +154,12 @@ class CleanImages:
         """Yields the index of the first image, images uint8 `[b, S, S, 3]` and labels int32.
 
         Args:
-            size: of a batch.
+            size: images in a batch.
             first: index of the first image.
             last: index after the last image; None: to the end.
 
         Raises:
-            BadImageError: an image cannot be read, and such are refused.
+            BadImageError: an image cannot be read, and such images are refused.
         """
         rows, labels = self.rows, self.labels
         stop = len(rows) if last is None else min(last, len(rows))

@@ -27,7 +27,9 @@ def _severities(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be such as 1,3,5, got {text!r}") from None
+        raise argparse.ArgumentTypeError(
+            f"must be whole numbers separated by commas, such as 1,3,5, got {text!r}"
+        ) from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.data_dir,
             options.bad_images,
         )
-        with jax.enable_x64(False):  # in float64 other pixels would come out
+        with jax.enable_x64(False):  # in float64 the pixels would differ
             generate(
                 source,
                 options.out,

@@ -13,14 +13,14 @@ _PIXELATE_BITS = 22  # Pillow's fixed-point precision when it resizes 8-bit imag
 
 
 def contrast(key: jax.Array, image: jax.Array, factor: Any) -> jax.Array:
-    """Distance to the channel's mean over the image, scaled."""
+    """Scales the distance of each value to its channel's mean over the image."""
     del key
     mean = jnp.mean(image, axis=(0, 1))
     return (image - mean) * factor + mean
 
 
 def saturate(key: jax.Array, image: jax.Array, constants: dict[str, Any]) -> jax.Array:
-    """S of HSV scaled and shifted; hue and V stay. Greys have the hue of red, as in HSV code."""
+    """Scales and shifts S of HSV and keeps hue and V. Grey has the hue of red, as HSV code does."""
     del key
     value = jnp.max(image, axis=-1, keepdims=True)
     chroma = value - jnp.min(image, axis=-1, keepdims=True)
@@ -36,7 +36,7 @@ def saturate(key: jax.Array, image: jax.Array, constants: dict[str, Any]) -> jax
 def elastic_constants(
     constants: tuple[float, float, float], height: int, width: int, *, base: int
 ) -> dict[str, Any]:
-    """Constants of `elastic_transform`: pixels at size `base`, scaled to the image's."""
+    """Constants of `elastic_transform`: pixels at side `base`, scaled to the image's side."""
     amplitude, sigma, reach = constants
     scale = min(height, width) / base
     taps = filters.gaussian_taps(sigma * scale, truncate=3.0)
@@ -105,7 +105,7 @@ def _bilinear(image: jax.Array, y: jax.Array, x: jax.Array, border: Any) -> jax.
     cols = [border(left + i, width) for i in (0, 1)]
 
     def corner(i: int, j: int) -> jax.Array:
-        # The border keeps indices inside; saying so halves the time on a CPU.
+        # The border keeps indices inside; this promise halves the time on a CPU.
         return pixels.at[rows[i] + cols[j]].get(mode="promise_in_bounds")
 
     upper = corner(0, 0) * (1 - across) + corner(0, 1) * across
@@ -122,7 +122,7 @@ def pixelate_constants(
     for axis, size in (("row", height), ("col", width)):
         small = max(1, int(size * factors[severity - 1]))
         index, weight = _box_taps(size, small, capacity)
-        # The way back up repeats pixels: a box narrower than a pixel holds one centre.
+        # Enlarging repeats pixels: a box narrower than a pixel holds one centre.
         up = np.floor((np.arange(size) + 0.5) * small / size).astype(int)
         arrays[f"{axis}_index"] = index[up]
         arrays[f"{axis}_weight"] = weight[up]
@@ -147,7 +147,7 @@ def _box_taps(size: int, small: int, capacity: int) -> tuple[np.ndarray, np.ndar
 
 
 def pixelate(key: jax.Array, image: jax.Array, constants: dict[str, Any]) -> jax.Array:
-    """Shrunk by averaging and enlarged by repeating: Pillow's box filter, to the last bit."""
+    """Shrinks by averaging and enlarges by repeating: Pillow's box filter, to the last bit."""
     del key
 
     def average(values: jax.Array, index: jax.Array, weight: jax.Array) -> jax.Array:

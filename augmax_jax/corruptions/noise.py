@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
-_COUNTS = 512  # thresholds per grey level: photon counts that saturate need none
+_COUNTS = 512  # thresholds per grey level; photon counts that saturate need none
 
 
 def gaussian_noise(key: jax.Array, image: jax.Array, sigma: Any) -> jax.Array:
@@ -34,7 +34,7 @@ def impulse_noise(key: jax.Array, image: jax.Array, amount: Any) -> jax.Array:
 def shot_constants(photons: int) -> dict[str, Any]:
     """Cumulative Poisson probabilities of every grey level, as 32-bit integers.
 
-    An image has 256 rates only, and counts from `photons` on are white, so sampling is a binary
+    An image has only 256 rates, and counts from `photons` on are white. So sampling is a binary
     search in a small table: several times faster than rejection, and exact to 2^-32.
     """
     if not 0 < photons <= _COUNTS:

@@ -14,7 +14,7 @@ from augmax_jax.corruptions import filters
 
 _WATER = (175.0, 238.0, 238.0)
 _MUD = (63.0, 42.0, 20.0)
-_FARTHEST = 20.0  # distances are cut off here
+_FARTHEST = 20.0  # larger distances are set to this
 # Steps (down, right) of OpenCV's 5×5 distance mask, and their lengths.
 _MOVES = {
     (sign_down * down, sign_right * right): length
@@ -45,7 +45,7 @@ def spatter_constants(constants: tuple[float, ...], height: int, width: int) -> 
 
 
 def spatter(key: jax.Array, image: jax.Array, constants: dict[str, Any]) -> jax.Array:
-    """Water at the first three severities, mud at the last two."""
+    """Splashes water at the first three severities, mud at the last two."""
     noise = jax.random.normal(key, (*image.shape[:2], 1))
     noise = constants["mean"] + constants["deviation"] * noise
     liquid = filters.apply_sum(constants["smooth"], noise[None])[0, ..., 0]
@@ -65,7 +65,7 @@ def spatter(key: jax.Array, image: jax.Array, constants: dict[str, Any]) -> jax.
 
 
 def drop_relief(liquid: jax.Array) -> jax.Array:
-    """Thickness of the water, shaded as drops: int32 `[H, W]` in 0..255 to float in [0, 1]."""
+    """Shades the water as drops: thickness int32 `[H, W]` in 0..255 to float in [0, 1]."""
     distance = jnp.minimum(edge_distance(canny(liquid, 50, 150)), _FARTHEST)
     relief = jnp.floor(_window(distance, np.full((3, 3), 1 / 9)) + 1e-4)
     relief = equalise(relief.astype(jnp.int32))

@@ -38,17 +38,17 @@ def tensorflow() -> Any:
 
 
 def open_builder(name: str, data_dir: str, split: str, download: bool = False) -> Any:
-    """The tfds builder of a prepared dataset, in any version that is there.
+    """The tfds builder of a prepared dataset, in any version that is on disk.
 
     Args:
         name: `dataset`, `dataset/config`, optionally with `:version`.
         data_dir: folder of prepared data; empty: tfds's default.
         split: a split that will be read.
-        download: prepare the dataset if it is missing.
+        download: whether to prepare the dataset if it is missing.
 
     Raises:
-        FileNotFoundError: it is known but not prepared; the message has the command.
-        ValueError: no such dataset or configuration, or one must be chosen.
+        FileNotFoundError: the dataset is known but not prepared; the message has the command.
+        ValueError: there is no such dataset or configuration, or one must be chosen.
     """
     tensorflow()
     import tensorflow_datasets as tfds
@@ -83,7 +83,7 @@ def open_builder(name: str, data_dir: str, split: str, download: bool = False) -
         builder.download_and_prepare()
     try:
         builder.as_dataset(split=split)
-    except AssertionError as error:  # how tfds says that there are no files
+    except AssertionError as error:  # tfds raises this if there are no files
         raise FileNotFoundError(_how_to_prepare(name, where, builder)) from error
     return builder
 
@@ -128,7 +128,7 @@ def check_features(builder: Any) -> tuple[str, ...]:
     """The class names of a dataset that has images and class labels.
 
     Raises:
-        ValueError: it has no 8- or 16-bit `image`, no class `label`, or only one class.
+        ValueError: the dataset has no 8- or 16-bit `image`, no class `label`, or only one class.
     """
     import tensorflow_datasets as tfds
 

@@ -25,7 +25,7 @@ class Listing:
 
     Attributes:
         class_names: sorted, in Unicode's composed form (NFC); a label is an index into them.
-        paths: one per image.
+        paths: path of every image.
         labels: int32 `[N]`.
         names: `<class>/<path below the class folder, without its extension>` of every image.
     """
@@ -39,7 +39,7 @@ class Listing:
         return len(self.paths)
 
     def take(self, rows: np.ndarray) -> "Listing":
-        """The listing of some of the images."""
+        """The listing of the images of these rows."""
         return dataclasses.replace(
             self, paths=self.paths[rows], labels=self.labels[rows], names=self.names[rows]
         )
@@ -58,18 +58,18 @@ def concatenate(listings: Sequence[Listing]) -> Listing:
 def list_split(root: str | os.PathLike[str], split: str, *, min_classes: int = 2) -> Listing:
     """Lists a labelled split of an image folder.
 
-    Images may lie deeper than their class folder (`train/<wnid>/images/*`), and links are
-    followed. A flat `val/images` beside `val_annotations.txt` is read too, and so is one that was
-    sorted into `val/images/<class>`. Files that are no images are counted in the log.
+    Images may lie in folders below their class folder (`train/<wnid>/images/*`), and links are
+    followed. A flat `val/images` beside `val_annotations.txt` is read too, also if it was sorted
+    into `val/images/<class>`. The log counts files that are no images.
 
     Args:
         root: the folder.
         split: the name of a folder in it.
-        min_classes: how many classes there must be.
+        min_classes: the least number of classes allowed.
 
     Raises:
         FileNotFoundError: the folder or the split does not exist.
-        ValueError: there are no class folders, too few, or one without images.
+        ValueError: there are no class folders, too few of them, or one without images.
     """
     root = Path(root)
     if not root.is_dir():
@@ -88,9 +88,9 @@ def list_split(root: str | os.PathLike[str], split: str, *, min_classes: int = 2
 
 
 def is_labelled(root: str | os.PathLike[str], split: str) -> bool:
-    """Whether a split exists and says which class its images have.
+    """Whether a split exists and its images have labels.
 
-    Tiny ImageNet's published `test/images/*` does not.
+    Tiny ImageNet's published `test/images/*` have none.
     """
     folder = Path(root) / split
     if not folder.is_dir():
@@ -102,7 +102,7 @@ def is_labelled(root: str | os.PathLike[str], split: str) -> bool:
 
 
 def class_folders(folder: Path) -> dict[str, Path]:
-    """Class folders by the name of their class (NFC), in its order.
+    """Class folders by the name of their class (NFC), sorted by it.
 
     Raises:
         ValueError: two names are the same text in different Unicode forms.
@@ -166,7 +166,7 @@ def _list_annotated(folder: Path, min_classes: int) -> Listing:
     if not rows or any(len(row) < 2 for row in rows):
         raise ValueError(f"{str(table)!r} must have lines of file name, tab, class")
     if all(not (folder / "images" / row[0]).is_file() for row in rows):
-        # sorted into class folders, the table left behind
+        # someone sorted the images into class folders and left the table
         return list_classes(folder, min_classes=min_classes)
     missing = [row[0] for row in rows if not (folder / "images" / row[0]).is_file()]
     if missing:
@@ -208,7 +208,7 @@ def _listing(
 
 
 def _note_numbers(folder: Path, classes: tuple[str, ...]) -> None:
-    """Says which order numbered classes have, where one could think of another."""
+    """Logs the order of numbered classes where it is not the order of the numbers."""
     if not all(name.isdecimal() for name in classes):
         return
     by_value = sorted(classes, key=int)

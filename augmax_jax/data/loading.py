@@ -35,21 +35,21 @@ def load(
 ) -> Data:
     """Opens a dataset by name or path.
 
-    A name that is a folder here is read as one, before tfds is asked.
+    A folder of that name on this machine comes before a tfds dataset of that name.
 
     Args:
         config: the settings, as `DataConfig` or a mapping with its fields.
         seed: decides what is held out and the order of the epochs.
         batch_size: if given, checked against the number of hosts and of training images.
-        process_index: this host.
+        process_index: number of this host, from 0.
         process_count: number of hosts.
 
     Returns:
-        The splits, with `holdout` None if nothing is held out.
+        The splits; `holdout` is None if nothing is held out.
 
     Raises:
         FileNotFoundError: the folder does not exist, or the tfds data is not prepared; the
-            message tells the layout or the command that would provide it.
+            message has the layout, or the command that prepares the data.
         ValueError: a setting, name, split, class or image is not usable, or there are fewer
             training images than a batch has; the message says what is allowed, or what to set.
     """

@@ -29,10 +29,10 @@ class NamedImages(abc.ABC):
     """A split of a dataset.
 
     Attributes:
-        class_names: one per label.
-        class_folders: a folder's name for every class, in label order.
-        suffixes: the extension of every original, or None.
-        shuffled: whether `read` is cheap in any order; otherwise in ascending order only.
+        class_names: names of the classes, in label order.
+        class_folders: the folder's name for every class, in label order.
+        suffixes: the extension of every original file, or None.
+        shuffled: whether `read` is cheap in any order; otherwise it is in ascending order only.
         bad_images: "refuse" or "skip".
     """
 
@@ -55,22 +55,22 @@ class NamedImages(abc.ABC):
 
     @property
     def names(self) -> list[str]:
-        """`<class>/<name>` of every image, without an extension; its place if it has no name."""
+        """`<class>/<name>` of every image, without an extension; the index is the name if none."""
         folders = self.class_folders
         return [f"{folders[label]}/{index_name(i)}" for i, label in enumerate(self.labels)]
 
     @abc.abstractmethod
     def try_read(self, indices: Sequence[int]) -> list[Image.Image | BadImageError]:
-        """The images of these indices, RGB, at their own size; or why one cannot be read."""
+        """The RGB images of these indices, at their own size; the error for an unreadable one."""
 
     def read(self, indices: Sequence[int]) -> list[Image.Image | None]:
-        """The images of these indices, RGB, at their own size.
+        """The RGB images of these indices, at their own size.
 
         Returns:
-            An image each; None for one that cannot be read, if those are skipped.
+            An image for each index; None if it cannot be read and such images are skipped.
 
         Raises:
-            BadImageError: an image cannot be read, and such are refused.
+            BadImageError: an image cannot be read, and such images are refused.
         """
         found = self.try_read(indices)
         errors = [image for image in found if isinstance(image, BadImageError)]
@@ -94,15 +94,15 @@ def open_images(
 
     Args:
         dataset: "digits", a tfds name, or a folder `<dir>/<split>/<class>/*`.
-        split: of the dataset.
-        data_dir: where tfds data was prepared; empty: tfds's default.
-        size: side of digits, which are drawn at any; 0: 32.
+        split: name of the split.
+        data_dir: folder of prepared tfds data; empty: tfds's default.
+        size: side at which digits are made; 0: 32.
         bad_images: "refuse" images that cannot be read, or "skip" them and name them in the log.
-        ordered: a tfds split in the order of its indices, which name the images; otherwise in
-            that of evaluation, which reads several files at a time.
+        ordered: whether to read a tfds split in the order of its indices, which name the images.
+            Otherwise the order is that of evaluation, which reads several files at a time.
 
     Raises:
-        FileNotFoundError: it is not there; the message has the layout or the command.
+        FileNotFoundError: the dataset is not there; the message has the layout or the command.
         ValueError: the name or split is unknown.
     """
     check_name("bad_images", bad_images, BAD_IMAGES)
@@ -151,7 +151,7 @@ class _Folder(NamedImages):
 
 
 class _Records(NamedImages):
-    """A tfds split, read in order; a jump ahead skips records without decoding them."""
+    """A tfds split that is read in order; it skips records without decoding them."""
 
     shuffled = False
 
@@ -197,7 +197,7 @@ class _Records(NamedImages):
 
 
 def _caught(decode: Callable[[Any], Image.Image]) -> Callable[[Any], Image.Image | BadImageError]:
-    """The same, but an image that cannot be read is answered with the error."""
+    """`decode`, but it returns the error of an image that cannot be read."""
 
     def caught(source: Any) -> Image.Image | BadImageError:
         try:

@@ -5,7 +5,7 @@ import functools
 
 import numpy as np
 
-# What a random stream is for. Distinct purposes never share numbers.
+# The purposes of random streams. Streams of different purposes never share numbers.
 EPOCH, HOLDOUT, CROP = range(3)
 
 
@@ -21,17 +21,17 @@ def check_seed(seed: int) -> None:
 
 
 class EpochOrder:
-    """An endless stream of examples: one permutation after the other.
+    """An endless stream of examples: one permutation after another.
 
     Epoch `e` covers the stream positions `[e * size, (e + 1) * size)` in an order that is a
-    function of `(seed, e)`, so every example comes exactly once per epoch, batches may
-    straddle epochs, and any position can be looked up directly.
+    function of `(seed, e)`. So every example comes exactly once per epoch, a batch may lie in
+    two epochs, and any position can be looked up directly.
     """
 
     def __init__(self, size: int, seed: int) -> None:
         self.size = size
         self.seed = seed
-        # A batch touches one or two epochs at a time.
+        # A batch lies in one or two epochs.
         self.permutation = functools.lru_cache(maxsize=4)(self._permutation)
 
     def _permutation(self, epoch: int) -> np.ndarray:
@@ -39,7 +39,7 @@ class EpochOrder:
         return generator(self.seed, EPOCH, epoch).permutation(self.size).astype(np.int32)
 
     def indices(self, positions: np.ndarray) -> np.ndarray:
-        """The examples at stream positions, int32, same shape as `positions`."""
+        """Indices of the examples at stream positions, int32, in the shape of `positions`."""
         epochs, offsets = np.divmod(positions, self.size)
         out = np.empty(positions.shape, np.int32)
         for epoch in np.unique(epochs):
@@ -53,9 +53,9 @@ def stratified_split(labels: np.ndarray, share: float, seed: int) -> tuple[np.nd
 
     Args:
         labels: integer class of each example, `[N]`.
-        share: share of every class that goes to the second part, in [0, 1); at least one
-            example of each class does if `share` is positive and the class has two.
-        seed: decides which examples.
+        share: share of every class that goes to the second part, in [0, 1). If it is positive,
+            at least one example goes there of each class that has two.
+        seed: decides which examples go to the second part.
 
     Returns:
         Indices of the first and of the second part, int64, each ascending.
@@ -71,7 +71,7 @@ def stratified_split(labels: np.ndarray, share: float, seed: int) -> tuple[np.nd
 
 
 def split_off(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """`stratified_split` into what is trained on and what is held out.
+    """`stratified_split` into training and held-out examples.
 
     Raises:
         ValueError: `share` is positive, but no class has two examples, so none is held out.

@@ -55,33 +55,33 @@ def _parser() -> argparse.ArgumentParser:
         "--size",
         type=int,
         default=None,
-        help="shorter side of the files; 0: as the network gives them, as published; default: "
-        "the originals' if those have at most 128 pixels, else 0",
+        help="shorter side of the files; 0: the network's output, as published; default: "
+        "the originals' if they have at most 128 pixels, else 0",
     )
     make.add_argument(
         "--working_size",
         type=int,
         default=0,
-        help="shorter side of what goes into the network; default: 128 for edsr and 512 for cae, "
-        "as published, or if that is less half of --size and twice --size",
+        help="shorter side of the network's input; default: 128 for edsr and 512 for cae, as "
+        "published, or half of --size for edsr and twice --size for cae if that is less",
     )
     make.add_argument(
         "--grid",
         type=int,
         default=0,
-        help="longer sides are multiples of it, to save compilation; 1: as published; default: a "
-        "sixteenth of the working size",
+        help="longer sides of the network's input are multiples of it, so that fewer shapes are "
+        "compiled; 1: as published; default: a sixteenth of the working size",
     )
-    make.add_argument("--limit", type=int, default=0, help="only so many images; 0: all")
+    make.add_argument("--limit", type=int, default=0, help="number of images to distort; 0: all")
     make.add_argument("--format", default="jpeg", help=" or ".join(FORMATS))
-    make.add_argument("--quality", type=int, default=QUALITY, help="of JPEG files (default: 75)")
+    make.add_argument("--quality", type=int, default=QUALITY, help="JPEG quality (default: 75)")
     make.add_argument("--batch_size", type=int, default=0, help="default: up to 8")
     make.add_argument(
         "--shard",
         type=_shard,
         default=(0, 1),
         metavar="i/n",
-        help="do the i-th of n parts, i from 0; all parts may write to the same folder",
+        help="do part i of n, counted from 0; all parts may write to the same folder",
     )
 
     learn = commands.add_parser(
@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         "--patch",
         type=int,
         default=0,
-        help="side of the squares to learn from; default: the images', at most 64",
+        help="side of the training patches; default: the images' side, at most 64",
     )
     learn.add_argument("--learning_rate", type=float, default=LEARNING_RATE)
     learn.add_argument("--limit", type=int, default=10_000, help="images kept in memory")
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(_parser().parse_args(arguments))
     command = options.pop("command")
     try:
-        with jax.enable_x64(False):  # in float64 other pixels would come out
+        with jax.enable_x64(False):  # in float64 the pixels would differ
             if command == "distort":
                 distort(image_format=options.pop("format"), **options)
             else:

@@ -18,21 +18,21 @@ MISTAKES = 24
 
 
 class Gallery:
-    """Keeps one image under every corruption, and the mistakes a network is surest of.
+    """Keeps one image under every corruption, and the network's most confident mistakes.
 
     Args:
         class_names: the network's classes.
-        mistakes: how many to keep.
+        mistakes: number of mistakes to keep.
     """
 
     def __init__(self, class_names: Sequence[str], *, mistakes: int = MISTAKES) -> None:
         self._class_names, self._limit = tuple(class_names), mistakes
         self._samples: dict[str, dict[str, np.ndarray]] = {}
         self._mistakes: list[tuple] = []
-        self._order = itertools.count()  # settles ties, so that images are never compared
+        self._order = itertools.count()  # decides ties, so that images are never compared
 
     def observer(self, corruption: str, severity: str) -> Observe:
-        """What `predict` shows the batches of one part to."""
+        """The `observe` of `predict` for the batches of one part."""
 
         def observe(batch: Batch, logits: np.ndarray) -> None:
             images, labels = batch["image"], batch["label"]
@@ -41,7 +41,7 @@ class Gallery:
             confidence = softmax(logits, axis=-1).max(-1)
             predictions = logits.argmax(-1)
             wrong = np.flatnonzero((predictions != labels) & batch["mask"])
-            # A few of each part, so that the hardest corruption does not fill the page.
+            # Only a few of each part, so that the hardest corruption does not fill the page.
             for i in wrong[np.argsort(-confidence[wrong])][:2]:
                 note = f"{corruption} {severity}".replace("_", " ")
                 entry = (
@@ -56,19 +56,19 @@ class Gallery:
 
     @staticmethod
     def clear(directory: Path, stem: str) -> None:
-        """Removes the pictures of a benchmark: those of another evaluation must not stay."""
+        """Removes the pictures of a benchmark, so that those of another evaluation do not stay."""
         for kind in ("corruptions", "mistakes"):
             (directory / f"{kind}_{stem}.png").unlink(missing_ok=True)
 
     def write(self, directory: Path, stem: str, benchmark: Benchmark) -> None:
         """Writes `corruptions_<stem>.png` and `mistakes_<stem>.png`.
 
-        Where some parts were evaluated in an earlier session and so not seen by this one,
-        a picture that is there already is left.
+        If an earlier session evaluated some parts, this one has not seen their images; then
+        existing pictures stay.
 
         Args:
-            directory: where to.
-            stem: what the files of the benchmark are called.
+            directory: directory of the pictures.
+            stem: stem of the names of the benchmark's files.
             benchmark: the set.
         """
         directory.mkdir(parents=True, exist_ok=True)

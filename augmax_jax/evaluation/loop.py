@@ -1,7 +1,7 @@
 """The benchmark loop: accuracy, loss and calibration by corruption and severity, and their means.
 
-A benchmark is read part by part; what a part gave is written at once, so an interrupted
-evaluation goes on where it was.
+A benchmark is read part by part, and the scores of each part are written at once, so an interrupted
+evaluation goes on where it stopped.
 """
 
 from typing import Any
@@ -38,17 +38,18 @@ def evaluate_benchmark(
         score: the network.
         benchmark: the set.
         batch_size: examples at a time.
-        devices: over which `score` splits a batch.
-        store: keeps what is done, and knows what was.
-        gallery: collects pictures as the images pass.
-        progress: show a bar.
+        devices: number of devices over which `score` splits a batch.
+        store: keeps the scores of parts, and has those of earlier sessions.
+        gallery: collects pictures from the images.
+        progress: whether to show a bar.
 
     Returns:
         corruption -> severity -> {"accuracy", "loss", "ece", "count"}. A set without
-        corruptions has the one row "all", "0"; one of which the worst part counts has it besides.
+        corruptions has only the row "all", "0". A set of which the worst part counts has this
+        row too.
 
     Raises:
-        ValueError: the network gives NaN or infinity, or a part is not what it should be.
+        ValueError: the network gives NaN or infinity, or a part of the set is wrong.
     """
     store = store or Store(benchmark=benchmark)
     parts: list[tuple[str | None, int | None]] = [
@@ -77,7 +78,7 @@ def evaluate_benchmark(
         if benchmark.classes is not None:
             logits = metrics.restrict_classes(logits, benchmark.classes)
         if worst is not None:
-            worst.add(logits, labels)  # written first: taking a part in twice changes nothing
+            worst.add(logits, labels)  # before `store.add`: a second time changes nothing
         store.add(row, column, scores(logits, labels), part)
     if worst is not None:
         store.add("all", "0", worst.scores(), {})
@@ -86,7 +87,7 @@ def evaluate_benchmark(
 
 
 def _worst_so_far(store: Store) -> Worst:
-    """The worst of the parts in the store; without it they are forgotten."""
+    """Restores the worst outcomes of the parts in the store; without them, clears the store."""
     worst = Worst(store.path and store.path.with_suffix(".npz"), owner=store.owner)
     if not (store.rows and worst.restore()):
         store.clear()
@@ -100,18 +101,18 @@ def summarize(
     clean_accuracy: float | None = None,
     baseline: Baseline | None = None,
 ) -> dict[str, Any]:
-    """What `results.json` keeps of a benchmark.
+    """The entry of a benchmark in `results.json`.
 
     Args:
         rows: from `evaluate_benchmark`.
         benchmark: the set.
         clean_accuracy: SA, for relative mCE.
-        baseline: adds mCE.
+        baseline: if given, the entry has mCE.
 
     Returns:
-        "source", "accuracy", "loss" and "ece" by corruption and severity, and what
-        `metrics.summarize` finds; of a set without corruptions, or of which the worst part
-        counts, its scores only.
+        "source"; "accuracy", "loss" and "ece" by corruption and severity; and the results of
+        `metrics.summarize`. The entry of a set without corruptions, or of which the worst part
+        counts, has its scores only.
     """
     if benchmark.kind != "corruptions":
         return {"source": benchmark.source, **rows["all"]["0"]}

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class Candidate(NamedTuple):
-    """Variables to evaluate: how many steps made them, and the record kept with them."""
+    """Variables to evaluate, their number of training steps, and the record kept with them."""
 
     step: int
     variables: dict[str, Any]
@@ -34,11 +34,11 @@ class Candidate(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """What is evaluated: a network, the data it is for, and the settings.
+    """What is evaluated: a network, its data and the settings.
 
     Attributes:
         config: the run's settings, validated.
-        devices: those to spread a batch over.
+        devices: devices over which a batch is split.
         data: the dataset's splits.
         model: the network.
     """
@@ -60,7 +60,7 @@ def evaluate_candidates(
 
     Args:
         subject: what to evaluate.
-        directory: where `results.json`, tables, pictures and `report.html` go.
+        directory: directory for `results.json`, tables, pictures and `report.html`.
         candidates: "best" or "last", or both; `config.evaluate.checkpoint` chooses.
         seconds: time spent training, if this process knows it.
 
@@ -145,11 +145,12 @@ def evaluate_benchmarks(
         subject: what to evaluate.
         directory: its directory.
         score: the network.
-        network: what tells this network from others, as values that JSON keeps.
+        network: facts that identify this network, as values that JSON can hold.
         clean_accuracy: SA.
 
     Returns:
-        What was measured, by benchmark; and the reason for each that could not be.
+        Name of each benchmark -> its entry in `results.json`; and name -> the reason for each that
+        could not be measured.
     """
     config = subject.config.evaluate
     reference = comparison.read(config.baseline)

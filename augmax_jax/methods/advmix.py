@@ -43,13 +43,13 @@ def _worst_levels(
     """Chains of fixed operators at the worst of k draws of their levels and signs.
 
     Args:
-        inputs: of the step.
+        inputs: inputs of the step.
         logits_fn: the network.
-        chain_keys: draw depths and operators, `[B]`.
-        level_keys: draw levels and signs, `[B]`.
-        m: skip weights with which each draw is judged, `[B]`.
-        w: chain weights likewise, `[B, K]`.
-        config: the run's.
+        chain_keys: keys for depths and operators, `[B]`.
+        level_keys: keys for levels and signs, `[B]`.
+        m: skip weights with which each draw is mixed and judged, `[B]`.
+        w: chain weights with which each draw is mixed and judged, `[B, K]`.
+        config: the run's config.
     """
     chains = chain_settings(config)
     return adversary.worst_of_k(
@@ -92,7 +92,7 @@ ADVMIX = MethodSpec(
     check_worst_of_k,
     SEARCH_CURVES,
 )
-"""AdvMix: AugMix's operators and weights, the worst of k draws of levels."""
+"""AdvMix: AugMix's operators and weights with the worst of k draws of the levels."""
 
 
 def _build_advmax(setup: Setup) -> Method:

@@ -1,13 +1,13 @@
 """Adversarial noise training (ANT): a noise generator learns beside the network.
 
-Rusak et al., ECCV 2020. At the start of every epoch a generator is trained from
-scratch against the network as it stands, and kept; then it goes on learning with the network,
-one Adam step a step. The network sees one mixed batch: part with noise of this generator, part
-with noise of two kept ones, the rest as it is.
+Rusak et al., ECCV 2020. At the start of every epoch a new generator is trained from scratch
+against the present network, and a copy is kept. Then the generator goes on learning with the
+network: one Adam step in each training step. The network sees one mixed batch: one part has noise
+of this generator, one part has noise of two kept generators, and the rest has none.
 
-The published code draws new batches for the training from scratch. Here it happens within
-the epoch's first step, on that step's images with new noise at every iteration: so it is part
-of the compiled step, resumes exactly, and needs no second stream of data.
+The published code draws new batches for the training from scratch. Here that training is part of
+the epoch's first step; it uses that step's images, with new noise at every iteration. So it is
+within the compiled step, resumes exactly, and needs no second stream of data.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from augmax_jax.runtime.numbers import check_count, check_number
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-# Multiples of it fall evenly into [0, 1): any run of neighbours holds every share of a batch.
+# Its multiples modulo 1 fall evenly into [0, 1), so any consecutive examples divide into shares.
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def _build(setup: Setup) -> Method:
-    """ANT as `config.ant` sets it; its state is the generator, its optimizer and the kept ones."""
+    """ANT by `config.ant`; its state is the generator, its optimizer and the kept generators."""
     settings = setup.config.ant
     route = setup.routes["ant"]
     adam = optax.scale_by_adam()
@@ -56,13 +56,13 @@ def _build(setup: Setup) -> Method:
         }
 
     def learn(inputs: StepInputs, keys: jax.Array, state: dict[str, Any], new: jax.Array):
-        """The generator's step, after its training from scratch if an epoch is new.
+        """The generator's step; in an epoch's first step, its training from scratch comes before.
 
         Both are iterations of one loop, so the network's gradient is compiled once.
 
         Returns:
-            Generator and optimizer, the generator as trained from scratch, the mean loss
-            that its noise causes.
+            The generator and its optimizer, the generator after training from scratch, and the
+            mean loss under its noise.
         """
         images = to_float(inputs.images)
         norm = settings.rms * math.sqrt(math.prod(images.shape[1:]))
@@ -95,7 +95,7 @@ def _build(setup: Setup) -> Method:
         )
 
     def mixed(inputs: StepInputs, keys: jax.Array, generators: list, epoch: jax.Array) -> jax.Array:
-        """The batch: current noise, that of two kept generators, and images as they are."""
+        """The batch: images with noise of the current or of two kept generators, and clean ones."""
         images = to_float(inputs.images)
         norm = settings.rms * math.sqrt(math.prod(images.shape[1:]))
         fraction = (inputs.place * _GOLDEN) % 1.0

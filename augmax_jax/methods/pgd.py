@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def _attack(
     inputs: StepInputs, keys: jax.Array, route: str, config: ConfigDict
 ) -> tuple[jax.Array, Diagnostics]:
-    """PGD as `config.pgd` sets it: images, and the log of the ascent."""
+    """PGD by `config.pgd`: the images, and scalars of the ascent for the log."""
     result = adversary.pgd(
         keys, lambda x: inputs.logits_fn(x, route), inputs.images, inputs.labels, **config.pgd
     )
@@ -86,6 +86,6 @@ AUGMIX_PGD = MethodSpec(
 )
 """AugMix and PGD images side by side, each made from the image as it is.
 
-The paper only says that both are used. Here: cross-entropy on the clean and the PGD view,
-half each, and consistency of clean, AugMix and PGD views (docs/methods.md).
+The paper only says that both are used. Here the loss is the cross-entropy on the clean and the
+PGD view, half each, and the consistency of clean, AugMix and PGD views (docs/methods.md).
 """

@@ -21,7 +21,8 @@ def operator_names(config: ConfigDict) -> tuple[str, ...]:
     """The operators that `config.augment.operators` names: a set's name, or names.
 
     Raises:
-        ValueError: neither text nor a sequence of names, no name, or an unknown one.
+        ValueError: the setting is neither text nor a sequence of names, has no name, or has an
+            unknown one.
     """
     value = config.augment.operators
     if isinstance(value, str):
@@ -75,7 +76,7 @@ def check_compaction(config: ConfigDict) -> None:
 
 
 def check_objective(config: ConfigDict) -> None:
-    """Raises ValueError unless `config.objective` is valid, but for its fit to the method."""
+    """Raises ValueError unless `config.objective` is valid; routes are checked with the method."""
     settings = config.objective
     check_name("objective variant", settings.variant, VARIANTS)
     check_name("objective.forwards", settings.forwards, FORWARDS)

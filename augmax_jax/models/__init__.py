@@ -68,10 +68,10 @@ class Architecture(NamedTuple):
 
     Attributes:
         constructor: the network's class.
-        fields: what distinguishes this name from others of its class.
+        fields: fields of the class that this name sets.
         options: fields that the user may set, all positive integers.
-        mean: of the network's own input normalisation.
-        std: the same.
+        mean: mean of the network's own input normalisation.
+        std: standard deviation of the same.
     """
 
     constructor: type[Classifier]
@@ -101,7 +101,7 @@ MODELS: dict[str, Architecture] = {
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
     ),
-    # Not of the paper: for demos and tests, 80 thousand parameters.
+    # Not in the paper: a network of 80 thousand parameters for demos and tests.
     "tiny": Architecture(
         ResNet,
         {"stage_sizes": (1, 1, 1), "widths": (16, 32, 64), "kernel_init": HE_FAN_OUT},
@@ -135,9 +135,10 @@ def create(
         mean: per-channel mean of the input normalisation, three numbers on the [0, 1] scale.
             None, together with `std`: the network's own, which is ImageNet's for
             resnet18_imagenet and resnet50_imagenet and none for the others, as in the paper's
-            code. For no normalisation of any network: (0, 0, 0), with a `std` of (1, 1, 1).
+            code. (0, 0, 0) with a `std` of (1, 1, 1) means no normalisation, for any network.
         std: per-channel standard deviation, three positive numbers, or None.
-        remat: recompute blocks in the backward pass: less memory, about a third more compute.
+        remat: whether to recompute blocks in the backward pass: this needs less memory and about
+            a third more compute.
         **options: `stem_stride` (1 or 2; resnet18, wrn40_2, resnext29, tiny), `depth` and
             `widen_factor` (wrn40_2), `depth`, `cardinality` and `base_width` (resnext29).
 
@@ -145,7 +146,7 @@ def create(
         A Flax linen module; see `Classifier.__call__` and `Classifier.features`.
 
     Raises:
-        ValueError: an unknown name, norm or option, or a value that the network cannot have.
+        ValueError: a name, norm or option is unknown, or the network cannot have a value.
     """
     check_name("model", name, MODELS)
     check_name("norm", norm, NORMS)
@@ -159,7 +160,7 @@ def create(
     fields = {**architecture.fields, **options}
     _check_sizes(architecture.constructor, fields)
     normalization = input_normalization(name, mean, std)
-    # One form for "none": modules that do the same are equal.
+    # "No normalisation" has one form, so that modules that do the same are equal.
     mean, std = (None, None) if normalization == _IDENTITY else normalization
     return architecture.constructor(
         num_classes=num_classes,
@@ -184,11 +185,12 @@ def input_normalization(
         std: three positive numbers, or None.
 
     Returns:
-        `(mean, std)`: the network's input is (image - mean) / std. Zeros and ones where there is
-        no normalisation.
+        `(mean, std)`: the network's input is (image - mean) / std. Zeros and ones mean no
+        normalisation.
 
     Raises:
-        ValueError: an unknown name, one of `mean` and `std` alone, or other than three numbers.
+        ValueError: the name is unknown, only one of `mean` and `std` is given, or one has not
+            three numbers.
     """
     check_name("model", name, MODELS)
     if (mean is None) != (std is None):

@@ -1,8 +1,8 @@
 """PyTorch checkpoints as variables of our networks, without PyTorch.
 
-`from_state_dict` turns a mapping of names to arrays into variables; `import_file` and
-`save_imported` are what `python -m augmax_jax.torch_import` does, and `load_imported` reads what
-it wrote. docs/checkpoints_pytorch.md lists the published models with their settings.
+`from_state_dict` turns a mapping of names to arrays into variables.
+`python -m augmax_jax.torch_import` calls `import_file` and `save_imported`, and `load_imported`
+reads the result. docs/checkpoints_pytorch.md lists the published models with their settings.
 """
 
 import hashlib
@@ -36,14 +36,14 @@ def init_from(variables: Variables, imported: Variables) -> tuple[Variables, lis
     """Starts fine-tuning from imported variables, with a new head if the classes differ.
 
     Args:
-        variables: freshly initialised, of the network to train.
-        imported: of the same network, but for its number of classes.
+        variables: freshly initialised variables of the network to train.
+        imported: variables of the same network; its number of classes may differ.
 
     Returns:
-        The variables to start from, and what was done, a line per fact.
+        The variables to start from, and lines that say what was done.
 
     Raises:
-        ValueError: anything but the head differs; names are listed.
+        ValueError: anything except the head differs; the message lists the names.
     """
     ours, theirs = _flat(variables), _flat(imported)
     head = [path for path in ours if path[:2] == ("params", "head")]
@@ -98,14 +98,14 @@ def save_imported(directory: str | Path, variables: Variables, info: ModelInfo) 
     """Writes variables and what is needed to build their network.
 
     Args:
-        directory: must not exist, or be empty.
+        directory: a directory that does not exist or is empty.
         variables: `{"params": ..., "batch_stats...": ...}`.
         info: `model`, `num_classes`, `norm`, `options`, `mean`, `std` (null: the network's own);
-            more is kept.
+            further entries are kept too.
 
     Raises:
-        ValueError: the directory holds something, or checkpoints cannot be kept there.
-        OSError: it cannot be written; nothing is left of it.
+        ValueError: the directory is not empty, or checkpoints cannot be kept there.
+        OSError: the directory cannot be written; nothing is left behind.
     """
     with extras.needed("train"):
         import orbax.checkpoint as ocp
@@ -122,7 +122,7 @@ def save_imported(directory: str | Path, variables: Variables, info: ModelInfo) 
         if directory.exists():
             directory.rmdir()  # it is empty
         partial.rename(directory)
-    except Exception as error:  # orbax raises many kinds
+    except Exception as error:  # orbax raises many types
         reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
         raise OSError(f"{directory} cannot be written ({reason}): choose another --out") from error
     finally:
@@ -137,16 +137,17 @@ def check_out(directory: Path) -> None:
 
 
 def load_imported(directory: str | Path) -> tuple[Variables, ModelInfo]:
-    """Reads what the command or `save_imported` wrote.
+    """Reads the directory that the command or `save_imported` wrote.
 
     Args:
         directory: the command's `--out`.
 
     Returns:
-        Variables as NumPy arrays, and the contents of `model.json`; `build` makes the network.
+        Variables as NumPy arrays, and the contents of `model.json`, from which `build` makes the
+        network.
 
     Raises:
-        ValueError: the directory is not one of an import, or is damaged.
+        ValueError: the directory is not an import's, or is damaged.
     """
     with extras.needed("train"):
         import orbax.checkpoint as ocp
@@ -166,7 +167,7 @@ def load_imported(directory: str | Path) -> tuple[Variables, ModelInfo]:
         like = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
         with ocp.StandardCheckpointer() as checkpointer:
             variables = checkpointer.restore(directory / "variables", like)
-    except Exception as error:  # orbax raises many kinds for damaged files
+    except Exception as error:  # orbax raises many types for damaged files
         reason = f"{type(error).__name__}: {error}".split("\n", 1)[0][:200]
         raise ValueError(f"{directory} is damaged ({reason})") from error
     return jax.tree.map(np.asarray, variables), info
@@ -198,27 +199,27 @@ def import_file(
     license: str | None = None,
     **options: Any,
 ) -> tuple[Variables, ModelInfo]:
-    """Reads a PyTorch file; what the command does before it writes.
+    """Reads a PyTorch file; the command does this before it writes.
 
     Args:
         checkpoint: see `files.read_state_dict`.
-        model_name: as in `models.create`, as are `num_classes` and `options`.
+        model_name: as in `models.create`; so are `num_classes` and `options`.
         num_classes: number of logits.
-        norm: None: told from the keys.
-        key: of the state_dict in the file, see `files.read_state_dict`; None: of those that fit
-            the network, the one with a usual name, or the only one.
+        norm: "bn", "ibn", "dubn" or "dubin"; None: found from the keys.
+        key: key of the state_dict in the file, see `files.read_state_dict`. None: among those
+            that fit the network, the one with a usual name, or the only one.
         prefix: see `from_state_dict`.
-        mean: input normalisation that the model was trained with; None: that of a normalising
-            layer in the file, else the network's own (see `models.create`).
-        std: the same.
+        mean: mean of the input normalisation that the model was trained with. None: that of a
+            normalising layer in the file, else the network's own (see `models.create`).
+        std: standard deviation of the same.
         license: note for `model.json`.
-        **options: of the model.
+        **options: options of the model.
 
     Returns:
         Variables and the contents of `model.json`.
 
     Raises:
-        OSError: the file is not there or cannot be read.
+        OSError: the file does not exist or cannot be read.
         ValueError: see `files.read_state_dict` and `from_state_dict`; or several state_dicts fit.
     """
     models.create(model_name, num_classes, norm=norm or "bn", mean=mean, std=std, **options)
@@ -254,10 +255,10 @@ def _choose_key(
     prefix: str | None,
     options: Mapping[str, Any],
 ) -> str | None:
-    """The key of the state_dict that fits the network; if there is none, that of the usual one.
+    """The key of the state_dict that fits the network; if none fits, the usual key.
 
     Raises:
-        ValueError: several fit, and none of them has a usual name.
+        ValueError: several fit, and none of them has a usual key.
     """
     if key is not None:
         return key
@@ -297,7 +298,7 @@ def _normalization(
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
 ) -> tuple[models.Channels, models.Channels]:
-    """The input normalisation that was asked for, or the file's, or the network's own."""
+    """The input normalisation: the given one, else the file's, else the network's own."""
     wanted = models.input_normalization(model_name, mean, std)
     layers = matching.normalizers(state_dict)
     theirs = list(layers.values())

@@ -26,8 +26,8 @@ class Progress:
     Args:
         total_steps: steps of the whole run.
         batch_size: images per step.
-        start_step: steps done before.
-        show: False measures only.
+        start_step: steps done before this process.
+        show: whether to draw; False: only measure.
     """
 
     def __init__(self, *, total_steps: int, batch_size: int, start_step: int, show: bool) -> None:
@@ -62,8 +62,8 @@ class Progress:
     def mean_images_per_second(self) -> float | None:
         """Mean speed from the first update on, or None before the second.
 
-        Up to now and not up to the last update: steps are dispatched ahead of the device,
-        so the time is right only once their metrics were read.
+        The time runs to now and not to the last update: steps are dispatched ahead of the device,
+        so the speed is right only after the metrics of the steps were read.
         """
         return self._last and self._speed(self._first, (self.seconds, self._last[1]))
 

@@ -1,8 +1,8 @@
 """Checkpoints through orbax: the latest few and the best, with exact resume.
 
-A workdir keeps `checkpoints/latest/<step>` (the last `keep`) and `checkpoints/best/<step>`
-(one). Every checkpoint holds a whole `TrainState` and a record of how the run stood: the
-accuracies measured at it.
+A workdir has `checkpoints/latest/<step>` (the last `keep`) and `checkpoints/best/<step>`
+(one). Every checkpoint holds a whole `TrainState` and a record: the accuracies that were measured
+at this step.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ class Checkpoints:
 
     Args:
         workdir: the run's directory.
-        keep: how many of the latest to keep.
+        keep: number of the latest checkpoints to keep.
 
     Raises:
         OSError: the directory cannot be written.
@@ -44,16 +44,16 @@ class Checkpoints:
         }
 
     def save(self, kind: str, step: int, state: Any, record: Record) -> None:
-        """Writes one checkpoint, and returns when it is on the disk.
+        """Writes one checkpoint, and returns when it is on disk.
 
         Args:
             kind: "latest" or "best".
             step: steps taken; a checkpoint of this step is replaced.
             state: pytree of host arrays.
-            record: plain values that JSON keeps.
+            record: plain values that JSON can hold.
 
         Raises:
-            OSError: the disk is full or not writable; earlier checkpoints stay.
+            OSError: the disk is full or cannot be written; earlier checkpoints stay.
         """
         manager = self._managers[kind]
         try:
@@ -75,17 +75,17 @@ class Checkpoints:
             ) from error
 
     def restore(self, kind: str, like: Any) -> tuple[int, Any, Record] | None:
-        """Reads the newest checkpoint that is whole.
+        """Reads the newest checkpoint that is undamaged.
 
         Args:
             kind: "latest" or "best".
             like: a state of the same structure, shapes and dtypes.
 
         Returns:
-            Its step, the state as host arrays, and its record; None where there is none.
+            Its step, the state as host arrays, and its record; None if there is no checkpoint.
 
         Raises:
-            ValueError: there are checkpoints, but none can be read.
+            ValueError: there are checkpoints, but none of them can be read.
         """
         manager = self._managers[kind]
         steps = sorted(manager.all_steps(), reverse=True)
@@ -119,17 +119,17 @@ class Checkpoints:
         return None
 
     def close(self) -> None:
-        """Waits for what is being written, and lets go of the files."""
+        """Waits for checkpoints that are being written, and closes the files."""
         for manager in self._managers.values():
             manager.close()
 
 
 def read_variables(workdir: str | Path, kind: str = "best") -> dict[str, Any]:
-    """The variables of a checkpoint of a run, whatever its network.
+    """The variables of a run's checkpoint, for any network.
 
     Args:
         workdir: the run's directory.
-        kind: "best", or "latest"; the other one where there is none that can be read.
+        kind: "best" or "latest"; the other kind is read if this one has none that is readable.
 
     Returns:
         `{"params": ..., "batch_stats...": ...}`, NumPy arrays.
@@ -175,7 +175,7 @@ def _manager(
             enable_async_checkpointing=False,
             create=not read_only,
             read_only=read_only,
-            # What orbax would turn off by itself, with a warning.
+            # orbax would turn these off itself, with a warning.
             **({"save_interval_steps": 0} if read_only else {}),
         ),
         item_names=("state", "record"),
@@ -185,7 +185,7 @@ def _manager(
 def _fields(state: Any) -> Any:
     """A dataclass as a dict of the fields that hold arrays.
 
-    So a field that most runs leave empty may come or go without making files unreadable.
+    So files stay readable when a field that most runs leave empty is added or removed.
     """
     if not dataclasses.is_dataclass(state):
         return state
@@ -194,7 +194,7 @@ def _fields(state: Any) -> Any:
 
 
 def _abstract(tree: Any) -> Any:
-    """Shapes and dtypes; restored to the host, so that the device count may differ."""
+    """Shapes and dtypes; arrays are restored to the host, so that the device count may differ."""
     return jax.tree.map(lambda x: np.empty(np.shape(x), np.asarray(x).dtype), tree)
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# The steps of a session that `config.profile` traces: a few, after compilation.
+# The steps of a session that `config.profile` traces: a few steps after compilation.
 PROFILE_FROM = 5
 PROFILE_STEPS = 3
 
@@ -41,7 +41,7 @@ class Stopped(KeyboardInterrupt):
     """A signal asked the run to stop; the state was saved first.
 
     Attributes:
-        signal: its number.
+        signal: the signal's number.
     """
 
     def __init__(self, number: int) -> None:
@@ -50,14 +50,14 @@ class Stopped(KeyboardInterrupt):
 
     @property
     def status(self) -> int:
-        """The exit status that shells give a process stopped by this signal: 130 or 143."""
+        """The exit status by which shells report a stop by this signal: 130 or 143."""
         return 128 + self.signal
 
 
 def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
     """Trains up to the last step, from the newest checkpoint if there is one.
 
-    The directory becomes the run's, by its `config.json`, once a step has worked.
+    Once a step has worked, `config.json` claims the directory for the run.
 
     Args:
         run: the run.
@@ -68,9 +68,9 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
         Seconds spent in training steps, over all sessions of the run.
 
     Raises:
-        ValueError: the directory is another run's.
-        TrainingDiverged: the loss is no longer finite.
-        Stopped: asked to stop by SIGINT or SIGTERM; the state was saved first.
+        ValueError: the directory belongs to another run.
+        TrainingDiverged: the loss or the parameters are no longer finite.
+        Stopped: SIGINT or SIGTERM asked the run to stop; the state was saved first.
     """
     config = run.config
     state = run.initial_state()
@@ -119,7 +119,7 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
             save = bool(stop) or run.due(step, config.checkpoint.every_epochs)
             choose = run.due(step, config.eval_every_epochs)
             if save or choose or step % config.log_every == 0:
-                # Also before every save: a checkpoint must not hold a diverged state.
+                # Also before every save, because a checkpoint must not hold a diverged state.
                 telemetry.progress(step, _flush(pending, telemetry) | select.postfix())
             else:
                 telemetry.progress(step)
@@ -138,7 +138,7 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
 
 
 def _claim(config: ConfigDict, directory: Path) -> None:
-    """Makes the directory the run's, and shows the run in TensorBoard; for the first process."""
+    """Claims the directory for the run and shows the run in TensorBoard; first process only."""
     if jax.process_index() == 0:
         workdir.claim(config, directory)
         if config.tensorboard:
@@ -149,14 +149,15 @@ def _flush(pending: list[tuple[int, Any]], telemetry: Telemetry) -> dict[str, fl
     """Reads the pending steps' metrics, checks that they are finite, and logs their means.
 
     Raises:
-        TrainingDiverged: naming the first step whose loss or parameters are not finite.
+        TrainingDiverged: the loss or the parameters are not finite; the message names the first
+            such step.
     """
     if not pending:
         return {}
     rows = [(step, parallel.first(metrics)) for step, metrics in pending]
     pending.clear()
     for step, row in rows:
-        # The loss is that before the update; the norm tells whether the update was sound.
+        # The loss is from before the update; the norm shows whether the update is finite.
         for name in ("loss", "parameter_norm"):
             if not math.isfinite(row[name]):
                 raise TrainingDiverged(
@@ -174,9 +175,9 @@ def _flush(pending: list[tuple[int, Any]], telemetry: Telemetry) -> dict[str, fl
 
 @contextlib.contextmanager
 def _stop_signals() -> Iterator[Callable[[], int]]:
-    """Turns the first Ctrl-C or SIGTERM into a flag, so that a step is not cut in half.
+    """Turns the first Ctrl-C or SIGTERM into a flag, so that the present step is completed.
 
-    A second one interrupts at once.
+    A second signal interrupts at once.
 
     Yields:
         A function that returns the signal's number, 0 before there is one.

@@ -1,6 +1,6 @@
 """SGD as the reference implementations run it, with its learning-rate schedules.
 
-The paper's are in its Sec. 5: cosine on CIFAR, steps on ImageNet and Tiny ImageNet.
+The paper's schedules are in its Sec. 5: cosine on CIFAR, steps on ImageNet and Tiny ImageNet.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def check(config: ConfigDict) -> None:
         config: `config.optimizer`.
 
     Raises:
-        ValueError: naming the setting, its value and what is allowed.
+        ValueError: a setting is not valid; the message has its name, value and what is allowed.
     """
     check_name("config.optimizer.schedule", config.schedule, SCHEDULES)
     check_name("config.optimizer.schedule_unit", config.schedule_unit, UNITS)
@@ -50,18 +50,17 @@ def learning_rate(
 
     `config.schedule`: "cosine" from `learning_rate` to 0; "step", times `factor` at each of
     `boundaries` (epochs); "constant". With `schedule_unit = "epoch"` the rate changes
-    once an epoch, as the released code does; with "step" at every step. The first
-    `warmup_epochs` rise linearly from 0, always per step, and the schedule then goes on from
-    where it stands.
+    once an epoch, as the released code does; with "step" at every step. During the first
+    `warmup_epochs` the rate is multiplied by a factor that rises linearly to 1 at every step.
 
     Args:
         config: `config.optimizer`.
         batch_size: examples in a step.
         examples: examples in an epoch.
-        epochs: length of the run.
+        epochs: length of the run in epochs.
 
     Raises:
-        ValueError: as `check`.
+        ValueError: as in `check`.
     """
     check(config)
     in_epochs = Epochs(batch_size, examples).passed
@@ -69,7 +68,7 @@ def learning_rate(
     def rate(step):
         # The first example of the step decides its epoch.
         epoch = in_epochs(step)
-        # A whisker up, so that a boundary computed as 2.9999998 counts as 3.
+        # A little more, so that a boundary that is computed as 2.9999998 counts as 3.
         place = jnp.floor(epoch + 1e-4) if config.schedule_unit == "epoch" else epoch
         if config.schedule == "cosine":
             # ½(1 + cos x) as cos²(x/2), which keeps its digits near the end.
@@ -87,17 +86,17 @@ def learning_rate(
 
 
 def create(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """SGD with coupled weight decay on every parameter, norms and biases included.
+    """SGD with coupled weight decay on every parameter, also of norms and biases.
 
-    `g ← g + wd·θ, v ← momentum·v + g, θ ← θ − lr·v` (or Nesterov's form of it), the update
-    of the released code.
+    The update is that of the released code: `g ← g + wd·θ, v ← momentum·v + g, θ ← θ − lr·v`,
+    or Nesterov's form of it.
 
     Args:
         config: `config.optimizer`: momentum, nesterov, weight_decay.
-        schedule: learning rate by step.
+        schedule: learning rate as a function of the step.
 
     Raises:
-        ValueError: as `check`.
+        ValueError: as in `check`.
     """
     check(config)
     return optax.chain(

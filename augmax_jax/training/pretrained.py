@@ -29,18 +29,18 @@ def is_imported(directory: Path) -> bool:
 def read_network(
     directory: str | Path, *, checkpoint: str = "best"
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Reads the network that a run or an import left in a directory.
+    """Reads the network in the directory of a run or an import.
 
     Args:
         directory: a run's `--workdir` or an import's `--out`.
-        checkpoint: "best" or "last", of a run; the other one where there is none.
+        checkpoint: "best" or "last" checkpoint of a run; the other one if there is none.
 
     Returns:
-        Variables as NumPy arrays; and the facts that `torch_import.build` makes the network
-        from: `model`, `num_classes`, `norm`, `options`, `mean` and `std`.
+        Variables as NumPy arrays; and the facts from which `torch_import.build` makes the
+        network: `model`, `num_classes`, `norm`, `options`, `mean` and `std`.
 
     Raises:
-        ValueError: the directory holds neither, or is damaged.
+        ValueError: the directory holds neither a run nor an import, or is damaged.
     """
     directory = expand(directory)
     if is_imported(directory):
@@ -75,19 +75,21 @@ def load(
 
     Args:
         directory: an import's `--out` or a run's `--workdir`.
-        fresh: variables of the network to fill, freshly initialised.
-        model: `config.model`, whose options and input normalisation must be the same.
-        new_head: whether a head of another class count may stay fresh (fine-tuning).
+        fresh: freshly initialised variables of the network.
+        model: `config.model`; its options and input normalisation must be those in the
+            directory.
+        new_head: whether the number of classes may differ; the head then stays fresh
+            (fine-tuning).
 
     Returns:
         Variables of the structure of `fresh`, NumPy arrays.
 
     Raises:
-        ValueError: the directory holds neither; or another network; or, unless `new_head`,
-            another number of classes.
+        ValueError: the directory holds neither a run nor an import, or another network, or
+            without `new_head` another number of classes.
     """
     variables, info = read_network(directory)
-    # Neither a stem's stride nor the input normalisation shows in the shapes of arrays.
+    # The shapes of arrays show neither a stem's stride nor the input normalisation.
     options = model.options.to_dict()
     if info["options"] != options:
         raise ValueError(

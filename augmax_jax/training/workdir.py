@@ -16,19 +16,19 @@ _ADVICE = "another --workdir, or go on all the same with --config.allow_config_c
 
 
 def check(config: ConfigDict, workdir: Path) -> None:
-    """Finds out whether the workdir is this config's or free to take.
+    """Raises unless the workdir belongs to this config or to none.
 
-    A directory is taken once something is kept in it: a checkpoint, or results. A start that
-    failed before leaves it free.
+    A directory belongs to a config once it holds a checkpoint or results. A run that fails before
+    that leaves it free.
 
     Args:
         config: the run's config.
-        workdir: need not be there.
+        workdir: the directory; it need not exist.
 
     Raises:
-        ValueError: it holds a run of a config that differs in what is computed; the keys
-            are listed. Or it holds checkpoints and no config that they could be of.
-            `config.allow_config_change` goes on regardless.
+        ValueError: the directory holds a run of a config with other results (the message lists
+            the keys), or checkpoints without a config. `config.allow_config_change` turns the
+            error off.
     """
     if config.allow_config_change:
         return
@@ -44,15 +44,15 @@ def check(config: ConfigDict, workdir: Path) -> None:
 
 
 def claim(config: ConfigDict, workdir: Path) -> None:
-    """Makes the workdir this config's, as soon as something is kept there.
+    """Claims the workdir for this config, by writing `config.json`.
 
     Args:
         config: the run's config.
-        workdir: created if need be.
+        workdir: the directory; made if it is missing.
 
     Raises:
-        ValueError: as `check`.
-        OSError: it cannot be written.
+        ValueError: as in `check`.
+        OSError: the directory cannot be written.
     """
     check(config, workdir)
     workdir.mkdir(parents=True, exist_ok=True)

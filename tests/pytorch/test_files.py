@@ -299,7 +299,7 @@ def test_entries_that_are_no_tensors_are_named(tmp_path, caplog):
     path = save_by_hand(tmp_path / "a.pth", tree)
     with caplog.at_level(logging.INFO, "augmax_jax"):
         assert list(read_state_dict(path)) == ["w"]
-    assert "passed over, as they are no tensors: step, note" in caplog.text
+    assert "ignored, because they are no tensors: step, note" in caplog.text
 
 
 def test_shapes_of_all_dictionaries(tmp_path):

@@ -454,7 +454,7 @@ def test_input_normalisation_by_default(tmp_path):
         (["--mean", "0", "0", "0", "--std", "0", "1", "1"], "std must be positive"),
         (["--out", __file__], "is not an empty directory; choose another --out"),
         (["--out", f"{__file__}/a"], "cannot be written"),
-        (["--out", "runs[1]/a"], "has '[' and ']' in its path, where checkpoints cannot be kept"),
+        (["--out", "runs[1]/a"], "holds [ ], and checkpoints below such a path cannot be read"),
         (["--out", "gs://bucket/a"], "is not a path on this machine"),
     ],
 )
