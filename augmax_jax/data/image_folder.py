@@ -12,7 +12,7 @@ from pathlib import Path
 from augmax_jax.data import labels as label_tables
 from augmax_jax.data import walk
 from augmax_jax.data.folder import LAYOUT, Listing, is_labelled, list_classes, list_split, quoted
-from augmax_jax.data.order import stratified_split
+from augmax_jax.data.order import TEST, stratified_split
 from augmax_jax.data.settings import TEST_FRACTION
 from augmax_jax.runtime.errors import nearest
 
@@ -165,7 +165,7 @@ class ImageFolder:
 
     def _hold_out(self, fraction: float) -> None:
         whole = self._parts["train"]
-        rows, held = stratified_split(whole.labels, fraction, TEST_SEED)
+        rows, held = stratified_split(whole.labels, fraction, TEST_SEED, purpose=TEST)
         if not len(held):
             raise ValueError(
                 f"{str(self.root)!r} has no test split, and no class has two images of which one "

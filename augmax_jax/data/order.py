@@ -6,7 +6,7 @@ import functools
 import numpy as np
 
 # What a random stream is for. Distinct purposes never share numbers.
-EPOCH, HOLDOUT, CROP = range(3)
+EPOCH, HOLDOUT, CROP, TEST = range(4)
 
 
 def generator(seed: int, purpose: int, *index: int) -> np.random.Generator:
@@ -48,7 +48,9 @@ class EpochOrder:
         return out
 
 
-def stratified_split(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def stratified_split(
+    labels: np.ndarray, share: float, seed: int, *, purpose: int = HOLDOUT
+) -> tuple[np.ndarray, np.ndarray]:
     """Splits examples so that both parts have the classes in the same proportions.
 
     Args:
@@ -56,11 +58,12 @@ def stratified_split(labels: np.ndarray, share: float, seed: int) -> tuple[np.nd
         share: share of every class that goes to the second part, in [0, 1); at least one
             example of each class does if `share` is positive and the class has two.
         seed: decides which examples.
+        purpose: what the second part is for, HOLDOUT or TEST.
 
     Returns:
         Indices of the first and of the second part, int64, each ascending.
     """
-    rng = generator(seed, HOLDOUT)
+    rng = generator(seed, purpose)
     second = np.zeros(len(labels), bool)
     if share > 0:
         for label in np.unique(labels):
