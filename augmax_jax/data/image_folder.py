@@ -60,6 +60,7 @@ class ImageFolder:
         self.root = Path(root)
         self._min_classes = min_classes
         self.held_out = self._origin = ""
+        self._fault: ValueError | None = None
         if self.root.is_file():
             raise ValueError(
                 f"{str(root)!r} is a file: give the folder of its images as config.data.name, and "
@@ -79,6 +80,8 @@ class ImageFolder:
             FileNotFoundError: there is no such split.
             ValueError: its class folders cannot be used.
         """
+        if self._fault and split in ("train", "test"):
+            raise self._fault
         if not self._parts:
             return self._list_class_folders(split)
         if split not in self._parts:
@@ -155,7 +158,11 @@ class ImageFolder:
                 name.casefold() in _SPLIT_NAMES or is_labelled(self.root, name) for name in others
             ):
                 return {}
-            return {"train": list_split(self.root, "train", min_classes=self._min_classes)}
+            try:
+                return {"train": list_split(self.root, "train", min_classes=self._min_classes)}
+            except ValueError as error:  # matters to none who asks for another split
+                self._fault = error
+                return {}
         if _SPLIT_NAMES & {name.casefold() for name in folders}:
             return {}
         top = self.root / "images" if folders == ["images"] else self.root

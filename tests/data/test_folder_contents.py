@@ -180,10 +180,7 @@ def test_names_that_look_alike_are_shown_in_quotes(make_folder, train, test):
 
 def test_messages_show_the_path_as_it_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("Cat", "Dog"):
-        (tmp_path / f"My_Photos/train/{name}").mkdir(parents=True)
-        for i in range(2):
-            Image.new("RGB", (12, 12)).save(tmp_path / f"My_Photos/train/{name}/{i}.png")
+    (tmp_path / "My_Photos/train/Cat").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match=r"'My_Photos' has no split 'Train'.*My_Photos/tr"):
         load("./My_Photos", train_split="Train")
     monkeypatch.setenv("MY_DATA", str(tmp_path))

@@ -9,6 +9,7 @@ from PIL import Image
 
 from augmax_jax import data
 from augmax_jax.corruption_sets import Source, generate
+from augmax_jax.corruption_sets.command import main
 from augmax_jax.data.image_folder import ImageFolder
 from augmax_jax.data.named_images import open_images
 
@@ -94,6 +95,17 @@ def test_corrupted_sets_of_other_shares_are_not_mixed(make_folder, tmp_path):
     generate(Source(str(root), image_size=12), tmp_path / "c", **wanted)
     with pytest.raises(ValueError, match="held_out was '20% held out, seed 0', now '30%"):
         generate(Source(str(root), image_size=12, test_fraction=0.3), tmp_path / "c", **wanted)
+
+
+def test_the_command_takes_a_table_and_a_share(make_folder, tmp_path, capsys):
+    root = listed(make_folder)
+    (root / "labels.csv").rename(tmp_path / "names.csv")
+    arguments = ["--dataset", str(root), "--out", str(tmp_path / "c"), "--image_size", "12"]
+    arguments += ["--corruptions", "brightness", "--severities", "1", "--test_fraction", "0.5"]
+    assert main([*arguments, "--labels", "../names.csv"]) == 0
+    assert np.load(tmp_path / "c/labels.npy").tolist() == [0] * 5 + [1] * 2 + [2]
+    assert main([*arguments, "--labels", "nmes.csv"]) == 2
+    assert "there is no file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
