@@ -102,9 +102,15 @@ def defaults() -> ConfigDict:
     c.model.remat = False  # trade time for memory, on accelerators (no effect on the CPU)
 
     c.data = ConfigDict()
-    c.data.name = "cifar10"  # "digits", a tfds name, or a folder <dir>/<split>/<class>/*
-    c.data.data_dir = ""  # folder of tfds's prepared data; "": tfds's default
-    c.data.download = False  # True: tfds may download what is missing
+    c.data.name = "cifar10"  # "digits", a tfds name, or a folder of images (docs/data.md)
+    # A folder's table of file,label[,split], CSV or TSV, relative to the folder or absolute;
+    # "": labels.csv or labels.tsv in the folder, if there.
+    c.data.labels = ""
+    # Share of every class that a folder without a test split holds out as one, in [0, 1), the
+    # same images for every seed; 0: refuse such a folder.
+    c.data.test_fraction = 0.2
+    c.data.data_dir = ""  # where tfds keeps its prepared data; "": tfds's default
+    c.data.download = False  # let tfds download what is not there
     c.data.train_split = "train"  # split to train on; tfds slices such as "train[:80%]" too
     c.data.test_split = "test"  # split to evaluate on
     c.data.holdout = 0.01  # share of the training split that chooses the best checkpoint

@@ -9,7 +9,7 @@ import numpy as np
 from augmax_jax.corruptions import constants
 from augmax_jax.data.images import BadImageError
 from augmax_jax.data.named_images import NamedImages, open_images
-from augmax_jax.data.settings import BAD_IMAGES, MIN_IMAGE_SIZE, DataConfig
+from augmax_jax.data.settings import BAD_IMAGES, MIN_IMAGE_SIZE, TEST_FRACTION, DataConfig
 from augmax_jax.data.square import fit
 from augmax_jax.runtime import errors
 
@@ -25,13 +25,15 @@ class Source:
     """Which images to corrupt, and at what size.
 
     Attributes:
-        dataset: "digits", a tfds name, or a folder `<dir>/<split>/<class>/*`.
-        split: name of the split.
-        benchmark: "cifar", "tiny_imagenet" or "imagenet": whose constants to use, and whose
-            size if `image_size` is 0.
+        dataset: "digits", a tfds name, or a folder of images (docs/data.md).
+        split: of the dataset.
+        benchmark: whose constants, and at what size if `image_size` is 0.
         image_size: side of the images; 0: the benchmark's own (32, 64 or 224).
         data_dir: where tfds data was prepared; empty: tfds's default.
         bad_images: "refuse" images that cannot be read, or "skip" them and name them in the log.
+        labels: a folder's table of labels, as `config.data.labels`.
+        test_fraction: share that is held out of a folder without a test split, as
+            `config.data.test_fraction`.
 
     Raises:
         ValueError: a benchmark, size or choice is not allowed.
@@ -43,6 +45,8 @@ class Source:
     image_size: int = 0
     data_dir: str = ""
     bad_images: str = "refuse"
+    labels: str = ""
+    test_fraction: float = TEST_FRACTION
 
     def __post_init__(self) -> None:
         errors.check_name("benchmark", self.benchmark, constants.BENCHMARKS)
@@ -71,6 +75,8 @@ class Source:
             size=self.size,
             bad_images=self.bad_images,
             ordered=False,
+            labels=self.labels,
+            test_fraction=self.test_fraction,
         )
         if len(images.class_names) < 2:
             log.warning(
@@ -96,7 +102,7 @@ class CleanImages:
     """
 
     def __init__(self, images: NamedImages, size: int, resize: int) -> None:
-        self.class_names = images.class_names
+        self.class_names, self.held_out = images.class_names, images.held_out
         self._images, self._size, self._resize = images, size, resize
         self._kept: np.ndarray | None = None
         self._rows: np.ndarray | None = None

@@ -10,6 +10,7 @@ from augmax_jax.corruption_sets.clean_images import Source
 from augmax_jax.corruption_sets.writer import FORMATS, generate
 from augmax_jax.corruptions import constants
 from augmax_jax.data.images import BadImageError
+from augmax_jax.data.settings import TEST_FRACTION
 from augmax_jax.runtime import console
 
 
@@ -41,11 +42,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "folders. Run it again to go on after an interruption.",
     )
     parser.add_argument(
-        "--dataset", required=True, help="digits, a tfds name, or a folder <dir>/<split>/<class>/*"
+        "--dataset", required=True, help="digits, a tfds name, or a folder of images"
     )
     parser.add_argument("--out", required=True, help="folder to write")
     parser.add_argument("--benchmark", default="cifar", help=", ".join(constants.BENCHMARKS))
     parser.add_argument("--split", default="test", help="split of the dataset (default: test)")
+    parser.add_argument(
+        "--labels",
+        default="",
+        help="table of file,label[,split] of a folder, relative to it or absolute (default: its "
+        "labels.csv or labels.tsv, if there)",
+    )
+    parser.add_argument(
+        "--test_fraction",
+        type=float,
+        default=TEST_FRACTION,
+        help="share that is held out of a folder without a test split (default: %(default)s)",
+    )
     parser.add_argument("--data_dir", default="", help="where tfds data was prepared")
     parser.add_argument(
         "--bad_images",
@@ -79,6 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.image_size,
             options.data_dir,
             options.bad_images,
+            options.labels,
+            options.test_fraction,
         )
         with jax.enable_x64(False):  # in float64 the pixels would differ
             generate(

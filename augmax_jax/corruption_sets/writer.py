@@ -89,8 +89,12 @@ def generate(
         "classes": len(images.class_names),
         "revision": constants.REVISION,
     }
-    for name in ("data_dir", "bad_images"):  # the folder of the data does not change the images
+    for name in ("data_dir", "bad_images", "test_fraction"):  # change nothing, or see held_out
         del settings[name]
+    if not source.labels:
+        del settings["labels"]
+    if images.held_out:
+        settings["held_out"] = images.held_out
     _check_stamp(out, settings)
     write = _Npy(out) if layout == "npy" else _Folder(out)
     write.prepare(images, severities)

@@ -7,8 +7,6 @@ names (digits, tfds) an image is named by its index in the split.
 
 import dataclasses
 import logging
-import os
-import unicodedata
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,10 +15,10 @@ import numpy as np
 
 from augmax_jax.data import arrays
 from augmax_jax.data.arrays import ArraySplit
-from augmax_jax.data.folder import Listing, concatenate, list_split, quoted
+from augmax_jax.data.folder import Listing, class_folder, concatenate, list_split, quoted
 from augmax_jax.data.folder_split import read_files
 from augmax_jax.data.order import split_off
-from augmax_jax.data.settings import DataConfig
+from augmax_jax.data.settings import TEST_FRACTION, DataConfig
 from augmax_jax.data.split import Place
 from augmax_jax.runtime import files
 from augmax_jax.runtime.paths import expand
@@ -29,11 +27,6 @@ MANIFEST = "deepaugment.json"  # beside the class folders of a set of copies
 SKIPPED = "deepaugment.skipped.{}.json"  # names of unreadable originals, one file per part
 
 log = logging.getLogger(__name__)
-
-
-def class_folder(name: str) -> str:
-    """The folder of a class: its name (NFC), changed where a folder's name cannot have it."""
-    return unicodedata.normalize("NFC", name.replace(os.sep, "_"))
 
 
 def index_name(index: int) -> str:
@@ -51,9 +44,9 @@ def list_copies(
 
     Args:
         config: the settings.
-        class_names: names of the training set's classes, in label order.
-        names: names of all images of the training split, as in `Listing.names`.
-        held: names of the images that are held out.
+        class_names: of the training set, in label order.
+        names: of all images of the training split, as `Listing.names` gives them.
+        held: those of them that are held out, to select on or to test on.
 
     Returns:
         The listing, with the training set's labels; None if there are no folders.
@@ -199,8 +192,11 @@ def _check_origin(config: DataConfig, directory: str, images: int) -> None:
 
 
 def _command(config: DataConfig, root: Path) -> str:
+    labels = f" --labels {config.labels}" if config.labels else ""
+    other = config.test_fraction != TEST_FRACTION
+    fraction = f" --test_fraction {config.test_fraction:g}" if other else ""
     return (
         "To make a set of copies: python -m augmax_jax.deepaugment distort --network <edsr or cae> "
-        f"--weights <file> --dataset {config.name} --split {config.train_split} --out {root} "
-        "(docs/deepaugment.md)"
+        f"--weights <file> --dataset {config.name} --split {config.train_split} --out {root}"
+        f"{labels}{fraction} (docs/deepaugment.md)"
     )

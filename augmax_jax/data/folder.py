@@ -1,4 +1,4 @@
-"""Image folders: `<dir>/<split>/<class>/*`, and Tiny ImageNet as it is published."""
+"""Class folders: `<dir>/<split>/<class>/*`, and Tiny ImageNet as it is published."""
 
 import dataclasses
 import logging
@@ -13,7 +13,10 @@ from augmax_jax.data import walk
 from augmax_jax.data.formats import extensions
 from augmax_jax.runtime.errors import nearest, shorten
 
-_LAYOUT = "n image folder has the layout <dir>/<split>/<class>/<image>, e.g. {0}/train/cat/1.jpg"
+LAYOUT = (
+    "n image folder has the layout <dir>/<split>/<class>/<image>, e.g. {0}/train/cat/1.jpg, or a "
+    "table labels.csv of file,label beside its images"
+)
 _ANNOTATIONS = "val_annotations.txt"
 
 log = logging.getLogger(__name__)
@@ -45,6 +48,11 @@ class Listing:
         )
 
 
+def class_folder(name: str) -> str:
+    """The folder of a class: its name (NFC), where that can be a folder's."""
+    return unicodedata.normalize("NFC", name.replace(os.sep, "_"))
+
+
 def concatenate(listings: Sequence[Listing]) -> Listing:
     """The images of several listings that have the same classes, one after the other."""
     return dataclasses.replace(
@@ -73,14 +81,14 @@ def list_split(root: str | os.PathLike[str], split: str, *, min_classes: int = 2
     """
     root = Path(root)
     if not root.is_dir():
-        raise FileNotFoundError(f"no folder {str(root)!r}; a{_LAYOUT.format(root)}")
+        raise FileNotFoundError(f"no folder {str(root)!r}; a{LAYOUT.format(root)}")
     folder = root / split
     if not folder.is_dir():
         there = walk.subfolders(root)
         found = f"it has {quoted(there)}" if there else "it has no subfolders"
         raise FileNotFoundError(
             f"{str(root)!r} has no split {split!r} ({found}).{nearest(split, there)} "
-            f"A{_LAYOUT.format(root)}"
+            f"A{LAYOUT.format(root)}"
         )
     if (folder / _ANNOTATIONS).is_file():
         return _list_annotated(folder, min_classes)
@@ -129,7 +137,7 @@ def list_classes(folder: Path, *, min_classes: int = 2) -> Listing:
     loose = walk.loose_images(folder)
     if not classes:
         what = "images but no class folders" if loose else "no class folders"
-        raise ValueError(f"{str(folder)!r} has {what}; a{_LAYOUT.format(folder.parent)}")
+        raise ValueError(f"{str(folder)!r} has {what}; a{LAYOUT.format(folder.parent)}")
     found = walk.Found()
     counts = [found.search(path) for path in classes.values()]
     empty = [name for name, count in zip(classes, counts, strict=True) if not count]
@@ -149,7 +157,7 @@ def list_classes(folder: Path, *, min_classes: int = 2) -> Listing:
             " was" if len(loose) == 1 else "s were",
             loose[0],
         )
-    _note_numbers(folder, tuple(classes))
+    note_numbers(folder, tuple(classes))
     below = []
     paths = iter(found.paths)
     for (name, path), count in zip(classes.items(), counts, strict=True):
@@ -207,8 +215,8 @@ def _listing(
     )
 
 
-def _note_numbers(folder: Path, classes: tuple[str, ...]) -> None:
-    """Logs the order of numbered classes where it is not the order of the numbers."""
+def note_numbers(where: Path, classes: tuple[str, ...]) -> None:
+    """Says which order numbered classes have, where one could think of another."""
     if not all(name.isdecimal() for name in classes):
         return
     by_value = sorted(classes, key=int)
@@ -217,7 +225,7 @@ def _note_numbers(folder: Path, classes: tuple[str, ...]) -> None:
         log.warning(
             "%r: the classes are whole numbers and have the order of names, not of values: "
             "label %d is class %r, not %r",
-            str(folder),
+            str(where),
             moved[0],
             classes[moved[0]],
             by_value[moved[0]],

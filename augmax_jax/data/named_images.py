@@ -13,10 +13,11 @@ from PIL import Image
 
 from augmax_jax.data.arrays import load_digits
 from augmax_jax.data.decode_pool import WORKERS
-from augmax_jax.data.extra import class_folder, index_name
-from augmax_jax.data.folder import list_split
+from augmax_jax.data.extra import index_name
+from augmax_jax.data.folder import class_folder
+from augmax_jax.data.image_folder import ImageFolder
 from augmax_jax.data.images import BadImageError, read
-from augmax_jax.data.settings import BAD_IMAGES, is_path
+from augmax_jax.data.settings import BAD_IMAGES, TEST_FRACTION, check_labels, is_path
 from augmax_jax.runtime.errors import check_name
 from augmax_jax.runtime.paths import expand
 
@@ -34,12 +35,14 @@ class NamedImages(abc.ABC):
         suffixes: the extension of every original file, or None.
         shuffled: whether `read` is cheap in any order; otherwise it is in ascending order only.
         bad_images: "refuse" or "skip".
+        held_out: what was held out as test split, as `ImageFolder.held_out`.
     """
 
     class_names: tuple[str, ...]
     suffixes: list[str] | None = None
     shuffled = True
     bad_images = "refuse"
+    held_out = ""
 
     @property
     def class_folders(self) -> tuple[str, ...]:
@@ -89,6 +92,8 @@ def open_images(
     size: int = 0,
     bad_images: str = "refuse",
     ordered: bool = True,
+    labels: str = "",
+    test_fraction: float = TEST_FRACTION,
 ) -> NamedImages:
     """Opens a split.
 
@@ -98,19 +103,22 @@ def open_images(
         data_dir: folder of prepared tfds data; empty: tfds's default.
         size: side at which digits are made; 0: 32.
         bad_images: "refuse" images that cannot be read, or "skip" them and name them in the log.
-        ordered: whether to read a tfds split in the order of its indices, which name the images.
-            Otherwise the order is that of evaluation, which reads several files at a time.
+        ordered: a tfds split in the order of its indices, which name the images; otherwise in
+            that of evaluation, which reads several files at a time.
+        labels: a folder's table of labels, as `config.data.labels`.
+        test_fraction: share that is held out of a folder without a test split.
 
     Raises:
-        FileNotFoundError: the dataset is not there; the message has the layout or the command.
-        ValueError: the name or split is unknown.
+        FileNotFoundError: it is not there; the message has the layout or the command.
+        ValueError: the name or split is unknown, or an argument is not allowed.
     """
     check_name("bad_images", bad_images, BAD_IMAGES)
     dataset = os.fspath(dataset)
+    check_labels(dataset, labels, test_fraction)
     if dataset == "digits":
         return _Digits(split, size or DIGITS_SIZE)
     if is_path(dataset):
-        return _Folder(dataset, split, bad_images)
+        return _Folder(dataset, split, bad_images, labels, test_fraction)
     return _Records(dataset, split, data_dir, bad_images, ordered)
 
 
@@ -130,9 +138,15 @@ class _Digits(NamedImages):
 
 
 class _Folder(NamedImages):
-    def __init__(self, root: str, split: str, bad_images: str) -> None:
+    def __init__(
+        self, root: str, split: str, bad_images: str, labels: str, test_fraction: float
+    ) -> None:
         # Nothing is classified here, so one class is enough.
-        self._listing = list_split(expand(root), split, min_classes=1)
+        folder = ImageFolder(
+            expand(root), labels=labels, test_fraction=test_fraction, min_classes=1
+        )
+        self.held_out = folder.held_out
+        self._listing = folder.list_split(split)
         self.class_names = self._listing.class_names
         self.suffixes = [os.path.splitext(path)[1] for path in self._listing.paths]
         self.bad_images = bad_images

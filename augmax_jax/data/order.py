@@ -5,8 +5,8 @@ import functools
 
 import numpy as np
 
-# The purposes of random streams. Streams of different purposes never share numbers.
-EPOCH, HOLDOUT, CROP = range(3)
+# What a random stream is for. Distinct purposes never share numbers.
+EPOCH, HOLDOUT, CROP, TEST = range(4)
 
 
 def generator(seed: int, purpose: int, *index: int) -> np.random.Generator:
@@ -48,19 +48,22 @@ class EpochOrder:
         return out
 
 
-def stratified_split(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def stratified_split(
+    labels: np.ndarray, share: float, seed: int, *, purpose: int = HOLDOUT
+) -> tuple[np.ndarray, np.ndarray]:
     """Splits examples so that both parts have the classes in the same proportions.
 
     Args:
         labels: integer class of each example, `[N]`.
-        share: share of every class that goes to the second part, in [0, 1). If it is positive,
-            at least one example goes there of each class that has two.
-        seed: decides which examples go to the second part.
+        share: share of every class that goes to the second part, in [0, 1); at least one
+            example of each class does if `share` is positive and the class has two.
+        seed: decides which examples.
+        purpose: what the second part is for, HOLDOUT or TEST.
 
     Returns:
         Indices of the first and of the second part, int64, each ascending.
     """
-    rng = generator(seed, HOLDOUT)
+    rng = generator(seed, purpose)
     second = np.zeros(len(labels), bool)
     if share > 0:
         for label in np.unique(labels):

@@ -13,7 +13,8 @@ TRAIN_TRANSFORMS = ("flip_crop", "crop", "none", "random_resized_crop")
 TEST_TRANSFORMS = ("resize", "center_crop")
 BAD_IMAGES = ("refuse", "skip")
 MIN_IMAGE_SIZE = 8
-_MAX_IMAGE_SIZE = 8192  # above this it is a typing error, not a size for a network
+TEST_FRACTION = 0.2  # that is held out of a folder without a test split
+_MAX_IMAGE_SIZE = 8192  # a slip of the keyboard, not a size that a network takes
 _RESIDENT = {"auto": "auto", "none": "auto", "true": True, "false": False}
 
 
@@ -23,8 +24,13 @@ class DataConfig:
 
     Attributes:
         name: "digits" (embedded), a tfds name (`cifar10`, `imagenet_resized/64x64`), or
-            the path of a folder `<dir>/<split>/<class>/*`.
-        data_dir: folder of prepared tfds data; empty: tfds's default.
+            the path of a folder: `<dir>/<split>/<class>/*`, `<dir>/<class>/*`, or any with a
+            table of labels.
+        labels: a folder's table of `file,label[,split]` (CSV or TSV), its path absolute or
+            relative to the folder; empty: `labels.csv` or `labels.tsv` in the folder, if there.
+        test_fraction: share of every class that a folder without a test split holds out as one,
+            in [0, 1), chosen by a seed of its own; 0 refuses such a folder.
+        data_dir: where tfds data was prepared; empty: tfds's default.
         train_split: split to train on. tfds slices such as `train[:80%]` are accepted.
         test_split: split to evaluate on. If "test" does not exist or has no labels,
             "validation" or "val" is used instead, and the log says so.
@@ -53,6 +59,8 @@ class DataConfig:
     """
 
     name: str = "cifar10"
+    labels: str = ""
+    test_fraction: float = TEST_FRACTION
     data_dir: str = ""
     train_split: str = "train"
     test_split: str = "test"
@@ -68,13 +76,14 @@ class DataConfig:
     extra_train: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for field in ("name", "data_dir"):
+        for field in ("name", "labels", "data_dir"):
             value = getattr(self, field)
             if isinstance(value, os.PathLike):
                 object.__setattr__(self, field, os.fspath(value))
         for field in ("name", "train_split", "test_split"):
             _check_text(field, getattr(self, field))
         _check_text("data_dir", self.data_dir, may_be_empty=True)
+        check_labels(self.name, self.labels, self.test_fraction)
         check_name("config.data.train_transform", self.train_transform, TRAIN_TRANSFORMS)
         check_name("config.data.test_transform", self.test_transform, TEST_TRANSFORMS)
         check_name("config.data.bad_images", self.bad_images, BAD_IMAGES)
@@ -156,9 +165,28 @@ def check(settings: Mapping[str, Any]) -> None:
 
 
 def is_path(name: str) -> bool:
-    """Whether a dataset's name is a path: an existing folder, or a text that looks like a path."""
-    written = name.startswith((".", "~", "$", os.sep)) or name.endswith(os.sep)
+    """Whether a dataset's name is a path: one of a folder that is there, or one written so."""
+    # A table of labels is no dataset's name, and a better message awaits it as a path.
+    written = name.startswith((".", "~", "$", os.sep)) or name.endswith((os.sep, ".csv", ".tsv"))
     return written or paths.is_remote(name) or paths.expand(name).is_dir()
+
+
+def check_labels(name: str, labels: str, test_fraction: float) -> None:
+    """Raises ValueError unless the settings of an image folder's labels are allowed.
+
+    Args:
+        name: the dataset's.
+        labels: `config.data.labels`.
+        test_fraction: `config.data.test_fraction`.
+    """
+    _check_text("labels", labels, may_be_empty=True)
+    if labels and (name == "digits" or not is_path(name)):
+        raise ValueError(
+            f"config.data.labels={labels!r} is for a folder of images, and config.data.name="
+            f"{name!r} is none: give the folder's path, or leave config.data.labels empty"
+        )
+    if not _is_number(test_fraction) or not 0 <= test_fraction < 1:
+        raise ValueError(f"config.data.test_fraction must be in [0, 1), got {test_fraction!r}")
 
 
 def tfds_folder(data_dir: str | os.PathLike[str]) -> str:

@@ -153,7 +153,8 @@ class Data:
         test: the evaluation split.
         description: one line of text for the log.
         test_place: where the test split was read from: a folder, or a prepared tfds dataset of
-            one version, with the split's name.
+            one version, with the split's name, and what share of the images it is if they were
+            divided here.
     """
 
     name: str
@@ -173,14 +174,20 @@ def make_data(
     holdout: Split | None,
     test: Split,
     test_place: str,
+    held_out: str = "",
 ) -> Data:
-    """Puts the parts together and logs what was found."""
+    """Puts the parts together and says in the log what was found.
+
+    `held_out` says which share of the images the test split is, if it was divided from them here.
+    """
+    apart = f" ({held_out})" if held_out else ""
     held = f", {len(holdout):,} held out" if holdout is not None else ""
     where = "in memory" if train.resident else "streamed"
     copies = f" with those of {', '.join(config.extra_train)}" if config.extra_train else ""
     line = (
-        f"{config.name}: {len(train):,} training images{copies}{held}, {len(test):,} test images, "
-        f"{len(class_names)} classes, {config.image_size}x{config.image_size}, {where}"
+        f"{config.name}: {len(train):,} training images{copies}{held}, {len(test):,} test "
+        f"images{apart}, {len(class_names)} classes, {config.image_size}x{config.image_size}, "
+        f"{where}"
     )
     log.info(line)
     return Data(config.name, len(class_names), class_names, train, holdout, test, line, test_place)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import jax
 
 from augmax_jax.data.images import BadImageError
+from augmax_jax.data.settings import TEST_FRACTION
 from augmax_jax.deepaugment.distortion import FORMATS, QUALITY, distort
 from augmax_jax.deepaugment.networks import NETWORKS
 from augmax_jax.deepaugment.training import LEARNING_RATE, train
@@ -31,9 +32,21 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--network", required=True, help=" or ".join(NETWORKS))
     common.add_argument(
-        "--dataset", required=True, help="digits, a tfds name, or a folder <dir>/<split>/<class>/*"
+        "--dataset", required=True, help="digits, a tfds name, or a folder of images"
     )
     common.add_argument("--split", default="train", help="split of the dataset (default: train)")
+    common.add_argument(
+        "--labels",
+        default="",
+        help="table of file,label[,split] of a folder, relative to it or absolute (default: its "
+        "labels.csv or labels.tsv, if there)",
+    )
+    common.add_argument(
+        "--test_fraction",
+        type=float,
+        default=TEST_FRACTION,
+        help="share that is held out of a folder without a test split (default: %(default)s)",
+    )
     common.add_argument("--data_dir", default="", help="where tfds data was prepared")
     common.add_argument(
         "--bad_images",

@@ -22,6 +22,7 @@ from augmax_jax.data.extra import MANIFEST, SKIPPED, skipped
 from augmax_jax.data.images import BadImageError
 from augmax_jax.data.named_images import NamedImages, open_images
 from augmax_jax.data.order import check_seed
+from augmax_jax.data.settings import TEST_FRACTION
 from augmax_jax.deepaugment import layers, networks, plan
 from augmax_jax.runtime import compiler, files, paths
 from augmax_jax.runtime.errors import check_name
@@ -64,6 +65,8 @@ def distort(
     batch_size: int = 0,
     data_dir: str = "",
     bad_images: str = "refuse",
+    labels: str = "",
+    test_fraction: float = TEST_FRACTION,
     shard: tuple[int, int] = (0, 1),
     progress: bool = True,
 ) -> Path:
@@ -75,9 +78,9 @@ def distort(
 
     Args:
         network: "edsr" or "cae".
-        weights: a file of PyTorch (the published one), safetensors or npz (ours); or a mapping of
-            names to tensors.
-        dataset: "digits", a tfds name, or a folder `<dir>/<split>/<class>/*`.
+        weights: a file of PyTorch (the published one), safetensors or npz (ours); or its tensors
+            by name.
+        dataset: "digits", a tfds name, or a folder of images (docs/data.md).
         out: folder to write; made if it is missing.
         split: name of the split.
         size: shorter side of the written images; 0: that of the network's output, as published;
@@ -89,16 +92,19 @@ def distort(
             shorter side.
         limit: number of images to distort; 0: all.
         image_format: "jpeg" or "png".
-        quality: quality of JPEG files, 1 to 100.
-        seed: decides everything random.
-        batch_size: images at a time; 0: up to 8, as many as fit the memory.
-        data_dir: folder of prepared tfds data; empty: tfds's default.
-        bad_images: "refuse" originals that cannot be read, or "skip" them. "refuse" raises when
-            the work comes to such an image; the files so far stay, and the same call with "skip"
-            goes on. With "skip" it gets no copy, and `deepaugment.skipped.*.json` names it.
-        shard: (i, n) does part i of n of the work, counted from 0. Parts may run at the same
-            time, on several machines, into the same folder.
-        progress: whether to show a progress bar.
+        quality: of JPEG files, 1 to 100.
+        seed: everything random is a function of it.
+        batch_size: images at a time; 0: up to 8, as fits the memory.
+        data_dir: where tfds data was prepared; empty: tfds's default.
+        bad_images: "refuse" originals that cannot be read, when the work comes to them (what is
+            written by then stays, and the same call with "skip" goes on), or "skip" them: they get
+            no copy, and `deepaugment.skipped.*.json` names them.
+        labels: a folder's table of labels, as `config.data.labels`.
+        test_fraction: share that is held out of a folder without a test split, as
+            `config.data.test_fraction`; "train" is the rest.
+        shard: (i, n) does the i-th of n parts of the work. Parts may run at the same time, on
+            several machines, into the same folder.
+        progress: whether to show it.
 
     Returns:
         The folder `out/<split>`.
@@ -115,7 +121,15 @@ def distort(
     check_seed(seed)
     tensors = weights if isinstance(weights, Mapping) else layers.read_file(weights)
     pristine = entry.check(tensors)
-    images = open_images(dataset, split, data_dir=data_dir, size=size or 0, bad_images=bad_images)
+    images = open_images(
+        dataset,
+        split,
+        data_dir=data_dir,
+        size=size or 0,
+        bad_images=bad_images,
+        labels=labels,
+        test_fraction=test_fraction,
+    )
     sizes = _sizes(entry, images, size, working_size, grid)
     targets = _paths(images, image_format)
     folder = paths.expand(out) / split
@@ -135,6 +149,10 @@ def distort(
         "seed": seed,
         "revision": _REVISION,
     }
+    if labels:
+        settings["labels"] = labels
+    if images.held_out:
+        settings["held_out"] = images.held_out
     _check_folder(folder, settings)
 
     work = plan.make(

@@ -22,6 +22,7 @@ from PIL import Image
 from augmax_jax.data.images import BadImageError
 from augmax_jax.data.named_images import NamedImages, open_images
 from augmax_jax.data.order import check_seed
+from augmax_jax.data.settings import TEST_FRACTION
 from augmax_jax.deepaugment import cae, edsr, layers, networks
 from augmax_jax.deepaugment.distortion import first_readable
 from augmax_jax.runtime import compiler, files
@@ -49,6 +50,8 @@ def train(
     seed: int = 0,
     data_dir: str = "",
     bad_images: str = "refuse",
+    labels: str = "",
+    test_fraction: float = TEST_FRACTION,
     weights: str | os.PathLike[str] = "",
     progress: bool = True,
 ) -> np.ndarray:
@@ -56,7 +59,7 @@ def train(
 
     Args:
         network: "edsr" or "cae".
-        dataset: "digits", a tfds name, or a folder `<dir>/<split>/<class>/*`.
+        dataset: "digits", a tfds name, or a folder of images (docs/data.md).
         out: the npz file to write.
         split: name of the split.
         steps: number of updates.
@@ -68,6 +71,9 @@ def train(
         seed: decides everything random.
         data_dir: folder of prepared tfds data; empty: tfds's default.
         bad_images: "refuse" images that cannot be read, or "skip" them and name them in the log.
+        labels: a folder's table of labels, as `config.data.labels`.
+        test_fraction: share that is held out of a folder without a test split, as
+            `config.data.test_fraction`; "train" is the rest.
         weights: a file to start from; empty: random weights.
         progress: whether to show a progress bar.
 
@@ -91,7 +97,14 @@ def train(
         raise ValueError(f"learning_rate must be positive, got {learning_rate}")
     key = jax.random.key(seed)
     out = expand(out)
-    opened = open_images(dataset, split, data_dir=data_dir, bad_images=bad_images)
+    opened = open_images(
+        dataset,
+        split,
+        data_dir=data_dir,
+        bad_images=bad_images,
+        labels=labels,
+        test_fraction=test_fraction,
+    )
     patch = patch or max(16, min(64, min(first_readable(opened).size)) // 4 * 4)
     if patch < 16 or patch % 4:
         raise ValueError(f"patch must be a multiple of 4 and at least 16, got {patch}")
