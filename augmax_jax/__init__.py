@@ -5,6 +5,7 @@ Everything a library user needs is a name of this package, imported on first use
     from augmax_jax import augment, adversary, corruptions, models, objectives
     result = augmax_jax.augmax(key, logits_fn, images, labels)   # in anyone's training loop
     mixed = augmax_jax.augmix(key, images)
+    augmax_jax.load("runs/mine").predict("photo.jpg")    # names and probabilities
 """
 
 import importlib
@@ -22,6 +23,7 @@ __all__ = [
     "data",
     "evaluate_model",
     "evaluate_workdir",
+    "load",
     "models",
     "objectives",
     "torch_export",
@@ -39,6 +41,7 @@ _FUNCTIONS = {
     "augmix": "augmax_jax.augment",
     "evaluate_model": "augmax_jax.robustness",
     "evaluate_workdir": "augmax_jax.training.commands",
+    "load": "augmax_jax.inference.loading",
     "train_and_evaluate": "augmax_jax.training.commands",
 }
 
@@ -56,6 +59,7 @@ if TYPE_CHECKING:  # the same names, for type checkers
     from augmax_jax.adversary.one_call import augmax
     from augmax_jax.augment import augmix
     from augmax_jax.evaluation.robustness import evaluate_model
+    from augmax_jax.inference.loading import load
     from augmax_jax.pytorch import files as torch_files
     from augmax_jax.pytorch import keys as torch_keys
     from augmax_jax.training.commands import evaluate_workdir, train_and_evaluate

@@ -39,6 +39,7 @@ __all__ = [
     "load",
     "read_setting",
     "set_setting",
+    "settings_of",
     "to_dict",
 ]
 
@@ -408,8 +409,8 @@ def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
     """
     absent = "absent"
     # If an older config lacks a setting, it has the default.
-    usual = _flat(to_dict(defaults()))
-    a, b = (_with_normalization(usual | _flat(config)) for config in (mine, theirs))
+    usual = settings_of(to_dict(defaults()))
+    a, b = (_with_normalization(usual | settings_of(config)) for config in (mine, theirs))
     return [
         f"{name}: {b.get(name, absent)!r} -> {a.get(name, absent)!r}"
         for name in sorted(a.keys() | b.keys())
@@ -418,12 +419,23 @@ def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
     ]
 
 
-def _flat(kept: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by name, from a config that an older version may have written."""
+def settings_of(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by name, from a `config.json` that an older version may have written.
+
+    Args:
+        kept: a config as `to_dict` gives it.
+
+    Returns:
+        Values by present names, like "adversary.steps"; options of the network are named
+        "model.options.NAME". Settings that came later are absent.
+    """
     flat = {RENAMED.get(name, name): value for name, value in _leaves(kept)}
     for name, (before, now) in _RESPELT.items():
         if name in flat and flat[name] == before:
             flat[name] = now
+    if flat.get("data.train_transform") == "random_resized_crop":
+        # Before there was a setting, the one came with the other.
+        flat.setdefault("data.test_transform", "center_crop")
     return flat
 
 

@@ -7,16 +7,20 @@ DIR/report.html. Started again on the same DIR it goes on where it was:
 
     augmax-jax train --config=digits --workdir=runs/digits
     augmax-jax train --config=cifar10_wrn40_2 --workdir=runs/wrn --config.method=augmix
+    augmax-jax train --workdir=runs/wrn
 
 --mode=evaluate measures the run in DIR, or an imported network, and leaves its training alone:
 
-    augmax-jax evaluate --config=digits --workdir=runs/digits
-    augmax-jax evaluate --config=cifar10_wrn40_2 --workdir=runs/wrn \\
+    augmax-jax evaluate --workdir=runs/digits
+    augmax-jax evaluate --workdir=runs/wrn \\
         --config.evaluate.benchmarks=cifar10_c --config.evaluate.data_dir=/data
 
-A config is a Python file, or one that the package has, by its name (`augmax-jax list configs`).
+A config is a Python file, or one that the package has, by its name (`augmax-jax list configs`). A
+workdir remembers the settings of its run, so only a new run and an imported network need a config.
 Any setting is changed with --config.NAME=VALUE, for example --config.adversary.steps=5;
-augmax_jax/config.py lists them all.
+augmax_jax/config.py lists them all. Of a run that is there only those may change that its weights
+do not depend on, such as --config.evaluate.benchmarks, --config.max_steps and
+--config.eval_batch_size.
 """
 
 # This module is short on purpose: a notebook can import and call everything that it calls.
@@ -31,7 +35,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from augmax_jax import config as configs
-from augmax_jax.runtime import config_file, console, extras, host_memory
+from augmax_jax.runtime import config_file, console, extras, host_memory, paths
 from augmax_jax.runtime.kinds import Kind
 
 with extras.needed("train"):
@@ -41,14 +45,18 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
 _CONFIG = flags.DEFINE_string(
-    "config", None, "Name or file of the settings. --config.NAME=VALUE changes one of them."
+    "config",
+    None,
+    "Name or file of the settings; without it those of the run in --workdir. --config.NAME=VALUE "
+    "changes one of them.",
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and the report go.")
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
     ["train", "evaluate"],
-    "train: train (or go on), then evaluate. evaluate: evaluate the run in --workdir.",
+    "train: train (or go on), then evaluate. evaluate: evaluate the run (or the imported model) "
+    "in --workdir, and leave its training alone.",
 )
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where in the code an error arose.")
 
@@ -61,12 +69,13 @@ def main(config: ConfigDict) -> None:
     """Runs the command that --mode names."""
     console.prepare()
     logger.info(
-        "%s: %s with %s on %s, in %s",
+        "%s: %s with %s on %s, in %s%s",
         _MODE.value,
         config.model.name,
         config.method,
         config.data.name,
         _WORKDIR.value,
+        "" if _CONFIG.value else ", with the settings of the run there",
     )
     # After these first words, as the rest of the package takes a while to import.
     from augmax_jax.training.commands import evaluate_workdir, train_and_evaluate
@@ -105,11 +114,9 @@ def parse_flags(arguments: Sequence[str]) -> ConfigDict:
                 f"unexpected arguments: {' '.join(unexpected)}. Settings are changed with "
                 "--config.NAME=VALUE"
             )
-        if not _CONFIG.value:
-            raise ValueError("--config=FILE is missing: name a file, or a config such as digits")
         if not _WORKDIR.value:
             raise ValueError("--workdir=DIR is missing: name a folder, new or that of a run")
-        config = config_file.load(_CONFIG.value)
+        config = _base_config(_CONFIG.value, _WORKDIR.value)
         configs.check_keys(config)
         config.lock()
         for name, text in settings:
@@ -126,6 +133,15 @@ def _help() -> str:
         for holder in (_CONFIG, _WORKDIR, _MODE, _TRACEBACK)
     ]
     return "\n".join([f"{__doc__}", "Flags:", *flag_lines, "  --helpfull: absl's own flags too."])
+
+
+def _base_config(file: str | None, directory: str) -> ConfigDict:
+    """The config of a file, or without one that of the run in the directory."""
+    if file:
+        return config_file.load(file)
+    from augmax_jax.training import workdir
+
+    return workdir.read_config(paths.expand(directory))
 
 
 def split_settings(

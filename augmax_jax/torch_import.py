@@ -13,6 +13,7 @@ from typing import Any
 import jax
 
 from augmax_jax import models
+from augmax_jax.data.settings import MIN_IMAGE_SIZE, TEST_TRANSFORMS
 from augmax_jax.pytorch.importing import (
     build,
     check_out,
@@ -23,6 +24,7 @@ from augmax_jax.pytorch.importing import (
 )
 from augmax_jax.pytorch.state_dict import from_state_dict
 from augmax_jax.runtime import console
+from augmax_jax.runtime.errors import check_name, check_range
 from augmax_jax.runtime.paths import expand
 
 __all__ = [
@@ -66,9 +68,45 @@ def _parser() -> argparse.ArgumentParser:
             "ImageNet's for ImageNet models and none for the others",
         )
     parser.add_argument("--license", help="note kept in model.json")
+    parser.add_argument("--class_names", help="file of names, one a line, in the logits' order")
+    parser.add_argument(
+        "--image_size", type=int, help="side of the network's images; default: the usual one"
+    )
+    parser.add_argument(
+        "--test_transform",
+        help=f"how images become squares: {', '.join(TEST_TRANSFORMS)}; default: center_crop for "
+        "ImageNet models, else resize",
+    )
     for name in _OPTIONS:
         parser.add_argument(f"--{name}", type=int, help="option of the model")
     return parser
+
+
+def _serving(flags: argparse.Namespace) -> dict[str, Any]:
+    """What the flags say of the network's images and classes.
+
+    Raises:
+        ValueError: a value is not allowed, or there are not as many names as classes.
+        OSError: the file of names cannot be read.
+    """
+    given: dict[str, Any] = {}
+    if flags.image_size is not None:
+        check_range("--image_size", flags.image_size, MIN_IMAGE_SIZE)
+        given["image_size"] = flags.image_size
+    if flags.test_transform is not None:
+        check_name("--test_transform", flags.test_transform, TEST_TRANSFORMS)
+        given["test_transform"] = flags.test_transform
+    if flags.class_names is not None:
+        path = expand(flags.class_names)
+        lines = path.read_text(encoding="utf-8").splitlines()
+        names = [line.strip() for line in lines if line.strip()]
+        if len(names) != flags.num_classes:
+            raise ValueError(
+                f"--class_names {path} has {len(names)} names, but --num_classes is "
+                f"{flags.num_classes}: give one a line, in the order of the logits"
+            )
+        given["class_names"] = names
+    return given
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -82,6 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         out = expand(flags.out)
         check_out(out)
+        serving = _serving(flags)
         variables, info = import_file(
             expand(flags.checkpoint),
             flags.model,
@@ -94,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             license=flags.license,
             **options,
         )
-        save_imported(out, variables, info)
+        save_imported(out, variables, info | serving)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))

@@ -180,7 +180,7 @@ def test_help_explains_the_modes_with_examples():
         "--workdir",
         "--mode=evaluate",
         "augmax-jax train --config=digits",
-        "augmax-jax evaluate --config=digits",
+        "augmax-jax evaluate --workdir=runs/digits",
     ):
         assert text in done.stdout
 

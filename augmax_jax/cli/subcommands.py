@@ -35,7 +35,7 @@ SUBCOMMANDS = {
     ),
     "evaluate": Subcommand(
         "measure the run in a workdir, or an imported network",
-        "--config=digits --workdir=runs/digits",
+        "--workdir=runs/digits",
         _RUN,
     ),
     "predict": Subcommand(

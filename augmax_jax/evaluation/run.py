@@ -17,7 +17,7 @@ from augmax_jax.evaluation.gallery import Gallery
 from augmax_jax.evaluation.loop import evaluate_benchmark, summarize
 from augmax_jax.evaluation.predictions import Score, model_score, predict, scores
 from augmax_jax.evaluation.store import Store
-from augmax_jax.runtime import files, parallel, run_directory
+from augmax_jax.runtime import files, model_file, parallel, provenance, run_directory
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -71,6 +71,7 @@ def evaluate_candidates(
         ValueError: the network gives NaN or infinity for some images.
     """
     config = subject.config
+    session = provenance.begin(subject.devices)
     chosen = config.evaluate.checkpoint
     if chosen not in candidates:
         chosen = next(iter(candidates))
@@ -87,7 +88,7 @@ def evaluate_candidates(
         "dataset": config.data.name,
         "seed": config.seed,
         "epochs": config.epochs,
-        "device": f"{len(subject.devices)} x {subject.devices[0].device_kind}",
+        "device": session["device"],
         "select_on": config.select_on,
         "selected": chosen,
         "seconds": seconds if seconds is not None else before.get("seconds"),
@@ -126,9 +127,22 @@ def evaluate_candidates(
         },
         clean_accuracy=results["clean"][chosen]["accuracy"],
     )
+    results["provenance"] = _provenance(directory, provenance.finish(session))
     files.write_json(directory / run_directory.RESULTS, results)
     report.write(directory)
     return results
+
+
+def _provenance(directory: Path, session: dict[str, Any]) -> dict[str, Any]:
+    """Where the network and its results come from.
+
+    Returns:
+        "evaluated", a session as of `runtime.provenance`; "trained", the seed and sessions of a
+        run; or "imported", the source of an import.
+    """
+    known = model_file.read(directory) or {}
+    found = {"trained": known.get("provenance"), "imported": known.get("source")}
+    return {name: value for name, value in found.items() if value} | {"evaluated": session}
 
 
 def evaluate_benchmarks(

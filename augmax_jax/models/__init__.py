@@ -53,6 +53,8 @@ __all__ = [
     "single_route",
     "statistics_collection",
     "statistics_collections",
+    "usual_image_size",
+    "usual_test_transform",
 ]
 
 # Input normalisation of the ImageNet networks, on the [0, 1] scale (torchvision's numbers).
@@ -72,6 +74,7 @@ class Architecture(NamedTuple):
         options: fields that the user may set, all positive integers.
         mean: mean of the network's own input normalisation.
         std: standard deviation of the same.
+        image_size: side of the images that it is usually trained on, with `stem_stride=1`.
     """
 
     constructor: type[Classifier]
@@ -79,6 +82,7 @@ class Architecture(NamedTuple):
     options: tuple[str, ...]
     mean: Channels = _IDENTITY[0]
     std: Channels = _IDENTITY[1]
+    image_size: int = 32
 
 
 _IMAGENET_STEM = {"imagenet_stem": True, "stem_stride": 2, "kernel_init": HE_FAN_OUT}
@@ -93,6 +97,7 @@ MODELS: dict[str, Architecture] = {
         (),
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
+        image_size=224,
     ),
     "resnet50_imagenet": Architecture(
         ResNet,
@@ -100,6 +105,7 @@ MODELS: dict[str, Architecture] = {
         (),
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
+        image_size=224,
     ),
     # Not in the paper: a network of 80 thousand parameters for demos and tests.
     "tiny": Architecture(
@@ -198,6 +204,31 @@ def input_normalization(
     if mean is None or std is None:
         return MODELS[name].mean, MODELS[name].std
     return _check_channels("mean", mean), _check_channels("std", std, positive=True)
+
+
+def usual_image_size(name: str, **options: int) -> int:
+    """Side of the images that a network is trained on where nothing else is said.
+
+    Args:
+        name: as in `create`.
+        **options: of the network; with `stem_stride=2` it takes images of twice the side.
+
+    Returns:
+        224 for the ImageNet networks, 64 with `stem_stride=2` (Tiny ImageNet), else 32 (CIFAR).
+    """
+    check_name("model", name, MODELS)
+    return MODELS[name].image_size * options.get("stem_stride", 1)
+
+
+def usual_test_transform(name: str) -> str:
+    """How test images are made square for a network where nothing else is said.
+
+    Returns:
+        "center_crop" for the ImageNet networks, as is the habit there (256 of which 224), else
+        "resize"; see `config.data.test_transform`.
+    """
+    check_name("model", name, MODELS)
+    return "center_crop" if MODELS[name].image_size == 224 else "resize"
 
 
 def _check_count(name: str, value: Any) -> None:

@@ -6,7 +6,6 @@ reads the result. docs/checkpoints_pytorch.md lists the published models with th
 """
 
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -23,13 +22,11 @@ from augmax_jax.pytorch import keys as torch_keys
 from augmax_jax.pytorch import matching
 from augmax_jax.pytorch.files import names_text
 from augmax_jax.pytorch.state_dict import Variables, from_state_dict
-from augmax_jax.runtime import extras, files, paths
+from augmax_jax.runtime import extras, model_file, paths
 
 logger = logging.getLogger(__name__)
 
 ModelInfo = dict[str, Any]
-
-_FORMAT = 1
 
 
 def init_from(variables: Variables, imported: Variables) -> tuple[Variables, list[str]]:
@@ -100,8 +97,7 @@ def save_imported(directory: str | Path, variables: Variables, info: ModelInfo) 
     Args:
         directory: a directory that does not exist or is empty.
         variables: `{"params": ..., "batch_stats...": ...}`.
-        info: `model`, `num_classes`, `norm`, `options`, `mean`, `std` (null: the network's own);
-            further entries are kept too.
+        info: what `model.json` is to say; see `runtime.model_file.write`.
 
     Raises:
         ValueError: the directory is not empty, or checkpoints cannot be kept there.
@@ -110,15 +106,14 @@ def save_imported(directory: str | Path, variables: Variables, info: ModelInfo) 
     with extras.needed("train"):
         import orbax.checkpoint as ocp
 
-    directory = Path(directory).absolute()
+    directory = paths.expand(directory).absolute()
     check_out(directory)
     partial = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
-    text = files.dumps({"format": _FORMAT, **info}, indent=2)
     try:
         partial.mkdir(parents=True)
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(partial / "variables", jax.tree.map(np.asarray, variables))
-        (partial / "model.json").write_text(text + "\n", encoding="utf-8")
+        model_file.write(partial, info)
         if directory.exists():
             directory.rmdir()  # it is empty
         partial.rename(directory)
@@ -154,15 +149,14 @@ def load_imported(directory: str | Path) -> tuple[Variables, ModelInfo]:
 
     directory = paths.expand(directory).absolute()
     paths.check_checkpoint_path(directory, "the imported model's directory")
-    path = directory / "model.json"
-    if not path.is_file():
+    info = model_file.read(directory)
+    if info is None:
         raise ValueError(
             f"{directory} holds no imported model (no model.json). Make one with: "
             "python -m augmax_jax.torch_import --checkpoint FILE --model NAME --num_classes N "
             f"--out {directory}"
         )
     try:
-        info = json.loads(path.read_text(encoding="utf-8"))
         like = torch_keys.abstract_variables(build(info))
         like = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
         with ocp.StandardCheckpointer() as checkpointer:
@@ -239,6 +233,11 @@ def import_file(
         "options": options,
         "mean": list(mean),
         "std": list(std),
+        "dtype": "float32",
+        "image_size": models.usual_image_size(model_name, **options),
+        "test_transform": models.usual_test_transform(model_name),
+        "route": "clean",
+        "class_names": None,
         "source": {"file": Path(checkpoint).name, "sha256": digest},
         "license": license or "that of the source; it was not stated at import",
         "imported_by": f"augmax_jax {__version__}",

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from augmax_jax.report import charts, page, sections, tables
+from augmax_jax.report import charts, page, provenance, sections, tables
 from augmax_jax.report import runs as reading
 from augmax_jax.report.runs import SavedRun
 from augmax_jax.runtime import files, paths
@@ -72,6 +72,7 @@ def render(
             ("Augmentations", sections.augmentations(run)),
             ("Robustness", sections.robustness(run, others)),
             ("Settings", sections.settings([run])),
+            ("Provenance", provenance.section(run)),
         ],
         top=sections.tiles(run),
     )

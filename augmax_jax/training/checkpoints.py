@@ -8,6 +8,7 @@ at this step.
 import contextlib
 import dataclasses
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,7 @@ def read_variables(workdir: str | Path, kind: str = "best") -> dict[str, Any]:
         directory = workdir.absolute() / CHECKPOINTS / name
         if not directory.is_dir():
             continue
-        with contextlib.closing(_manager(directory, read_only=True)) as manager:
+        with _read_only(directory) as manager:
             for step in sorted(manager.all_steps(), reverse=True):
                 try:
                     restored = manager.restore(
@@ -156,11 +157,30 @@ def read_variables(workdir: str | Path, kind: str = "best") -> dict[str, Any]:
                 except Exception as error:  # orbax raises many kinds for damaged files
                     failures.append(f"{directory / str(step)}: {_first_line(error)}")
                     continue
+                if failures:
+                    logger.warning("damaged and passed over: %s", "; ".join(failures))
                 logger.info("%s: the %s checkpoint, of step %d", workdir, name, step)
                 return variables
     if failures:
-        raise ValueError("no checkpoint can be read:\n" + "\n".join(failures))
+        raise ValueError(
+            "no checkpoint can be read; put sound ones back, or train again:\n"
+            + "\n".join(failures)
+        )
     raise ValueError(f"{workdir} holds no checkpoint")
+
+
+@contextlib.contextmanager
+def _read_only(directory: Path) -> Iterator[ocp.CheckpointManager]:
+    """A manager that writes nothing; orbax warns that it does not, which is meant."""
+    orbax_log = logging.getLogger("absl")
+    level = orbax_log.level
+    orbax_log.setLevel(logging.ERROR)
+    try:
+        manager = _manager(directory, read_only=True)
+    finally:
+        orbax_log.setLevel(level)
+    with contextlib.closing(manager):
+        yield manager
 
 
 def _manager(

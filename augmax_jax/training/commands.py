@@ -13,9 +13,9 @@ from augmax_jax import config as configs
 from augmax_jax import report
 from augmax_jax.evaluation import benchmarks
 from augmax_jax.evaluation.run import Candidate, evaluate_candidates
-from augmax_jax.runtime import compiler, lock, paths
+from augmax_jax.runtime import compiler, lock, model_file, paths
 from augmax_jax.runtime.run_directory import LOCK, has_checkpoints
-from augmax_jax.training import tensorboard, workdir
+from augmax_jax.training import sessions, tensorboard, workdir
 from augmax_jax.training.checkpoints import Checkpoints
 from augmax_jax.training.loop import train
 from augmax_jax.training.pretrained import is_imported
@@ -48,6 +48,11 @@ def train_and_evaluate(config: ConfigDict, directory: str | Path) -> dict[str, A
     """
     directory = paths.expand(directory)
     paths.check_output(directory, "--workdir")
+    if is_imported(directory):
+        raise ValueError(
+            f"{directory} holds an imported model, which training would overwrite: choose another "
+            f"--workdir, and start from the import with --config.init_from={directory}"
+        )
     with _session(config):
         run = build(config)
         with _alone_in(directory):
@@ -123,6 +128,8 @@ def evaluate_run(
             candidates[name] = Candidate(step, state.variables, record)
     if not candidates:
         raise FileNotFoundError(f"{directory} holds no checkpoint to evaluate: train there first")
+    if model_file.read(directory) is None:  # a run of an older version
+        sessions.keep(run, directory)
     return _evaluate(run, directory, candidates, seconds=seconds)
 
 

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from augmax_jax.runtime import compiler, parallel
-from augmax_jax.training import augmentation_pictures, tensorboard, workdir
+from augmax_jax.training import augmentation_pictures, sessions, tensorboard, workdir
 from augmax_jax.training.batches import device_batches
 from augmax_jax.training.checkpoints import Checkpoints
 from augmax_jax.training.run import Run
@@ -57,7 +57,7 @@ class Stopped(KeyboardInterrupt):
 def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
     """Trains up to the last step, from the newest checkpoint if there is one.
 
-    Once a step has worked, `config.json` claims the directory for the run.
+    Once a step has worked, `config.json` and `model.json` claim the directory for the run.
 
     Args:
         run: the run.
@@ -105,7 +105,8 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
         tensorboard=config.tensorboard,
         progress=config.progress,
     )
-    with telemetry, _stop_signals() as stopping:
+    session = sessions.session(run, directory, resumed=start > 0)
+    with telemetry, _stop_signals() as stopping, session as describe:
         for step in range(start + 1, run.total_steps + 1):
             with jax.transfer_guard("disallow"), _profiled(config.profile, directory, step - start):
                 state, metrics = step_fn(state, next(batches))
@@ -113,6 +114,7 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
             if step == start + 1:
                 jax.block_until_ready(metrics)
                 _claim(config, directory)
+                describe()
                 logger.info("first step after %.1f s", time.perf_counter() - begin)
 
             stop = stopping()

@@ -1,4 +1,4 @@
-"""Claims a run's directory for one config."""
+"""Claims a run's directory for one config, and reads it back."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from augmax_jax import config as configs
+from augmax_jax.runtime import model_file
 from augmax_jax.runtime.files import read_json, write_json
 from augmax_jax.runtime.run_directory import CONFIG, RESULTS, has_checkpoints
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
+_GIVE = "give --config=FILE, or the name of a config such as digits"
 _ADVICE = "another --workdir, or go on all the same with --config.allow_config_change=True"
 
 
@@ -33,7 +35,7 @@ def check(config: ConfigDict, workdir: Path) -> None:
     if config.allow_config_change:
         return
     kept = has_checkpoints(workdir)
-    theirs = read_json(workdir / CONFIG)
+    theirs = _read(workdir)
     if kept and theirs is None:
         raise ValueError(
             f"{workdir} holds checkpoints but no {CONFIG} that says of which run: put that "
@@ -57,6 +59,73 @@ def claim(config: ConfigDict, workdir: Path) -> None:
     check(config, workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(workdir / CONFIG, configs.to_dict(config))
+
+
+def read_config(workdir: Path) -> ConfigDict:
+    """The config of the run in a workdir, so that the run goes on or is evaluated with it.
+
+    A run of an older version has its settings by their present names. Settings that came later
+    are at their defaults, as they were in effect. `allow_config_change` is one command's and is
+    not remembered.
+
+    Raises:
+        FileNotFoundError: there is no `config.json`; the message says what to give instead.
+        ValueError: it is damaged, or has settings that this version does not know.
+    """
+    kept = _read(workdir)
+    if kept is None:
+        raise FileNotFoundError(f"--config=FILE is missing: {_without_config(workdir)}")
+    config = configs.defaults()
+    for name, value in configs.settings_of(kept).items():
+        if name == "allow_config_change":
+            continue
+        try:
+            configs.set_setting(config, name, tuple(value) if isinstance(value, list) else value)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{workdir / CONFIG}: {error}; or {_GIVE}") from error
+    return config
+
+
+def _read(workdir: Path) -> dict[str, Any] | None:
+    """The contents of `config.json`; None without one."""
+    kept = read_json(workdir / CONFIG)
+    if kept is not None and not isinstance(kept, dict):
+        raise ValueError(
+            f"{workdir / CONFIG} is damaged (it holds no settings); remove it or restore it"
+        )
+    return kept
+
+
+def _without_config(workdir: Path) -> str:
+    """What is in a directory instead of a `config.json`, and what to do."""
+    if has_checkpoints(workdir):
+        return (
+            f"{workdir} holds checkpoints but no {CONFIG}; put that back, or {_GIVE}, with "
+            "--config.allow_config_change=True"
+        )
+    imported = model_file.read(workdir)
+    if imported is None:
+        return f"{workdir} holds no run whose {CONFIG} could be taken; {_GIVE}"
+    options = [f"--config.model.options.{k}={v}" for k, v in imported["options"].items()]
+    numbers = [
+        f"--config.model.{name}={','.join(map(str, imported[name]))}"
+        for name in ("mean", "std")
+        if imported[name] is not None
+    ]
+    flags = " ".join(
+        [
+            f"--config.model.name={imported['model']}",
+            f"--config.model.norm={imported['norm']}",
+            *options,
+            *numbers,
+            "--config.data.name=DATA",
+        ]
+    )
+    return (
+        f"{workdir} holds an imported model, which says nothing of data; evaluate it with "
+        f"--mode=evaluate --config=FILE, where FILE or these flags say {flags}. "
+        f"To train from it, choose another --workdir and --config.init_from={workdir}"
+    )
 
 
 def _check_same(mine: dict[str, Any], theirs: dict[str, Any], workdir: Path) -> None:

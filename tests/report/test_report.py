@@ -126,6 +126,7 @@ def test_page_is_whole_and_refers_to_nothing_outside(tmp_path):
         assert (part in text) == (part != "Consistency")  # all NaN: no chart
     for heading in ("Summary", "Training", "Augmentations", "Robustness", "Settings"):
         assert heading in page.data
+    assert "Provenance" not in page.data  # a run of an older version
     assert not list(tmp_path.rglob("*.tmp"))
 
 
