@@ -160,10 +160,7 @@ def _check_same_set(
     path: str, name: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]
 ) -> None:
     """Compares two sets as far as both are known."""
-    compared = ["count", "labels", "constants"]
-    if theirs.get("size") == ours.get("size"):
-        compared.append("images")
-    differing = [n for n in compared if n in theirs and n in ours and theirs[n] != ours[n]]
+    differing = run_directory.differences_of_sets(theirs, ours)
     if differing:
         raise ValueError(
             f"the errors in {path} are those on another set called {name!r}: "
