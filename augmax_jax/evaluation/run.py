@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from augmax_jax import report
 from augmax_jax.data import Data
-from augmax_jax.evaluation import benchmarks, comparison, identity
+from augmax_jax.evaluation import benchmarks, by_class, comparison, identity
 from augmax_jax.evaluation.gallery import Gallery
 from augmax_jax.evaluation.loop import evaluate_benchmark, summarize
 from augmax_jax.evaluation.predictions import Score, model_score, predict, scores
@@ -91,6 +91,7 @@ def evaluate_candidates(
         "benchmarks": {},
         "not_measured": {},
         "test_set": {"place": subject.data.test_place, **identity.of_split(subject.data.test)},
+        "class_names": list(subject.data.class_names),
     }
     for kind, candidate in candidates.items():
         predicted = predict(
@@ -100,8 +101,12 @@ def evaluate_candidates(
             devices=len(subject.devices),
             what=f"the test split, evaluating the {kind} checkpoint",
         )
-        found = {"split": config.data.test_split, "step": candidate.step, **scores(*predicted)}
-        results["clean"][kind] = found
+        results["clean"][kind] = {
+            "split": config.data.test_split,
+            "step": candidate.step,
+            **scores(*predicted),
+            **by_class.of_clean(*predicted),
+        }
     if "best" in candidates:
         results["best_step"] = candidates["best"].step
         results["holdout"] = candidates["best"].record
