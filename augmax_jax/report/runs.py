@@ -78,13 +78,14 @@ class SavedRun:
         return [row for row in self.history if row.get("kind") == kind]
 
 
-def load(workdir: str | os.PathLike[str]) -> SavedRun:
+def load(workdir: str | os.PathLike[str], *, history: bool = True) -> SavedRun:
     """Reads a run.
 
     A damaged JSON file counts as missing, with a warning.
 
     Args:
         workdir: the run's directory.
+        history: read `history.jsonl` too, which is long after a long run.
 
     Raises:
         ValueError: it is not a directory, or holds none of a run's files.
@@ -96,7 +97,7 @@ def load(workdir: str | os.PathLike[str]) -> SavedRun:
         path=path,
         name=path.resolve().name,
         config=_read(path / CONFIG),
-        history=read_history(path),
+        history=read_history(path) if history else [],
         results=_read(path / RESULTS),
         pictures={p.stem: p for p in sorted((path / "pictures").glob("*.png"))},
         mistakes={

@@ -1,5 +1,6 @@
 """Which runs are measured on the same images, and which are seeds of one setting."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -59,15 +60,21 @@ def together(
 
 
 def neighbours(run: SavedRun) -> list[SavedRun]:
-    """Runs in the same parent directory with results on the same images, newest first."""
+    """Runs in the same parent directory with results on the same images, newest first.
+
+    Their histories are not read.
+    """
     files = [
         path
         for path in run.path.resolve().parent.glob(f"*/{RESULTS}")
         if path.parent != run.path.resolve()
     ]
     files.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-    found = [reading.load(path.parent) for path in files]
-    return [other for other in found if same_images(run, other)]
+    found = []
+    for path in files:
+        with contextlib.suppress(ValueError):  # a results.json of something else
+            found.append(reading.load(path.parent, history=False))
+    return [other for other in found if other.results and same_images(run, other)]
 
 
 def siblings(run: SavedRun, near: Sequence[SavedRun], *, most: int = 3) -> list[SavedRun]:
