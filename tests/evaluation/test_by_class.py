@@ -1,11 +1,13 @@
 """Accuracy by class and confusions against scikit-learn; what an evaluation keeps of them."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, recall_score
 
+from augmax_jax.data.arrays import ArraySplit
 from augmax_jax.evaluation import by_class, loop
 from augmax_jax.evaluation.any_network import evaluate_model
 from augmax_jax.evaluation.corrupted import corrupted
@@ -112,3 +114,17 @@ def test_an_evaluation_keeps_them_and_goes_on_from_older_files(rng, few, tmp_pat
         == results["benchmarks"]["corrupted"]["accuracy"]
     )
     assert "Accuracy by class" in (tmp_path / "report.html").read_text()  # the clean ones
+
+
+def test_what_part_of_a_set_takes_part_is_kept(rng):
+    images = rng.integers(0, 256, (9, 8, 8, 3), dtype=np.uint8)
+    whole = corrupted(ArraySplit(images, np.zeros(9, np.int32), seed=0), names=("contrast",))
+    part = dataclasses.replace(whole, note="3 of 9 classes take part")
+    row = {"accuracy": 0.5, "loss": 1.0, "ece": 0.0, "count": 9}
+    rows = {"contrast": {str(s): dict(row) for s in range(1, 6)}}
+    assert loop.summarize(rows, part)["note"] == part.note
+    assert "note" not in loop.summarize(rows, whole)
+    shift = dataclasses.replace(part, kind="shift", corruptions=(), severities=())
+    counts = {"correct": [1, 0], "count": [2, 0]}
+    found = loop.summarize({"all": {"0": row | {"by_class": counts}}}, shift)
+    assert found == {"source": "generated", **row, "note": part.note, "by_class": [0.5, None]}
