@@ -11,5 +11,8 @@ setup(
         f"{CONFIGS}.baselines",
     ],
     package_dir={CONFIGS: "configs"},
-    package_data={"augmax_jax": ["py.typed"], f"{CONFIGS}.baselines": ["*.json"]},
+    package_data={
+        "augmax_jax": ["py.typed", "report/templates/*"],
+        f"{CONFIGS}.baselines": ["*.json"],
+    },
 )

@@ -10,7 +10,7 @@ import numpy as np
 from augmax_jax import report
 from augmax_jax.data.arrays import ArraySplit
 from augmax_jax.data.settings import MIN_IMAGE_SIZE
-from augmax_jax.evaluation import comparison, identity
+from augmax_jax.evaluation import by_class, comparison, identity
 from augmax_jax.evaluation.corrupted import corrupted
 from augmax_jax.evaluation.gallery import Gallery
 from augmax_jax.evaluation.loop import evaluate_benchmark, summarize
@@ -93,7 +93,7 @@ def evaluate_model(
     logits, _ = predict(network.score, split, batch_size, what="the clean images")
     logits = network.settle(logits)
     names = _check_class_names(class_names, logits.shape[1])
-    clean = scores(logits, split.labels)
+    clean = {**scores(logits, split.labels), **by_class.of_clean(logits, split.labels)}
 
     store, gallery = Store(benchmark=benchmark), None
     if target is not None:
@@ -115,6 +115,7 @@ def evaluate_model(
         "name": name,
         "dataset": dataset,
         "test_set": {"place": place, **identity.of_split(split)},
+        "class_names": list(names),
         "outputs": network.outputs,
         "called": "compiled" if network.traced else "on the host",
         "selected": "last",

@@ -160,11 +160,8 @@ def _errors(path: str, results: Mapping[str, Any], target: Target) -> dict[str, 
 def _check_same_set(
     path: str, name: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]
 ) -> None:
-    """Raises ValueError if two sets differ in what is known of both."""
-    compared = ["count", "labels", "constants"]
-    if theirs.get("size") == ours.get("size"):
-        compared.append("images")
-    differing = [n for n in compared if n in theirs and n in ours and theirs[n] != ours[n]]
+    """Compares two sets as far as both are known."""
+    differing = run_directory.differences_of_sets(theirs, ours)
     if differing:
         raise ValueError(
             f"the errors in {path} are those on another set called {name!r}: "

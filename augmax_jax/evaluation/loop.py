@@ -10,7 +10,7 @@ import numpy as np
 
 from augmax_jax import corruptions
 from augmax_jax.data.benchmarks import Benchmark
-from augmax_jax.evaluation import identity, metrics
+from augmax_jax.evaluation import by_class, identity, metrics
 from augmax_jax.evaluation.baselines import Baseline
 from augmax_jax.evaluation.gallery import Gallery
 from augmax_jax.evaluation.predictions import Score, predict, scores
@@ -44,9 +44,9 @@ def evaluate_benchmark(
         progress: whether to show a bar.
 
     Returns:
-        corruption -> severity -> {"accuracy", "loss", "ece", "count"}. A set without
-        corruptions has only the row "all", "0". A set of which the worst part counts has this
-        row too.
+        corruption -> severity -> {"accuracy", "loss", "ece", "count", "by_class"}, the last as
+        of `by_class.count`. A set without corruptions has the one row "all", "0"; one of which
+        the worst part counts has it besides, without "by_class".
 
     Raises:
         ValueError: the network gives NaN or infinity, or a part of the set is wrong.
@@ -78,8 +78,9 @@ def evaluate_benchmark(
         if benchmark.classes is not None:
             logits = metrics.restrict_classes(logits, benchmark.classes)
         if worst is not None:
-            worst.add(logits, labels)  # before `store.add`: a second time changes nothing
-        store.add(row, column, scores(logits, labels), part)
+            worst.add(logits, labels)  # written first: taking a part in twice changes nothing
+        found = {**scores(logits, labels), "by_class": by_class.count(logits, labels)}
+        store.add(row, column, found, part)
     if worst is not None:
         store.add("all", "0", worst.scores(), {})
     store.write_csv()
@@ -110,17 +111,26 @@ def summarize(
         baseline: if given, the entry has mCE.
 
     Returns:
-        "source"; "accuracy", "loss" and "ece" by corruption and severity; and the results of
-        `metrics.summarize`. The entry of a set without corruptions, or of which the worst part
-        counts, has its scores only.
+        "source", "accuracy", "loss" and "ece" by corruption and severity, and what
+        `metrics.summarize` finds; of a set without corruptions, or of which the worst part
+        counts, its scores only. "by_class" is the accuracy of each class, the mean over all
+        parts, unless parts were evaluated by a version that did not keep it; "note" what part
+        of the set takes part, where that is not all of it.
     """
+    extra: dict[str, Any] = {"note": benchmark.note} if benchmark.note else {}
+    counted = rows if benchmark.kind != "worst" else {}
+    parts = [row.get("by_class") for by in counted.values() for row in by.values()]
+    means = by_class.mean_accuracies(parts) if parts else None
+    if means is not None:
+        extra["by_class"] = means
     if benchmark.kind != "corruptions":
-        return {"source": benchmark.source, **rows["all"]["0"]}
+        scored = {name: value for name, value in rows["all"]["0"].items() if name != "by_class"}
+        return {"source": benchmark.source, **scored, **extra}
     tables = {
         name: {c: {s: row[name] for s, row in by.items()} for c, by in rows.items()}
         for name in ("accuracy", "loss", "ece")
     }
-    out: dict[str, Any] = {"source": benchmark.source, **tables}
+    out: dict[str, Any] = {"source": benchmark.source, **tables, **extra}
     if benchmark.complete:
         errors = {
             c: [1 - tables["accuracy"][c][str(s)] for s in benchmark.severities]

@@ -12,7 +12,7 @@ import jax
 
 from augmax_jax import report
 from augmax_jax.data import Data
-from augmax_jax.evaluation import benchmarks, comparison, identity
+from augmax_jax.evaluation import benchmarks, by_class, comparison, identity
 from augmax_jax.evaluation.gallery import Gallery
 from augmax_jax.evaluation.loop import evaluate_benchmark, summarize
 from augmax_jax.evaluation.predictions import Score, model_score, predict, scores
@@ -96,6 +96,7 @@ def evaluate_candidates(
         "benchmarks": {},
         "not_measured": {},
         "test_set": {"place": subject.data.test_place, **identity.of_split(subject.data.test)},
+        "class_names": list(subject.data.class_names),
     }
     for kind, candidate in candidates.items():
         predicted = predict(
@@ -105,8 +106,12 @@ def evaluate_candidates(
             devices=len(subject.devices),
             what=f"the test split, evaluating the {kind} checkpoint",
         )
-        found = {"split": config.data.test_split, "step": candidate.step, **scores(*predicted)}
-        results["clean"][kind] = found
+        results["clean"][kind] = {
+            "split": config.data.test_split,
+            "step": candidate.step,
+            **scores(*predicted),
+            **by_class.of_clean(*predicted),
+        }
     if "best" in candidates:
         results["best_step"] = candidates["best"].step
         results["holdout"] = candidates["best"].record

@@ -14,8 +14,8 @@ from augmax_jax.runtime import files
 
 logger = logging.getLogger(__name__)
 
-# corruption ("all" for a set without corruptions) -> severity -> scores
-Rows = dict[str, dict[str, dict[str, float]]]
+# corruption (or "all" for a set without) -> severity -> scores
+Rows = dict[str, dict[str, dict[str, Any]]]
 
 
 class Store:
@@ -100,7 +100,7 @@ class Store:
         return False
 
     def add(
-        self, corruption: str, severity: str, found: dict[str, float], part: Mapping[str, Any]
+        self, corruption: str, severity: str, found: dict[str, Any], part: Mapping[str, Any]
     ) -> None:
         """Keeps the scores of one part, and its identity."""
         self.rows.setdefault(corruption, {})[severity] = found

@@ -12,8 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from augmax_jax.report import charts, page, provenance, sections, tables
+from markupsafe import Markup
+
+from augmax_jax.report import charts, classes, page, provenance, sections, seeds, tables
 from augmax_jax.report import runs as reading
+from augmax_jax.report.embedding import Pictures
 from augmax_jax.report.runs import SavedRun
 from augmax_jax.runtime import files, paths
 
@@ -56,25 +59,30 @@ def render(
     Args:
         workdir: directory of the run.
         against: runs whose accuracies stand beside this one's; None takes up to three
-            that lie in the same directory and share its data set and benchmark.
+            that lie in the same directory and share its images and a benchmark, seeds of
+            the same setting left out.
 
     Raises:
         ValueError: it is not a run's directory.
     """
     run = reading.load(workdir)
-    others = reading.siblings(run) if against is None else reading.load_all(against)
+    near = seeds.neighbours(run)
+    others = seeds.siblings(run, near) if against is None else reading.load_all(against)
+    pictures = Pictures()
     return page.page(
         run.title,
         sections.lead(run),
         [
-            ("Summary", sections.summary(run)),
+            ("Summary", sections.summary(run, seeds.seeds_of(run, near))),
             ("Training", sections.curves(run)),
-            ("Augmentations", sections.augmentations(run)),
-            ("Robustness", sections.robustness(run, others)),
-            ("Settings", sections.settings([run])),
-            ("Provenance", provenance.section(run)),
+            ("Augmentations", sections.augmentations(run, pictures)),
+            ("Classes", classes.classes(run)),
+            ("Robustness", sections.robustness(run, others, pictures)),
+            ("Provenance", provenance.provenance(run) + provenance.image_sets(run)),
+            ("Settings", provenance.settings([run])),
         ],
         top=sections.tiles(run),
+        colours=1 + len(others),
     )
 
 
@@ -118,16 +126,19 @@ def compare(
         OSError: the file cannot be written.
     """
     runs = reading.load_all(workdirs)
-    body = "".join(page.card(tables.to_html(table)) for table in tables.comparison(runs))
+    colours = {run.name: i for i, run in enumerate(runs, start=1)}
+    summary = [page.card(tables.to_html(table)) for table in tables.comparison(runs)]
     text = page.page(
         f"{len(runs)} runs compared",
         " · ".join(run.name for run in runs),
         [
-            ("Summary", body),
-            ("Robustness", _robustness(runs)),
-            ("Training", _curves(runs)),
-            ("Settings that differ", sections.settings(runs)),
+            ("Summary", page.join(summary)),
+            ("Robustness", _robustness(runs, colours)),
+            ("Training", _curves(runs, colours)),
+            ("Settings that differ", provenance.settings(runs)),
         ],
+        top=charts.legend_of(colours),
+        colours=len(runs),
     )
     return _write(paths.expand(out), text), _comparison_text(runs)
 
@@ -136,20 +147,23 @@ def _comparison_text(runs: list[SavedRun]) -> str:
     return "\n\n".join(tables.to_text(table) for table in tables.comparison(runs))
 
 
-def _robustness(runs: list[SavedRun]) -> str:
+def _robustness(runs: list[SavedRun], colours: charts.Colours) -> Markup:
     names = dict.fromkeys(name for run in runs for name in run.results.get("benchmarks") or {})
-    body = ""
+    parts = []
     for name in names:
         found = {r.name: (r.results.get("benchmarks") or {}).get(name, {}) for r in runs}
         bars = {run: sections.by_corruption(scores) for run, scores in found.items()}
-        body += charts.bar_chart(
-            {run: values for run, values in bars.items() if values},
-            title=f"Accuracy by corruption: {name}",
+        parts.append(
+            charts.bar_chart(
+                {run: values for run, values in bars.items() if values},
+                title=f"Accuracy by corruption: {name}",
+                colours=colours,
+            )
         )
-    return body
+    return page.join(parts)
 
 
-def _curves(runs: list[SavedRun]) -> str:
+def _curves(runs: list[SavedRun], colours: charts.Colours) -> Markup:
     def of(kind: str, ending: str) -> dict[str, tuple[list[float], list[float]]]:
         series = {}
         for run in runs:
@@ -163,13 +177,16 @@ def _curves(runs: list[SavedRun]) -> str:
         return series
 
     drawn = [
-        charts.line_chart(of("eval", "accuracy"), title="Accuracy (evaluation)", percent=True),
-        charts.line_chart(of("train", "accuracy_clean"), title="Accuracy (training)", percent=True),
-        charts.line_chart(of("train", "ascent_steps"), title="Ascent steps of a sample, mean"),
-        charts.line_chart(of("train", "images_per_second"), title="Images per second"),
-    ]
-    body = "".join(drawn)
-    return f"<div class=charts>{body}</div>" if body else ""
+        charts.line_chart(of(kind, ending), title=title, percent="Accuracy" in title,
+                          colours=colours)
+        for kind, ending, title in (
+            ("eval", "accuracy", "Accuracy (evaluation)"),
+            ("train", "accuracy_clean", "Accuracy (training)"),
+            ("train", "ascent_steps", "Ascent steps of a sample, mean"),
+            ("train", "images_per_second", "Images per second"),
+        )
+    ]  # fmt: skip
+    return page.group("charts", drawn)
 
 
 def _write(path: Path, text: str) -> Path:

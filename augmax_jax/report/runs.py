@@ -29,6 +29,7 @@ class SavedRun:
         history: rows of `history.jsonl`.
         results: `results.json`.
         pictures: name without `.png` -> file, from `pictures/`.
+        mistakes: name of the benchmark's files -> the mistakes on it, from `pictures/`.
     """
 
     path: Path
@@ -37,6 +38,7 @@ class SavedRun:
     history: list[dict[str, Any]]
     results: dict[str, Any]
     pictures: dict[str, Path]
+    mistakes: dict[str, Path] = dataclasses.field(default_factory=dict)
 
     @property
     def method(self) -> str:
@@ -76,13 +78,14 @@ class SavedRun:
         return [row for row in self.history if row.get("kind") == kind]
 
 
-def load(workdir: str | os.PathLike[str]) -> SavedRun:
+def load(workdir: str | os.PathLike[str], *, history: bool = True) -> SavedRun:
     """Reads a run.
 
     A damaged JSON file counts as missing, with a warning.
 
     Args:
         workdir: the run's directory.
+        history: read `history.jsonl` too, which is long after a long run.
 
     Raises:
         ValueError: it is not a directory, or holds none of a run's files.
@@ -94,9 +97,13 @@ def load(workdir: str | os.PathLike[str]) -> SavedRun:
         path=path,
         name=path.resolve().name,
         config=_read(path / CONFIG),
-        history=read_history(path),
+        history=read_history(path) if history else [],
         results=_read(path / RESULTS),
         pictures={p.stem: p for p in sorted((path / "pictures").glob("*.png"))},
+        mistakes={
+            p.stem.removeprefix("mistakes_"): p
+            for p in sorted((path / "pictures").glob("mistakes_*.json"))
+        },
     )
     if not (run.config or run.history or run.results):
         raise ValueError(
@@ -119,22 +126,6 @@ def load_all(workdirs: Sequence[str | os.PathLike[str]]) -> list[SavedRun]:
     for run, part in zip(runs, parts, strict=True):
         run.name = "/".join(part[-length:])
     return runs
-
-
-def siblings(run: SavedRun, *, most: int = 3) -> list[SavedRun]:
-    """Runs in the same parent directory that share data set and a benchmark, newest first."""
-    files = [
-        path
-        for path in run.path.resolve().parent.glob("*/results.json")
-        if path.parent != run.path.resolve()
-    ]
-    found: list[SavedRun] = []
-    for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
-        results = _read(path)
-        shared = benchmark_scores(results).keys() & benchmark_scores(run.results).keys()
-        if shared and results.get("dataset") == run.results.get("dataset") and len(found) < most:
-            found.append(load(path.parent))
-    return found
 
 
 def method_label(results: Mapping[str, Any], config: Mapping[str, Any] | None = None) -> str:
@@ -201,8 +192,16 @@ def ascent_shares(train: Sequence[Mapping[str, Any]]) -> dict[int, float]:
     prefix = "ascent_steps/"
     lengths = sorted({int(name.removeprefix(prefix)) for row in train for name in row
                       if name.startswith(prefix)})  # fmt: skip
-    rows = [row for row in train if f"{prefix}0" in row]
-    return {t: sum(row.get(f"{prefix}{t}", 0.0) for row in rows) / len(rows) for t in lengths}
+    steps = [row.get("step") for row in train]
+    # A row is the mean of the steps since the one before it.
+    weighted = [
+        (row, step - before if step is not None and before is not None else 1)
+        for row, step, before in zip(train, steps, [0, *steps], strict=False)
+        if f"{prefix}0" in row
+    ]
+    total = sum(weight for _, weight in weighted)
+    return {t: sum(w * row.get(f"{prefix}{t}", 0.0) for row, w in weighted) / total
+            for t in lengths}  # fmt: skip
 
 
 def ascent_work(shares: Mapping[int, float]) -> float:

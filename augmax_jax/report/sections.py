@@ -1,18 +1,21 @@
 """The sections of a run's report."""
 
 import datetime
-import html
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup
+
 from augmax_jax import methods
 from augmax_jax.report import charts, page, tables
 from augmax_jax.report import runs as reading
+from augmax_jax.report.embedding import Pictures
+from augmax_jax.report.page import Tile
 from augmax_jax.report.runs import SavedRun
-from augmax_jax.runtime.run_directory import flatten
 
 _LOSSES = ("loss", "classification")
+_MOST_EARLIER = 3  # earlier grids of augmentations
 _SINGLE = {
     "consistency": "Consistency: Jensen-Shannon divergence of the views",
     "learning_rate": "Learning rate",
@@ -38,12 +41,12 @@ def lead(run: SavedRun) -> str:
     if results.get("device"):
         parts.append(str(results["device"]))
     if run.history and "time" in run.history[-1]:
-        when = datetime.datetime.fromtimestamp(run.history[-1]["time"], datetime.UTC)
-        parts.append(f"{when:%Y-%m-%d %H:%M} UTC")
+        ended = datetime.datetime.fromtimestamp(run.history[-1]["time"], datetime.UTC)
+        parts.append(f"{ended:%Y-%m-%d %H:%M} UTC")
     return " · ".join(parts)
 
 
-def tiles(run: SavedRun) -> str:
+def tiles(run: SavedRun) -> Markup:
     """SA, RA, mCE and how the checkpoint was chosen."""
     results = run.results
     shown = []
@@ -51,37 +54,33 @@ def tiles(run: SavedRun) -> str:
     if "accuracy" in scores:
         count = f"{scores['count']:,} images" if scores.get("count") else ""
         what = ", ".join(filter(None, (f"clean {scores.get('split', '')}".strip(), count)))
-        shown.append(page.tile(tables.percent(scores["accuracy"]), "SA", what))
+        shown.append(Tile(tables.percent(scores["accuracy"]), "SA", what))
     for name, found in reading.benchmark_scores(results).items():
         whole = results["benchmarks"][name]
         if "accuracy" in found:
-            shown.append(
-                page.tile(tables.percent(found["accuracy"]), name, whole.get("source", ""))
-            )
+            shown.append(Tile(tables.percent(found["accuracy"]), name, whole.get("source", "")))
         if "RA" in found:
             source = f", {whole['source']}" if whole.get("source") else ""
-            shown.append(page.tile(tables.percent(found["RA"]), "RA", f"{name}{source}"))
+            shown.append(Tile(tables.percent(found["RA"]), "RA", f"{name}{source}"))
         if "mCE" in found:
             against = f"against {whole['baseline']}" if whole.get("baseline") else name
-            shown.append(page.tile(tables.percent(found["mCE"]), "mCE", against))
-    body = f"<div class=tiles>{''.join(shown)}</div>" if shown else ""
+            shown.append(Tile(tables.percent(found["mCE"]), "mCE", against))
+    body = page.fill("tiles", tiles=shown) if shown else page.NOTHING
     selected, chosen_on = results.get("selected"), results.get("select_on")
     if selected == "best" and chosen_on == "test":
-        body += (
-            "<p class=warn>The checkpoint was chosen on the test split, as is the literature's "
-            "habit: its accuracy there is optimistic. The last checkpoint's is below.</p>"
+        return body + page.note(
+            "The checkpoint was chosen on the test split, as is the literature's habit: its "
+            "accuracy there is optimistic. The last checkpoint's is below.",
+            "warn",
         )
-    elif selected == "best":
-        body += (
-            f"<p class=note>Figures are those of the best checkpoint (step "
-            f"{html.escape(str(results.get('best_step', '?')))}), chosen on a slice held out of "
-            "the training set; the test split had no part in it.</p>"
+    if selected == "best":
+        return body + page.note(
+            f"Figures are those of the best checkpoint (step {results.get('best_step', '?')}), "
+            "chosen on a slice held out of the training set; the test split had no part in it."
         )
-    elif run.given:
-        body += f"<p class=note>{_how_called(results)}</p>"
-    elif selected:
-        body += f"<p class=note>Figures are those of the {html.escape(selected)} checkpoint.</p>"
-    return body
+    if run.given:
+        return body + page.note(_how_called(results))
+    return body + page.note(f"Figures are those of the {selected} checkpoint." if selected else "")
 
 
 def _how_called(results: Mapping[str, Any]) -> str:
@@ -92,8 +91,13 @@ def _how_called(results: Mapping[str, Any]) -> str:
     return f"The network was given as a function: {how}, its outputs read as {read}."
 
 
-def summary(run: SavedRun) -> str:
-    """Every checkpoint on clean data, every benchmark, what could not be measured."""
+def summary(run: SavedRun, same: Sequence[SavedRun] = ()) -> Markup:
+    """Every checkpoint on clean data, every benchmark, its seeds, what could not be measured.
+
+    Args:
+        run: the run.
+        same: the seeds of its setting, itself among them.
+    """
     results = run.results
     rows = []
     kinds = dict(results.get("clean") or {})
@@ -107,17 +111,10 @@ def summary(run: SavedRun) -> str:
                 tables.percent(scores.get("ece")), tables.number(scores.get("count")),
             ]
         )  # fmt: skip
-    body = ""
+    body = page.NOTHING
     if rows:
-        titles = [
-            "checkpoint",
-            "split",
-            "step",
-            "accuracy %",
-            "loss",
-            "calibration error %",
-            "images",
-        ]
+        titles = ["checkpoint", "split", "step", "accuracy %", "loss", "calibration error %",
+                  "images"]  # fmt: skip
         if run.given:  # it has neither checkpoints nor a split
             titles, rows = ["", *titles[3:]], [["all images", *row[3:]] for row in rows]
         body += page.card(tables.to_html(tables.Table("Clean data", titles, rows)))
@@ -148,14 +145,17 @@ def summary(run: SavedRun) -> str:
     if rows:
         titles = ["benchmark", "images", *(columns[key] for key in used)]
         body += page.card(tables.to_html(tables.Table("Robustness", titles, rows)))
-    missing = "".join(
-        f"<li>{html.escape(name)}: {html.escape(why)}</li>"
-        for name, why in tables.not_measured(results).items()
-    )
-    return body + (f"<p>Not measured:</p><ul class=note>{missing}</ul>" if missing else "")
+    spread = tables.spread(same)
+    if spread is not None:
+        body += page.card(tables.to_html(spread))
+    remarks = [str(found["note"]) for found in benchmarks.values() if found.get("note")]
+    without = [f"{name} has no mCE: {found['no_mce']}" for name, found in benchmarks.items()
+               if found.get("no_mce")]  # fmt: skip
+    missing = [f"{name}: {why}" for name, why in tables.not_measured(results).items()]
+    return body + page.notes([*remarks, *without]) + page.notes(missing, "Not measured:")
 
 
-def curves(run: SavedRun) -> str:
+def curves(run: SavedRun) -> Markup:
     """Losses, accuracies, what the method logs, learning rate, speed over the epochs."""
     train, evals = run.rows("train"), run.rows("eval")
 
@@ -179,8 +179,7 @@ def curves(run: SavedRun) -> str:
         charts.line_chart(accuracies, title="Accuracy", percent=True),
         *(charts.line_chart({k: of(train, k)}, title=title) for k, title in single.items()),
     ]
-    body = "".join(drawn) + _ascent(train)
-    return f"<div class=charts>{body}</div>" if body else ""
+    return page.group("charts", [*drawn, _ascent(train)])
 
 
 def _view_accuracies(train: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -195,11 +194,11 @@ def _view_accuracies(train: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {f"{prefix}{view}": labels.get(view, view) for view in ordered}
 
 
-def _ascent(train: Sequence[Mapping[str, Any]]) -> str:
+def _ascent(train: Sequence[Mapping[str, Any]]) -> Markup:
     """How long the inner maximisation of a sample was, and the work that saved."""
     shares = reading.ascent_shares(train)
     if not shares:
-        return ""
+        return page.NOTHING
     needed = reading.ascent_work(shares)
     return charts.bar_chart(
         {"share": {str(taken): share for taken, share in shares.items()}},
@@ -209,29 +208,37 @@ def _ascent(train: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def augmentations(run: SavedRun) -> str:
-    """The newest grid of augmentations; earlier ones on request."""
+def augmentations(run: SavedRun, pictures: Pictures) -> Markup:
+    """The newest grid of augmentations; a few earlier ones on request."""
     found = [path for name, path in run.pictures.items() if name.startswith("augmentations")]
     if not found:
-        return ""
+        return page.NOTHING
 
     def title(stem: str) -> str:
         match = re.search(r"(\d+)$", stem)
         return f"Step {int(match[1]):,}" if match else stem
 
-    note = (
-        "<p>The same images and chains each time. m says how much of the mix is chains, w how "
+    note = page.note(
+        "The same images and chains each time. m says how much of the mix is chains, w how "
         "it is shared among them: drawn at random for AugMix, found by the ascent for AugMax. "
-        "Below are the classes that the network sees.</p>"
+        "Below are the classes that the network sees.",
+        "",
     )
-    earlier = "".join(page.picture(path, title(path.stem)) for path in reversed(found[:-1]))
-    newest = page.picture(found[-1], title(found[-1].stem))
-    return note + newest + page.details("Earlier in training", earlier)
+    newest = pictures.figure(found[-1], title(found[-1].stem))
+    chosen = found[:-1]
+    if len(chosen) > _MOST_EARLIER:
+        last = len(chosen) - 1
+        chosen = [chosen[round(i * last / (_MOST_EARLIER - 1))] for i in range(_MOST_EARLIER)]
+    earlier = page.join(pictures.figure(path, title(path.stem)) for path in reversed(chosen))
+    heading = "Earlier in training"
+    if len(chosen) < len(found) - 1:
+        heading += f": {len(chosen)} of the {len(found) - 1} in {found[-1].parent.name}"
+    return note + newest + page.details(heading, earlier)
 
 
-def robustness(run: SavedRun, others: Sequence[SavedRun] = ()) -> str:
+def robustness(run: SavedRun, others: Sequence[SavedRun], pictures: Pictures) -> Markup:
     """Heat map, bars (beside those of other runs) and pictures of each benchmark."""
-    body = ""
+    parts = []
     for name, found in (run.results.get("benchmarks") or {}).items():
         table = reading.accuracy_table(found)
         if not table:
@@ -240,57 +247,45 @@ def robustness(run: SavedRun, others: Sequence[SavedRun] = ()) -> str:
         for other in others:
             theirs = by_corruption((other.results.get("benchmarks") or {}).get(name, {}))
             bars |= {other.name: theirs} if theirs else {}
-        sides = "".join(
+        sides = [
             charts.bar_chart({run.name: found[key]}, title=f"Accuracy by {title}", compact=True)
             for key, title in (("by_family", "family"), ("by_severity", "severity"))
             if found.get(key)
-        )
-        body += (
-            f"<h3>{html.escape(name)}</h3><div class=beside>"
-            + charts.heat_map(table, title="Accuracy by corruption and severity")
-            + f"<div>{sides}</div></div>"
-            + charts.bar_chart(bars, title="Accuracy by corruption")
-        )
-    for kind, title, note in (
-        ("corruptions", "What the corruptions look like", ""),
-        ("mistakes", "The worst mistakes", "wrong with the most confidence"),
-    ):
-        for stem, path in run.pictures.items():
-            if stem.startswith(kind):
-                of = stem.removeprefix(kind).strip("_")
-                figure = page.picture(path, f"{title}{': ' if of else ''}{of}", note)
-                body += figure if kind == "mistakes" else page.details(f"{title} ({of})", figure)
-    known = ("augmentations", "corruptions", "mistakes")
-    rest = [path for stem, path in run.pictures.items() if not stem.startswith(known)]
-    return body + "".join(page.picture(path, path.stem.replace("_", " ")) for path in rest)
+        ]
+        heat = charts.heat_map(table, title="Accuracy by corruption and severity")
+        parts += [
+            page.heading(name),
+            page.group("beside", [heat, page.group("", sides)]),
+            charts.bar_chart(bars, title="Accuracy by corruption"),
+        ]
+    return page.join([*parts, *_pictures(run, pictures)])
+
+
+def _pictures(run: SavedRun, pictures: Pictures) -> list[Markup]:
+    """The mistakes and the corruptions of each benchmark, and pictures of other kinds."""
+    parts = []
+    drawn = set()
+    for of, path in run.mistakes.items():
+        tiles = pictures.mistakes(path, f"The worst mistakes: {of}")
+        drawn |= {of} if tiles else set()
+        parts.append(tiles)
+    for stem, path in run.pictures.items():
+        kind, _, of = stem.partition("_")
+        if kind == "corruptions":
+            title = f"What the corruptions look like ({of})"
+            parts.append(page.details(title, pictures.figure(path, title)))
+        elif kind == "mistakes" and of not in drawn:
+            remark = "wrong with the most confidence"
+            parts.append(pictures.figure(path, f"The worst mistakes: {of}", remark))
+        elif kind not in ("augmentations", "mistakes"):
+            parts.append(pictures.figure(path, stem.replace("_", " ")))
+    return parts
 
 
 def by_corruption(found: Mapping[str, Any]) -> dict[str, float]:
-    """Corruption -> mean accuracy over the severities."""
+    """Corruption, as people write it -> mean accuracy over the severities."""
     return {
-        name: sum(row.values()) / len(row)
+        name.replace("_", " "): sum(row.values()) / len(row)
         for name, row in reading.accuracy_table(found).items()
         if row
     }
-
-
-def settings(runs: Sequence[SavedRun]) -> str:
-    """The config; of several runs, what differs between them."""
-    flat = [flatten(run.config) for run in runs]
-    names = list(dict.fromkeys(name for config in flat for name in config))
-    if len(runs) > 1:
-        names = [n for n in names if len({str(config.get(n, "–")) for config in flat}) > 1]
-    rows = "".join(
-        f"<tr><th scope=row><code>{html.escape(name)}</code></th>"
-        + "".join(f"<td><code>{html.escape(str(c.get(name, '–')))}</code></td>" for c in flat)
-        + "</tr>"
-        for name in names
-    )
-    if not rows:
-        return ""
-    head = ""
-    if len(runs) > 1:
-        titles = "".join(f"<th scope=col>{html.escape(run.name)}</th>" for run in runs)
-        head = f"<thead><tr><th></th>{titles}</tr></thead>"
-    table = f"<div class=scroll><table class=config>{head}<tbody>{rows}</tbody></table></div>"
-    return page.card(table) if len(runs) > 1 else page.details(f"{len(names)} settings", table)

@@ -1,13 +1,15 @@
 """Tables, for the terminal and for HTML, laid out as the paper's."""
 
 import dataclasses
-import html
 import math
 import statistics
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup
+
+from augmax_jax.report import page, seeds
 from augmax_jax.report import runs as reading
 from augmax_jax.report.runs import SavedRun
 
@@ -71,22 +73,9 @@ def to_text(table: Table) -> str:
     return "\n".join(filter(None, [table.title, *lines, table.note]))
 
 
-def to_html(table: Table) -> str:
+def to_html(table: Table) -> Markup:
     """The table for a page; emphasised cells are bold."""
-    head = "".join(f"<th scope=col>{html.escape(title)}</th>" for title in table.columns)
-    body = []
-    for i, row in enumerate(table.rows):
-        cells = [
-            f"<td{' class=best' if (i, j) in table.best else ''}>{html.escape(cell)}</td>"
-            for j, cell in enumerate(row[1:], start=1)
-        ]
-        body.append(f"<tr><th scope=row>{html.escape(row[0])}</th>{''.join(cells)}</tr>")
-    caption = f"<caption>{html.escape(table.title)}</caption>" if table.title else ""
-    note = f"<p class=note>{html.escape(table.note)}</p>" if table.note else ""
-    return (
-        f"<div class=scroll><table>{caption}<thead><tr>{head}</tr></thead>"
-        f"<tbody>{''.join(body)}</tbody></table></div>{note}"
-    )
+    return page.fill("table", table=table)
 
 
 def summary(results: Mapping[str, Any]) -> Table:
@@ -118,6 +107,11 @@ def summary(results: Mapping[str, Any]) -> Table:
     if baselines:
         notes.append(f"mCE is relative to {', '.join(sorted(baselines))}.")
     notes += [
+        f"{found['note']}."
+        for found in (results.get("benchmarks") or {}).values()
+        if found.get("note")
+    ]
+    notes += [
         f"{name} has no mCE: {found['no_mce']}."
         for name, found in (results.get("benchmarks") or {}).items()
         if found.get("no_mce")
@@ -139,27 +133,61 @@ def not_measured(results: Mapping[str, Any]) -> dict[str, str]:
 
 
 def comparison(runs: Sequence[SavedRun]) -> list[Table]:
-    """SA, RA and mCE of several runs side by side, a table per data set.
+    """SA, RA and mCE of several runs side by side, a table per set of images.
 
     One network: a row per method (the paper's Tables 4 and 5). Several: a row per network
     and figure, a column per method (Tables 2 and 3). Runs that differ only by seed become
-    one entry, mean ± sample standard deviation.
+    one entry, mean ± sample standard deviation and their number.
     """
-    by_dataset: dict[str, list[SavedRun]] = defaultdict(list)
-    for run in runs:
-        by_dataset[run.dataset].append(run)
-    return [_compare(dataset, members) for dataset, members in by_dataset.items()]
+    sets = seeds.together(runs, seeds.same_images)
+    names = Counter(members[0].dataset for members in sets)
+    return [_compare(_set_title(m[0], several=names[m[0].dataset] > 1), m) for m in sets]
+
+
+def spread(runs: Sequence[SavedRun]) -> Table | None:
+    """SA, RA and mCE of the seeds of one setting, and their spread.
+
+    Returns:
+        None for fewer than two runs.
+    """
+    if len(runs) < 2:
+        return None
+    several = len({b for run in runs for b in reading.benchmark_scores(run.results)}) > 1
+    found = [_figures(run.results, several) for run in runs]
+    figures = list(dict.fromkeys(name for row in found for name in row))
+    rows = [
+        [f"seed {run.seed} ({run.name})", *(percent(row.get(name)) for name in figures)]
+        for run, row in zip(runs, found, strict=True)
+    ]
+    known = [[row[name] for row in found if name in row] for name in figures]
+    rows.append(["mean ± standard deviation", *map(_spread, known)])
+    return Table("Seeds of this setting", ["", *(f"{name} %" for name in figures)], rows)
+
+
+def _set_title(run: SavedRun, *, several: bool) -> str:
+    """The data set's name, and what tells it from others of that name."""
+    held = run.results.get("test_set") or {}
+    details = [f"{held['count']:,} images"] if held.get("count") else []
+    details += [f"labels {held['labels']}"] if held.get("labels") else []
+    details += [f"pixels {held['images']}"] if held.get("images") else []
+    return f"{run.dataset} ({', '.join(details)})" if several and details else run.dataset
+
+
+def _entries(runs: Sequence[SavedRun]) -> dict[tuple[str, str], list[SavedRun]]:
+    """Network and method, told apart by the runs' names where need be -> seeds of one setting."""
+    groups = seeds.together(runs, seeds.same_setting)
+    count = Counter((members[0].model, members[0].method) for members in groups)
+    entries = {}
+    for members in groups:
+        model, method = members[0].model, members[0].method
+        if count[model, method] > 1:
+            method = f"{method} ({', '.join(run.name for run in members)})"
+        entries[model, method] = members
+    return entries
 
 
 def _compare(dataset: str, runs: list[SavedRun]) -> Table:
-    groups: dict[tuple[str, str], list[SavedRun]] = defaultdict(list)
-    for run in runs:
-        groups[run.model, run.method].append(run)
-    for (model, method), members in list(groups.items()):
-        if len({run.seed for run in members}) < len(members):  # they differ by more than seed
-            del groups[model, method]
-            for run in members:
-                groups[model, f"{method} ({run.name})"] = [run]
+    groups = _entries(runs)
     figures: dict[str, None] = {}  # an ordered set
     values: dict[tuple[str, str, str], list[float]] = {}
     several = len({b for run in runs for b in reading.benchmark_scores(run.results)}) > 1
@@ -172,10 +200,9 @@ def _compare(dataset: str, runs: list[SavedRun]) -> Table:
     methods = list(dict.fromkeys(method for _, method in groups))
     if len(models) == 1:
         lines = [(method, [(models[0], method, f) for f in figures]) for method in methods]
-        columns = ["method", *(f"{figure} %" for figure in figures)]
-        title = f"{dataset}, {models[0]}"
-        directions = [list(figures)] * len(lines)
-        contests = [[(i, j) for i in range(len(lines))] for j in range(len(figures))]
+        given = all(run.given for run in runs)
+        columns = ["network" if given else "method", *(f"{figure} %" for figure in figures)]
+        title = dataset if given else f"{dataset}, {models[0]}"
     else:
         lines = [
             (f"{model}  {figure} %", [(model, method, figure) for method in methods])
@@ -184,26 +211,31 @@ def _compare(dataset: str, runs: list[SavedRun]) -> Table:
         ]
         columns = ["", *methods]
         title = dataset
-        directions = [[f] * len(methods) for _ in models for f in figures]
-        contests = [[(i, j) for j in range(len(methods))] for i in range(len(lines))]
-
-    def mean(i: int, j: int) -> float | None:
-        found = values.get(lines[i][1][j])
-        if not found:
-            return None
-        value = statistics.fmean(found)
-        return -value if "mCE" in directions[i][j] else value
-
-    best = set()
-    for contest in contests:
-        means = {place: mean(*place) for place in contest}
-        known = [value for value in means.values() if value is not None]
-        if len(known) > 1:
-            best |= {(i, j + 1) for (i, j), value in means.items() if value == max(known)}
     rows = [[name, *(_spread(values.get(key)) for key in keys)] for name, keys in lines]
-    seeds = {len(members) for members in groups.values()}
-    note = f"± is the standard deviation over up to {max(seeds)} seeds." if max(seeds) > 1 else ""
+    most = max(len(members) for members in groups.values())
+    note = "± is the sample standard deviation over n seeds of one setting." if most > 1 else ""
+    best = _best([[values.get(key) for key in keys] for _, keys in lines],
+                 [[figure for _, _, figure in keys] for _, keys in lines],
+                 by_column=len(models) == 1)  # fmt: skip
     return Table(title, columns, rows, best, note)
+
+
+def _best(
+    values: list[list[list[float] | None]], figures: list[list[str]], *, by_column: bool
+) -> set[tuple[int, int]]:
+    """The cells to emphasise: the best of each column, or of each row, if there are several."""
+    means = {
+        (i, j + 1): -statistics.fmean(found) if "mCE" in figures[i][j] else statistics.fmean(found)
+        for i, row in enumerate(values)
+        for j, found in enumerate(row)
+        if found
+    }
+    best = set()
+    for contest in {place[by_column] for place in means}:
+        known = {place: mean for place, mean in means.items() if place[by_column] == contest}
+        if len(known) > 1:
+            best |= {place for place, mean in known.items() if mean == max(known.values())}
+    return best
 
 
 def _figures(results: Mapping[str, Any], several: bool) -> dict[str, float]:
@@ -221,4 +253,6 @@ def _spread(values: Sequence[float] | None) -> str:
     if not values:
         return "–"
     mean = percent(statistics.fmean(values))
-    return f"{mean} ±{percent(statistics.stdev(values))}" if len(values) > 1 else mean
+    if len(values) < 2:
+        return mean
+    return f"{mean} ±{percent(statistics.stdev(values))} (n={len(values)})"

@@ -73,6 +73,24 @@ def repair_history(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
     files.write_text(path, "".join(f"{files.dumps(row)}\n" for row in kept))
 
 
+def differences_of_sets(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """What differs between two sets of images, as far as both are known.
+
+    Args:
+        a: a set's identity as `results.json` keeps it: "count", "labels" and "images" (digests),
+            "size", "constants"; any may be missing.
+        b: another's.
+
+    Returns:
+        The names that differ; none if the two may be one set. Images of two sizes are not
+        compared.
+    """
+    compared = ["count", "labels", "constants"]
+    if a.get("size") == b.get("size"):
+        compared.append("images")
+    return [name for name in compared if name in a and name in b and a[name] != b[name]]
+
+
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
     """Nested settings as one level of dotted names, with values TensorBoard can show.
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
-import numpy as np
 
 from augmax_jax.runtime import compiler, parallel
 from augmax_jax.training import augmentation_pictures, sessions, tensorboard, workdir
@@ -22,6 +21,7 @@ from augmax_jax.training.checkpoints import Checkpoints
 from augmax_jax.training.run import Run
 from augmax_jax.training.selection import Selection
 from augmax_jax.training.telemetry import Telemetry
+from augmax_jax.training.window import Window
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -74,11 +74,11 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
     """
     config = run.config
     state = run.initial_state()
-    start, seconds, best = 0, 0.0, None
+    start, seconds, best, kept = 0, 0.0, None, None
     restored = checkpoints.restore("latest", state)
     if restored is not None:
         start, state, record = restored
-        seconds, best = record["seconds"], record["best"]
+        seconds, best, kept = record["seconds"], record["best"], record.get("window")
         logger.info("going on from the checkpoint of step %d", start)
     if start >= run.total_steps:
         return seconds
@@ -95,6 +95,7 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
     state = parallel.replicate(state, run.devices)
     batches = device_batches(run, start)
     pending: list[tuple[int, Any]] = []
+    window = Window(config.log_every, run.total_steps, kept)
     begin = time.perf_counter()
     telemetry = Telemetry(
         directory,
@@ -121,8 +122,9 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
             save = bool(stop) or run.due(step, config.checkpoint.every_epochs)
             choose = run.due(step, config.eval_every_epochs)
             if save or choose or step % config.log_every == 0:
-                # Also before every save, because a checkpoint must not hold a diverged state.
-                telemetry.progress(step, _flush(pending, telemetry) | select.postfix())
+                # Also before every save: a checkpoint must not hold a diverged state.
+                _flush(pending, window, telemetry)
+                telemetry.progress(step, {"loss": window.latest["loss"]} | select.postfix())
             else:
                 telemetry.progress(step)
             with telemetry.pause():
@@ -131,7 +133,11 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
                 if run.due(step, config.pictures_every_epochs):
                     telemetry.images(step, "augmentations", draw(step, state)[None])
                 if save:
-                    record = {"seconds": seconds + telemetry.seconds, "best": select.best}
+                    record = {
+                        "seconds": seconds + telemetry.seconds,
+                        "best": select.best,
+                        "window": window.kept(),
+                    }
                     checkpoints.save("latest", step, parallel.first(state), record)
             if stop:
                 logger.warning("stopped at step %d; the same command goes on from there", step)
@@ -147,15 +153,13 @@ def _claim(config: ConfigDict, directory: Path) -> None:
             tensorboard.write_hparams(directory, config, {})
 
 
-def _flush(pending: list[tuple[int, Any]], telemetry: Telemetry) -> dict[str, float]:
-    """Reads the pending steps' metrics, checks that they are finite, and logs their means.
+def _flush(pending: list[tuple[int, Any]], window: Window, telemetry: Telemetry) -> None:
+    """Reads the pending steps' metrics, checks that they are finite, and logs full windows.
 
     Raises:
         TrainingDiverged: the loss or the parameters are not finite; the message names the first
             such step.
     """
-    if not pending:
-        return {}
     rows = [(step, parallel.first(metrics)) for step, metrics in pending]
     pending.clear()
     for step, row in rows:
@@ -167,12 +171,11 @@ def _flush(pending: list[tuple[int, Any]], telemetry: Telemetry) -> dict[str, fl
                     "good checkpoint is kept. Lower config.optimizer.learning_rate, or give it "
                     "config.optimizer.warmup_epochs."
                 )
-    means = {name: float(np.mean([row[name] for _, row in rows])) for name in rows[0][1]}
-    means["learning_rate"] = float(rows[-1][1]["learning_rate"])
-    if telemetry.images_per_second:
-        means["images_per_second"] = telemetry.images_per_second
-    telemetry.scalars(rows[-1][0], "train", means)
-    return {"loss": means["loss"]}
+        means = window.add(step, row)
+        if means is not None:
+            if telemetry.images_per_second:
+                means["images_per_second"] = telemetry.images_per_second
+            telemetry.scalars(step, "train", means)
 
 
 @contextlib.contextmanager

@@ -1,11 +1,14 @@
 """Benchmarks scored exactly: known logits in, hand-computed numbers out."""
 
+import base64
+import io
 import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.special import log_softmax
 
 from augmax_jax import adversary, corruptions
@@ -211,17 +214,33 @@ def test_gallery_keeps_samples_and_the_surest_mistakes(split, tmp_path):
     gallery.write(tmp_path, "corrupted", benchmark)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "corruptions_corrupted.png",
+        "mistakes_corrupted.json",
         "mistakes_corrupted.png",
     ]
     Gallery.clear(tmp_path, "other")
-    assert len(list(tmp_path.iterdir())) == 2
-    kept = sorted(entry[0] for entry in gallery._mistakes)
-    assert len(kept) == 5
-    everything = []
+    assert len(list(tmp_path.iterdir())) == 3
+    entries = json.loads((tmp_path / "mistakes_corrupted.json").read_text())
+    Gallery.clear(tmp_path, "corrupted")
+    assert list(tmp_path.iterdir()) == []
+
+    surest = 0.0
+    of_entry = {}
     for name in benchmark.corruptions:
         for severity in benchmark.severities:
             part = benchmark.load(name, severity)
+            images = np.concatenate([b["image"][b["mask"]] for b in part.eval_batches(20)])
             logits, labels = predict.predict(brightness_score, part, 20)
             confidence = np.asarray(jax.nn.softmax(logits)).max(-1)
-            everything.extend(confidence[logits.argmax(-1) != labels])
-    assert kept[-1] == pytest.approx(max(everything), rel=1e-5)
+            for i in np.flatnonzero(logits.argmax(-1) != labels):
+                surest = max(surest, float(confidence[i]))
+                key = f"{name} {severity}", images[i].tobytes()
+                of_entry[key] = int(i), str(labels[i]), str(logits[i].argmax()), confidence[i]
+    found = []
+    for entry in entries:
+        image = np.asarray(Image.open(io.BytesIO(base64.b64decode(entry["image"]))))
+        place, label, prediction, sure = of_entry[entry["where"], image.tobytes()]
+        assert (entry["label"], entry["prediction"]) == (label, prediction)
+        assert entry["confidence"] == pytest.approx(sure, rel=1e-5)
+        found.append(place)
+    assert len(found) == len(set(found)) == 5  # each image once
+    assert entries[0]["confidence"] == pytest.approx(surest, rel=1e-5)

@@ -1,5 +1,6 @@
 """Reports from fabricated workdirs: whole, partial, damaged; tables checked by hand."""
 
+import base64
 import html.parser
 import json
 import re
@@ -22,7 +23,11 @@ def make_results(**changes):
         "method": "augmax", "model": "wrn40_2", "norm": "dubin", "dataset": "cifar10", "seed": 0,
         "epochs": 2, "steps": 20, "selected": "best", "select_on": "holdout", "best_step": 10,
         "clean": {
-            "best": {"split": "test", "step": 10, "accuracy": 0.95, "loss": 0.2, "count": 100},
+            "best": {
+                "split": "test", "step": 10, "accuracy": 0.95, "loss": 0.2, "count": 100,
+                "by_class": [0.75, 0.5, None],
+                "confusions": {"0": {"0": 3, "1": 1}, "1": {"1": 2, "0": 2}},
+            },
             "last": {"split": "test", "step": 20, "accuracy": 0.94, "loss": 0.3, "count": 100},
         },
         "holdout": {"split": "holdout", "step": 10, "accuracy": 0.96, "loss": 0.1},
@@ -30,11 +35,16 @@ def make_results(**changes):
             "cifar10_c": {
                 "source": "published", "accuracy": accuracy, "ra": 0.725, "mce": 0.8256,
                 "baseline": "AlexNet", "by_family": {"weather": 0.7, "noise": 0.75},
+                "by_class": [0.25, 0.125, None], "note": "2 of its 3 classes take part",
             },
             "cifar10_1": {"source": "published", "accuracy": 0.88, "loss": 0.4, "count": 2021},
         },
         "not_measured": {"spatial": "no <place> for it"},
         "seconds": 3725.0, "device": "1 x cpu",
+        "test_set": {
+            "place": "somewhere", "count": 100, "size": [8, 8], "labels": "ab", "images": "cd"
+        },
+        "class_names": ["cat", "</style><b>dog", "{{ 7 * 7 }}"],
     } | changes  # fmt: skip
 
 
@@ -69,7 +79,6 @@ def test_figures_that_are_no_numbers_leave_no_bare_nan(tmp_path):
     results["benchmarks"]["cifar10_c"] |= {"mce": float("inf"), "mean_loss": float("nan")}
     config = {"method": "augmax", "adversary": {"step_size": float("inf")}}
     page = report.render(make_run(tmp_path / "run", results=results, config=config))
-    assert "<script" not in page  # no data for a script either
     assert not re.search(r"\b(NaN|-?Infinity)\b", page)
 
 
@@ -93,8 +102,11 @@ class Checker(html.parser.HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.addresses += [v for k, v in attrs if k in ("src", "href", "srcset", "xlink:href")]
-        if tag not in ("meta", "img", "br", "path", "circle", "rect"):
+        if tag not in ("meta", "img", "br"):
             self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):  # as SVG has them
+        self.tags.append(tag)
 
     def handle_endtag(self, tag):
         if tag in self.open:
@@ -116,15 +128,19 @@ def test_page_is_whole_and_refers_to_nothing_outside(tmp_path):
     path = report.write(make_run(tmp_path / "run", results=make_results()))
     assert path == tmp_path / "run" / "report.html"
     page = check(path.read_text())
-    assert "script" not in page.tags
-    assert all(a.startswith(("#", "data:image/png;base64,")) for a in page.addresses)
-    assert not re.search(r"url\(|@import|https?://", path.read_text())
+    assert page.tags.count("script") == page.tags.count("style") == 1  # ours
+    assert all(a.startswith(("#", "data:image/")) for a in page.addresses)
+    outside = re.sub(r"http://www\.w3\.org/2000/svg", "", path.read_text())  # a name, no address
+    assert not re.search(r"url\(|@import|https?://|fetch\(|XMLHttp", outside)
+    assert "prefers-color-scheme: dark" in outside
+    assert path.stat().st_size < 2e6
     assert page.tags.count("img") == 5
     text = " ".join(page.data)
     for part in ("AugMax-DuBIN, WRN40-2 on cifar10", "95.00", "72.50", "82.56", "1:02:05",
                  "against AlexNet", "no <place> for it", "<script>", "Consistency"):  # fmt: skip
         assert (part in text) == (part != "Consistency")  # all NaN: no chart
-    for heading in ("Summary", "Training", "Augmentations", "Robustness", "Settings"):
+    for heading in ("Summary", "Training", "Augmentations", "Classes", "Robustness", "Provenance",
+                    "Settings"):  # fmt: skip
         assert heading in page.data
     assert "Provenance" not in page.data  # a run of an older version
     assert not list(tmp_path.rglob("*.tmp"))
@@ -177,11 +193,16 @@ def test_neighbours_of_the_same_benchmark_stand_beside(tmp_path):
     run = make_run(tmp_path / "mine", results=make_results())
     make_run(tmp_path / "other", results=make_results(method="augmix", norm="bn"))
     make_run(tmp_path / "elsewhere", results=make_results(dataset="cifar100"))
-    bars = "<title>{}, fog: 70.00%</title>"
+    make_run(tmp_path / "images", results=make_results(
+        test_set=make_results()["test_set"] | {"images": "other"}))  # fmt: skip
+    (tmp_path / "something else").mkdir()
+    (tmp_path / "something else" / "results.json").write_text("[]")
+    bars = 'title="{}, fog: 70.00%"'
     text = report.render(run)
     assert bars.format("mine") in text
     assert bars.format("other") in text
     assert "elsewhere" not in text
+    assert bars.format("images") not in text  # other images under the same name
     assert bars.format("other") not in report.render(run, against=())
 
 
@@ -231,8 +252,12 @@ def test_seeds_become_mean_and_sample_deviation(tmp_path):
     ]
     table = report.comparison_table(found)
     deviation = 100 * np.std([0.90, 0.91, 0.95], ddof=1)
-    assert cells(table)[3] == ["AugMax-DuBIN", "90.00", "±0.00", "92.00", f"±{deviation:.2f}"]
-    assert "3 seeds" in table
+    assert cells(table)[3] == [
+        "AugMax-DuBIN", "90.00", "±0.00", "(n=3)", "92.00", f"±{deviation:.2f}", "(n=3)"
+    ]  # fmt: skip
+    page = check(report.render(found[0]))
+    assert f"92.00 ±{deviation:.2f} (n=3)" in page.data
+    assert "seed 2 (2)" in page.data
 
 
 def test_runs_that_differ_by_more_than_the_seed_stay_apart(tmp_path):
@@ -241,6 +266,33 @@ def test_runs_that_differ_by_more_than_the_seed_stay_apart(tmp_path):
     assert "AugMax (n5)" in table
     assert "AugMax (n10)" in table
     assert "±" not in table
+
+
+def test_seeds_of_other_settings_stay_apart(tmp_path):
+    found = [
+        make_run(tmp_path / name, results=results_of("augmax", "bn", seed=seed),
+                 config={"method": "augmax", "seed": seed, "adversary": {"steps": steps}})
+        for name, seed, steps in (("a", 0, 5), ("b", 1, 5), ("c", 2, 10))
+    ]  # fmt: skip
+    table = report.comparison_table(found)
+    assert "AugMax (a, b)" in table
+    assert "AugMax (c)" in table
+    assert table.count("(n=2)") == 2  # SA and RA of a and b
+
+
+def test_other_images_under_one_name_have_a_table_of_their_own(tmp_path):
+    found = [
+        make_run(tmp_path / str(n), results={
+            "name": "net", "called": "compiled", "dataset": "", "selected": "last",
+            "clean": {"last": {"accuracy": 0.5}}, "benchmarks": {},
+            "test_set": {"count": 10, "size": [8, 8], "labels": labels, "images": "cd"},
+        }, config={"of": "nothing"})
+        for n, labels in enumerate(("ab", "ab", "xy"))
+    ]  # fmt: skip
+    table = report.comparison_table(found)
+    assert table.count("the images given (10 images, labels") == 2
+    assert "?" not in table
+    assert "net (0)" in table  # no seeds of one setting
 
 
 def test_several_networks_give_a_column_per_method(tmp_path):
@@ -289,7 +341,7 @@ def test_command_reports_one_run(tmp_path, capsys):
 def test_command_compares_runs(tmp_path, capsys):
     found = [str(make_run(tmp_path / n, results=make_results(seed=n))) for n in ("a", "b")]
     command.main([*found, "--out", str(tmp_path / "c.html")])
-    assert "2 seeds" in capsys.readouterr().out
+    assert "(n=2)" in capsys.readouterr().out
     assert (tmp_path / "c.html").exists()
 
 
@@ -305,6 +357,7 @@ def test_command_says_what_is_wrong(tmp_path):
 
 def test_line_chart_puts_points_to_scale():
     chart = charts.line_chart({"a": ([0, 5, 10], [0.0, 1.0, 4.0])}, title="t")
+    assert "<title>1 at epoch 5</title>" in chart
     points = re.findall(rf'<circle cx="({SVG_NUMBER})" cy="({SVG_NUMBER})"', chart)
     (x0, y0), (x1, y1), (x2, y2) = np.array(points, float)
     assert x1 - x0 == pytest.approx(x2 - x1, abs=0.11)
@@ -326,9 +379,21 @@ def test_chart_without_points_is_left_out(ys):
 
 def test_bars_are_as_long_as_their_values():
     chart = charts.bar_chart({"a": {"x": 0.2, "y": 0.8, "z": 0.0}}, title="t")
-    x, y, z = np.array(re.findall(rf'<rect [^>]*width="({SVG_NUMBER})"', chart), float)
-    assert y == pytest.approx(4 * x, rel=0.01)
-    assert z == 0
+    x, y, z = np.array(re.findall(rf"--v:({SVG_NUMBER})", chart), float)
+    assert [x, y, z] == [0.2, 0.8, 0]
+
+
+def test_a_long_run_stays_light_and_keeps_its_mean():
+    ys = np.random.default_rng(0).random(5000)
+    series = {"long": (range(5000), ys), "short": (range(3), [1.0, 2.0, 3.0])}
+    chart = charts.line_chart(series, title="t")
+    long, short = chart.split('data-name="short"')
+    values = [float(v) for v in re.findall(r"<title>(\S+) at", long)]
+    assert len(values) == 200
+    assert np.mean(values) == pytest.approx(ys.mean(), abs=1e-3)
+    assert re.findall(r"<title>(\S+) at", short) == ["1", "2", "3"]
+    assert "means of up to 25 rows" in chart
+    assert len(chart) < 40_000
 
 
 def test_heat_map_is_redder_with_more_errors_and_knows_the_mean():
@@ -367,3 +432,146 @@ def test_names_of_runs_are_as_short_as_they_can_be(tmp_path):
     loaded = runs.load_all([tmp_path / name for name in ("a/x", "b/x", "b/y")])
     assert [run.name for run in loaded] == ["a/x", "b/x", "b/y"]
     assert [run.name for run in runs.load_all([tmp_path / "a/x", tmp_path / "b/y"])] == ["x", "y"]
+
+
+HOSTILE = "<script>alert(1)</script>\"'&{{ 7 * 7 }}"
+
+
+def test_hostile_text_is_shown_as_it_is(tmp_path):
+    results = make_results(
+        dataset=HOSTILE,
+        class_names=[HOSTILE, "b", "c"],
+        not_measured={HOSTILE: HOSTILE},
+        provenance={"evaluated": {"command": f"python {HOSTILE}", "commit": HOSTILE}},
+    )
+    results["benchmarks"][HOSTILE] = results["benchmarks"].pop("cifar10_c") | {
+        "note": HOSTILE, "no_mce": HOSTILE, "source": HOSTILE, "set": {"place": HOSTILE},
+    }  # fmt: skip
+    results["benchmarks"][HOSTILE]["accuracy"][HOSTILE] = {HOSTILE: 0.5}
+    run = make_run(tmp_path / "run", results=results, config={"a": {HOSTILE: HOSTILE}})
+    (run / "pictures" / "mistakes_x.json").write_text(
+        json.dumps([{"image": "AAAA", "label": HOSTILE, "prediction": HOSTILE,
+                     "confidence": 1, "where": HOSTILE}])
+    )  # fmt: skip
+    text = report.render(run)
+    page = check(text)
+    assert page.tags.count("script") == 1
+    assert "alert(1)" in text
+    assert f"<{HOSTILE[1:20]}" not in text
+    assert "49" not in re.findall(r">[^<]*alert\(1\)[^<]*<", text)[0]
+    assert any(f"python {HOSTILE}" in data for data in page.data)
+    path, _ = report.compare([run], out=tmp_path / "c.html")
+    assert check(path.read_text()).tags.count("script") == 1
+
+
+def test_classes_and_confusions_are_shown_by_name(tmp_path):
+    text = report.render(make_run(tmp_path / "run", results=make_results()))
+    page = check(text)
+    assert 'title="clean, cat: 75.00%"' in text
+    assert 'title="cifar10_c, cat: 25.00%"' in text
+    assert "cat taken for </style><b>dog: 1 of 4 (25.0%)" in page.data
+    assert "cat: 3 of 4 (75.0%)" in page.data
+    assert "</style><b>dog taken for cat" in page.data  # in the table of mistakes
+    assert "2 of its 3 classes take part" in " ".join(page.data)
+
+
+@pytest.mark.parametrize("count", [3, 200, 1000])
+def test_many_classes_stay_light(tmp_path, count):
+    rng = np.random.default_rng(0)
+    results = make_results(class_names=[f"class {i}" for i in range(count)])
+    results["clean"]["best"]["by_class"] = rng.random(count).tolist()
+    results["clean"]["best"]["confusions"] = {
+        str(i): {str(j): 1 for j in {i, *rng.integers(0, count, 20).tolist()}} for i in range(count)
+    }
+    results["benchmarks"]["cifar10_c"]["by_class"] = rng.random(count).tolist()
+    text = report.render(make_run(tmp_path / "run", results=results))
+    check(text)
+    assert len(text) < 1e6
+    assert ("Confusion matrix" in text) == (count <= 200)
+    assert ("the 40 worst of" in text) == (count > 40)
+
+
+def test_provenance_and_sets_of_images_are_shown(tmp_path):
+    results = make_results(
+        provenance={"trained": {"seed": 3, "sessions": [{
+            "command": "python -m augmax_jax.main --config=x.py",
+            "versions": {"jax": "0.10.1", "python": "3.12"}, "commit": "abc123",
+            "start": "2026-01-02T03:04:05+00:00", "end": None,
+        }]}}
+    )  # fmt: skip
+    results["benchmarks"]["cifar10_c"]["set"] = {"place": "/data/c", "count": 7, "labels": "01ff"}
+    text = report.render(make_run(tmp_path / "run", results=results))
+    data = check(text).data
+    for part in ("python -m augmax_jax.main --config=x.py", "jax 0.10.1, python 3.12", "abc123",
+                 "2026-01-02T03:04:05+00:00 to an unknown end", "3",
+                 "cifar10_c: /data/c, 7 images, labels 01ff",
+                 "clean: somewhere, 100 images, 8x8 pixels, labels ab, images cd"):  # fmt: skip
+        assert part in data
+    assert "Provenance" not in report.render(
+        make_run(tmp_path / "old", results=results_of("normal", "bn"))
+    )
+
+
+def test_one_colour_means_one_run_on_the_comparison_page(tmp_path):
+    found = [
+        make_run(tmp_path / f"run{i}", results=make_results(method=f"m{i}"), history=i != 0)
+        for i in range(9)
+    ]
+    path, _ = report.compare(found, out=tmp_path / "page.html")
+    text = path.read_text()
+    check(text)
+    legend = dict(re.findall(r'data-of="(\d+)" title="Show or hide (run\d)"', text))
+    assert legend == {str(i + 1): f"run{i}" for i in range(9)}
+    bars = re.findall(
+        r'data-series="(\d+)" style="--c:var\(--c(\d+)\);[^"]*" title="(run\d),', text
+    )
+    lines = re.findall(r'data-series="(\d+)" data-name="(run\d)" style="--c:var\(--c(\d+)\)', text)
+    assert {run for _, _, run in bars} == set(legend.values())
+    assert {run for _, run, _ in lines} == set(legend.values()) - {"run0"}  # it has no history
+    for series, colour, run in [*bars, *((s, c, run) for s, run, c in lines)]:
+        assert series == colour
+        assert legend[series] == run
+    assert all(f"--c{i}:" in text for i in range(1, 10))
+    assert len(re.findall(r"--c[789]:(oklch[^;]*);", text)) == 3
+
+
+def test_mistakes_are_tiles_with_captions(tmp_path):
+    run = make_run(tmp_path / "run", results=make_results())
+    image = pictures.to_png(np.zeros((4, 4, 3), np.uint8))
+    entries = [
+        {"image": base64.b64encode(image).decode(), "label": "cat", "prediction": f"dog {i}",
+         "confidence": 0.987, "where": "fog 3"}
+        for i in range(3)
+    ]  # fmt: skip
+    (run / "pictures" / "mistakes_cifar10_c.json").write_text(json.dumps(entries))
+    page = check(report.render(run))
+    assert page.tags.count("img") == 4 + 3  # in place of the picture
+    assert "✗ dog 2 (99%)" in page.data
+    assert page.data.count("is cat") == page.data.count("fog 3") == 3
+
+
+def test_pictures_beyond_the_budget_are_named(tmp_path, rng):
+    run = make_run(tmp_path / "run", results=make_results())
+    noise = pictures.to_png(rng.integers(0, 256, (700, 1400, 3), dtype=np.uint8))
+    for i in range(12):
+        (run / "pictures" / f"noise_{i:02}.png").write_bytes(noise)
+        (run / "pictures" / f"augmentations_{i:07}.png").write_bytes(noise)
+    text = report.render(run)
+    assert len(text) < 2e6
+    page = check(text)
+    assert "image/webp" in text
+    assert any("Left out" in data and "pictures/noise_11.png" in data for data in page.data)
+    assert "Earlier in training: 3 of the 12 in pictures" in page.data
+
+
+@pytest.mark.parametrize("name", ["corruptions_x.png", "mistakes_x.json"])
+def test_damaged_pictures_are_left_out_with_a_warning(tmp_path, name):
+    run = make_run(tmp_path / "run", results=make_results())
+    (run / "pictures" / name).write_bytes(b"x" * 100_000)
+    with pytest.warns(UserWarning, match="was left out"):
+        check(report.render(run))
+
+
+def test_steps_of_the_ascent_weigh_by_the_steps_of_a_row():
+    rows = [{"step": 10, "ascent_steps/0": 1.0}, {"step": 11, "ascent_steps/0": 0.0}]
+    assert runs.ascent_shares(rows) == {0: 10 / 11}

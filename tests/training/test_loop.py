@@ -1,5 +1,6 @@
 """The training loop on the embedded digits: resume, devices, divergence, bad input."""
 
+import itertools
 import json
 import os
 import re
@@ -83,6 +84,27 @@ def test_a_resumed_run_is_bit_identical(tmp_path):
     ]
     assert histories[0] == histories[1]
     assert [row["step"] for row in histories[0] if row["kind"] == "train"] == [2, 4]
+
+
+def test_rows_are_means_over_equally_many_steps_wherever_checkpoints_lie(tmp_path, monkeypatch):
+    run_training(small(max_steps=8, log_every=1), tmp_path / "steps")
+    steps = [row for row in read_history(tmp_path / "steps") if row["kind"] == "train"]
+    assert len(steps) == 8
+
+    def dies(run, start):  # in step 6; saved after 2 and 4, in the middle of windows
+        return itertools.chain(itertools.islice(device_batches(run, start), 5), [None])
+
+    with monkeypatch.context() as patch:
+        patch.setattr("augmax_jax.training.loop.device_batches", dies)
+        with pytest.raises(TypeError):
+            run_training(small(max_steps=8, log_every=3), tmp_path / "means")
+    run_training(small(max_steps=8, log_every=3), tmp_path / "means")
+    rows = [row for row in read_history(tmp_path / "means") if row["kind"] == "train"]
+    assert [row["step"] for row in rows] == [3, 8]
+    for row, members in zip(rows, (steps[:3], steps[3:]), strict=True):
+        for name in ("loss", "accuracy_clean", "gradient_norm"):
+            assert row[name] == pytest.approx(np.mean([m[name] for m in members]), rel=1e-6)
+        assert row["learning_rate"] == members[-1]["learning_rate"]
 
 
 def test_devices_do_not_change_the_result_with_synchronised_batch_norm():

@@ -1,0 +1,102 @@
+"""Puts pictures into a page as long as it stays small enough to be sent."""
+
+import base64
+import io
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+from markupsafe import Markup
+from PIL import Image
+
+from augmax_jax.report import page
+
+BUDGET = 1_100_000
+"""Bytes of pictures in a page, which with all else stays below 2 MB."""
+_SMALL = 60_000  # a PNG file of at most so many bytes is embedded as it is
+_WIDTH = 1000  # pixels; a page is no wider
+
+
+class Pictures:
+    """The pictures of one page. Large ones are embedded as WebP, and none beyond the budget.
+
+    Args:
+        budget: bytes that all may take together.
+    """
+
+    def __init__(self, budget: int = BUDGET) -> None:
+        self._left = budget
+
+    def figure(self, path: Path, title: str, note: str = "") -> Markup:
+        """A picture as a figure, or its name where there is no room left.
+
+        Args:
+            path: PNG file; one that cannot be read is left out with a warning.
+            title: above the picture.
+            note: a remark beside the title.
+        """
+        try:
+            source = self._source(path)
+        except (OSError, ValueError) as error:
+            warnings.warn(f"{path} is no picture ({error}); it was left out", stacklevel=2)
+            return page.NOTHING
+        name = f"{path.parent.name}/{path.name}"
+        return page.fill("picture", title=title, note=note, source=source, name=name)
+
+    def mistakes(self, path: Path, title: str) -> Markup:
+        """The mistakes of a benchmark as tiles with captions.
+
+        Args:
+            path: JSON file of the gallery.
+            title: above them.
+
+        Returns:
+            HTML, empty where there is no room or the file is damaged.
+        """
+        try:
+            entries = json.loads(path.read_text(encoding="utf-8"))
+            mistakes = [
+                {
+                    "source": _address(base64.b64decode(entry["image"]), "png"),
+                    "percent": f"{100 * float(entry['confidence']):.0f}",
+                    **{key: str(entry[key]) for key in ("label", "prediction", "where")},
+                }
+                for entry in entries
+            ]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            warnings.warn(f"{path} is damaged ({error}); it was left out", stacklevel=2)
+            return page.NOTHING
+        size = sum(len(mistake["source"]) for mistake in mistakes)
+        if not mistakes or not self._take(size):
+            return page.NOTHING
+        return page.fill("mistakes", title=title, mistakes=mistakes)
+
+    def _source(self, path: Path) -> str:
+        contents = path.read_bytes()
+        kind = "png"
+        if len(contents) > _SMALL:
+            contents, kind = _as_webp(contents), "webp"
+        source = _address(contents, kind)
+        return source if self._take(len(source)) else ""
+
+    def _take(self, size: int) -> bool:
+        if size > self._left:
+            return False
+        self._left -= size
+        return True
+
+
+def _as_webp(contents: bytes) -> bytes:
+    with Image.open(io.BytesIO(contents)) as picture:
+        image = picture.convert("RGB")
+    if image.width > _WIDTH:
+        height = round(image.height * _WIDTH / image.width)
+        image = image.resize((_WIDTH, max(1, height)), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(image)).save(buffer, format="WEBP", quality=85)
+    return buffer.getvalue()
+
+
+def _address(contents: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(contents).decode('ascii')}"
