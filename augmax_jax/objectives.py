@@ -45,7 +45,7 @@ def jensen_shannon(logits_list: Sequence[jax.Array]) -> jax.Array:
     log_p = jax.nn.log_softmax(jnp.stack(logits_list).astype(jnp.float32))
     p = jnp.exp(log_p)
     log_mean = jnp.log(jnp.clip(p.mean(axis=0), 1e-7, 1.0))
-    return jnp.sum(p * (log_p - log_mean), axis=-1).mean()
+    return jnp.sum(p * (log_p - log_mean[None]), axis=-1).mean()
 
 
 def objective(

@@ -1,4 +1,4 @@
-"""Settings shared by all tests: four virtual CPU devices and a compilation cache."""
+"""Settings shared by all tests: strict arrays, four virtual CPU devices and a compilation cache."""
 
 import os
 from pathlib import Path
@@ -13,6 +13,11 @@ import pytest
 
 CACHE = Path(__file__).parent.parent / ".cache" / "jax-tests"
 
+# The package casts and broadcasts where it says so, never by JAX's promotion. Code of others that
+# promotes is called inside `jax.numpy_dtype_promotion("standard")` or
+# `jax.numpy_rank_promotion("allow")`, around that call alone.
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -70,7 +70,8 @@ def apply_generator(generator: Generator, noise: jax.Array) -> jax.Array:
     """
     x = noise
     for i, layer in enumerate(generator):
-        x = _convolve(x if i == 0 else jax.nn.relu(x), layer["kernel"]) + layer["bias"]
+        x = _convolve(x if i == 0 else jax.nn.relu(x), layer["kernel"])
+        x = x + layer["bias"][None, None, None]
     margin = (noise.shape[1] - x.shape[1]) // 2
     return x + noise[:, margin : margin + x.shape[1], margin : margin + x.shape[2]]
 

@@ -339,7 +339,7 @@ def tally(logits: Any, labels: Any, mask: Any = None, *, bins: int = 15) -> Tall
     confidence = xp.exp(log_p.max(1))
     # A network that gives NaN has no confidence: it falls in the first bin.
     index = xp.clip(xp.ceil(xp.nan_to_num(confidence) * bins).astype(int) - 1, 0, bins - 1)
-    member = (index[:, None] == xp.arange(bins)) & mask[:, None]
+    member = (index[:, None] == xp.arange(bins)[None]) & mask[:, None]
     return Tally(
         count=mask.sum(),
         correct=correct.sum(),
@@ -394,4 +394,4 @@ def restrict_classes(logits: Any, classes: Sequence[int] | np.ndarray) -> Any:
         )
     keep = np.zeros(logits.shape[-1], bool)
     keep[classes] = True
-    return xp.where(keep, logits, -xp.inf)
+    return xp.where(keep[None], logits, -xp.inf)

@@ -60,7 +60,7 @@ def learning_rate(
 
     def rate(step):
         # The first example of the step decides its epoch.
-        epoch = step * (batch_size / examples)
+        epoch = jnp.asarray(step, jnp.float32) * (batch_size / examples)
         # A whisker up, so that a boundary computed as 2.9999998 counts as 3.
         place = jnp.floor(epoch + 1e-4) if config.schedule_unit == "epoch" else epoch
         if config.schedule == "cosine":
