@@ -3,6 +3,7 @@
 The paper's are in its Sec. 5: cosine on CIFAR, steps on ImageNet and Tiny ImageNet.
 """
 
+import jax
 import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
@@ -68,7 +69,7 @@ def learning_rate(
             scale = jnp.square(jnp.cos(0.5 * jnp.pi * jnp.clip(place / epochs, 0.0, 1.0)))
         elif config.schedule == "step":
             passed = jnp.sum(place >= jnp.asarray(config.boundaries, jnp.float32))
-            scale = jnp.float32(config.factor) ** passed
+            scale = jax.lax.pow(jnp.float32(config.factor), passed)
         else:
             scale = jnp.ones(())
         if config.warmup_epochs:
