@@ -384,6 +384,9 @@ def restrict_classes(logits: Any, classes: Sequence[int] | np.ndarray) -> Any:
 
     Returns:
         `[N, C]`, -inf elsewhere: argmax and softmax are those of the remaining columns.
+
+    Raises:
+        ValueError: no classes, or an index that is none of the C.
     """
     xp: Any = jnp if isinstance(logits, jax.Array) else np
     classes = np.asarray(classes)

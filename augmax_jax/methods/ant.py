@@ -125,7 +125,7 @@ def _build(setup: Setup) -> Method:
 
 def _check(config: ConfigDict) -> None:
     settings = config.ant
-    noise.check_kernel(settings.kernel, "config.ant.kernel")
+    noise.check_kernel(settings.kernel, name="config.ant.kernel")
     check_number("config.ant.rms", settings.rms, low=1e-6, high=1)
     check_number("config.ant.share", settings.share, low=0, high=1)
     check_number("config.ant.replay_share", settings.replay_share, low=0, high=0.5)
