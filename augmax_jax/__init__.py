@@ -56,7 +56,7 @@ if TYPE_CHECKING:  # the same names, for type checkers
         torch_export,
         torch_import,
     )
-    from augmax_jax.adversary.one_call import augmax
+    from augmax_jax.adversary.from_images import augmax
     from augmax_jax.augment import augmix
     from augmax_jax.evaluation.robustness import evaluate_model
     from augmax_jax.inference.loading import load

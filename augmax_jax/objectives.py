@@ -42,10 +42,11 @@ def jensen_shannon(logits_list: Sequence[jax.Array]) -> jax.Array:
     shapes = {jnp.shape(logits) for logits in logits_list}
     if len(shapes) > 1:
         raise ValueError(f"predictions must have one shape, got {sorted(shapes)}")
-    log_p = jax.nn.log_softmax(jnp.stack(logits_list).astype(jnp.float32))
+    logits = jnp.stack([jnp.asarray(logits, jnp.float32) for logits in logits_list])
+    log_p = jax.nn.log_softmax(logits)
     p = jnp.exp(log_p)
     log_mean = jnp.log(jnp.clip(p.mean(axis=0), 1e-7, 1.0))
-    return jnp.sum(p * (log_p - log_mean), axis=-1).mean()
+    return jnp.sum(p * (log_p - log_mean[None]), axis=-1).mean()
 
 
 def objective(

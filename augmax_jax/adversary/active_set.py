@@ -16,6 +16,7 @@ and docs/performance_log.md. XLA uses other kernels for very small batches, so a
 8 samples.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -134,7 +135,7 @@ def ascend(
             move(state.variables, gradient, state.taken, rows),
             state.variables,
         )
-        return state._replace(variables=variables, taken=state.taken + moves)
+        return state._replace(variables=variables, taken=state.taken + moves.astype(jnp.int32))
 
     def of_whole_batch(state: _State) -> _State:
         gradient, wrong = _evaluate(forward, state.variables, None)
@@ -143,7 +144,7 @@ def ascend(
             return moved(after, gradient())
         # Samples that go on but are not moved here are judged in their chunk.
         return jax.lax.cond(
-            active(after).sum() > MANY_MOVING * batch,
+            active(after).sum() > math.floor(MANY_MOVING * batch),
             lambda: moved(after, gradient()),
             lambda: state._replace(stopped=after.stopped),
         )
@@ -157,7 +158,7 @@ def ascend(
         return jax.tree.map(lambda whole, part: whole.at[rows].set(part, mode="drop"), state, own)
 
     state = _State(variables, memory, jnp.zeros(batch, jnp.int32), jnp.zeros(batch, bool))
-    many = 0 if chunk is None else MANY_ACTIVE * batch
+    many = 0 if chunk is None else math.floor(MANY_ACTIVE * batch)
     state = jax.lax.while_loop(lambda s: active(s).sum() > many, of_whole_batch, state)
     if chunk is not None:
         size = min(max(chunk, SMALLEST), batch)

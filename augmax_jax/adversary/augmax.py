@@ -177,7 +177,8 @@ def augmax(
         return loss if targets is None else -loss, misclassified(logits, own(labels))
 
     def judge(mistakes, taken, wrong):
-        mistakes = mistakes + (wrong & (count_initial | (taken > 0)))
+        counts = wrong & (count_initial | (taken > 0))
+        mistakes = mistakes + counts.astype(jnp.int32)
         stops = mistakes >= patience
         if early_stop == "batch":
             stops = jnp.broadcast_to(jnp.all(stops), stops.shape)

@@ -52,7 +52,7 @@ def init_generator(key: jax.Array, *, kernel: int = 1) -> Generator:
     return layers
 
 
-def check_kernel(kernel: int, name: str = "kernel") -> None:
+def check_kernel(kernel: int, *, name: str = "kernel") -> None:
     """Raises ValueError unless `kernel` is one of `KERNELS`; `name` is for the message."""
     if isinstance(kernel, bool) or kernel not in KERNELS:
         raise ValueError(f"{name} must be {' or '.join(map(str, KERNELS))}, got {kernel!r}")
@@ -70,7 +70,8 @@ def apply_generator(generator: Generator, noise: jax.Array) -> jax.Array:
     """
     x = noise
     for i, layer in enumerate(generator):
-        x = _convolve(x if i == 0 else jax.nn.relu(x), layer["kernel"]) + layer["bias"]
+        x = _convolve(x if i == 0 else jax.nn.relu(x), layer["kernel"])
+        x = x + layer["bias"][None, None, None]
     margin = (noise.shape[1] - x.shape[1]) // 2
     return x + noise[:, margin : margin + x.shape[1], margin : margin + x.shape[2]]
 
@@ -191,12 +192,9 @@ def remember(history: Any, generator: Generator, count: int | jax.Array) -> Any:
     """The ring with one more generator, in the place of the oldest if it is full.
 
     Args:
-        history: from `init_history`.
+        history: from `init_history`, arrays `[size, ...]`.
         generator: what to keep.
-        count: number of generators kept before this one.
-
-    Returns:
-        Arrays `[size, ...]`, as `history`.
+        count: generators kept before this one, an int or an int32 scalar.
     """
     return jax.tree.map(lambda old, new: old.at[count % old.shape[0]].set(new), history, generator)
 
@@ -206,8 +204,8 @@ def recall(key: jax.Array, history: Any, count: int | jax.Array) -> Generator:
 
     Args:
         key: one key.
-        history: from `remember`.
-        count: number of generators kept so far, at least 1.
+        history: from `remember`, arrays `[size, ...]`.
+        count: generators kept so far, at least 1; an int or an int32 scalar.
 
     Raises:
         ValueError: `key` is not one key.

@@ -111,7 +111,8 @@ def pgd(
 
     def judge(left, taken, wrong):
         stops = wrong & (left == 0)
-        return left - (wrong & ~stops), stops if budget is not None else jnp.zeros_like(stops)
+        left = left - (wrong & ~stops).astype(jnp.int32)
+        return left, stops if budget is not None else jnp.zeros_like(stops)
 
     def move(x, gradient, taken, rows):
         x = x + step_size * jnp.sign(gradient)

@@ -127,8 +127,10 @@ def warp(images: jax.Array, flow: jax.Array) -> jax.Array:
             f"and {list(jnp.shape(images))}"
         )
     _, height, width, channels = images.shape
-    x = jnp.clip(jnp.arange(width) + flow[..., 0], 0, width - 1)
-    y = jnp.clip(jnp.arange(height)[:, None] + flow[..., 1], 0, height - 1)
+    columns = jnp.arange(width).astype(flow.dtype)[None, None, :]
+    rows = jnp.arange(height).astype(flow.dtype)[None, :, None]
+    x = jnp.clip(columns + flow[..., 0], 0, width - 1)
+    y = jnp.clip(rows + flow[..., 1], 0, height - 1)
     left, top = jax.lax.stop_gradient((jnp.floor(x), jnp.floor(y)))
     right_share, bottom_share = (x - left)[..., None], (y - top)[..., None]
 

@@ -75,7 +75,7 @@ def solarize(image: jax.Array, threshold: jax.typing.ArrayLike) -> jax.Array:
     Raises:
         ValueError: `image` is not uint8 `[H, W, 3]`.
     """
-    return unpack(solarize_words(pack(check_image(image)), jnp.asarray(threshold)))
+    return unpack(solarize_words(pack(check_image(image)), jnp.asarray(threshold, jnp.float32)))
 
 
 # ---- on packed words, uint32 [H, W]
@@ -135,8 +135,10 @@ def posterize_words(words: jax.Array, bits: jax.Array) -> jax.Array:
 
 
 def solarize_words(words: jax.Array, threshold: jax.Array) -> jax.Array:
-    """`solarize` of a packed image."""
-    return join(*(jnp.where(c < threshold, c, 255 - c) for c in channels(words)))
+    """`solarize` of a packed image; `threshold` float32."""
+    return join(
+        *(jnp.where(c.astype(jnp.float32) < threshold, c, 255 - c) for c in channels(words))
+    )
 
 
 def _stretch(channel: jax.Array) -> jax.Array:

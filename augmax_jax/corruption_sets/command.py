@@ -14,7 +14,7 @@ from augmax_jax.data.settings import TEST_FRACTION
 from augmax_jax.runtime import console
 
 
-def _names(text: str) -> list[str]:
+def corruption_names(text: str) -> list[str]:
     groups = {
         "benchmark": constants.BENCHMARK,
         "extra": constants.EXTRA,
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--corruptions",
-        type=_names,
+        type=corruption_names,
         default=list(constants.BENCHMARK),
         help="comma-separated names; or benchmark (the 15, default), extra, all, noise, blur, "
         "weather, digital",

@@ -159,7 +159,7 @@ def copy_sources(down: jax.Array, right: jax.Array, reach: Any) -> jax.Array:
         int32 `[H * W]` indices into the flattened image.
     """
     height, width = down.shape
-    rows, cols = jnp.arange(height)[:, None], jnp.arange(width)
+    rows, cols = jnp.arange(height)[:, None], jnp.arange(width)[None]
     written = (rows > reach) & (rows <= height - reach) & (cols > reach) & (cols <= width - reach)
     own = rows * width + cols
     source = jnp.where(written, own + down * width + right, own).reshape(-1)

@@ -15,7 +15,7 @@ _PIXELATE_BITS = 22  # Pillow's fixed-point precision when it resizes 8-bit imag
 def contrast(key: jax.Array, image: jax.Array, factor: Any) -> jax.Array:
     """Scales the distance of each value to its channel's mean over the image."""
     del key
-    mean = jnp.mean(image, axis=(0, 1))
+    mean = jnp.mean(image, axis=(0, 1))[None, None]
     return (image - mean) * factor + mean
 
 
@@ -28,7 +28,7 @@ def saturate(key: jax.Array, image: jax.Array, constants: dict[str, Any]) -> jax
     wanted = jnp.clip(saturation * constants["factor"] + constants["shift"], 0, 1)
     # How far a channel lies below V, from 0 to 1, depends on the hue alone.
     grey = chroma == 0
-    below = jnp.where(grey, jnp.asarray([0.0, 1.0, 1.0]), value - image)
+    below = jnp.where(grey, jnp.asarray([0.0, 1.0, 1.0])[None, None], value - image)
     below = below / jnp.where(grey, 1, chroma)
     return value * (1 - wanted * below)
 
@@ -53,11 +53,11 @@ def elastic_transform(key: jax.Array, image: jax.Array, constants: dict[str, Any
     height, width = image.shape[:2]
     affine_key, field_key = jax.random.split(key)
     rows = jnp.arange(height, dtype=jnp.float32)[:, None]
-    cols = jnp.arange(width, dtype=jnp.float32)
+    cols = jnp.arange(width, dtype=jnp.float32)[None]
 
     quarter = min(height, width) // 3
     corners = jnp.asarray([[1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]]) * quarter
-    corners = corners + jnp.asarray([width // 2, height // 2])
+    corners = corners + jnp.asarray([width // 2, height // 2], jnp.float32)[None]
     jitter = jax.random.uniform(affine_key, (3, 2), minval=-1.0) * constants["reach"]
     x, y = _inverse_affine(corners, corners + jitter, cols, rows)
     warped = _bilinear(image, y, x, _reflect_101)

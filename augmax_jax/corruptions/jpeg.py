@@ -78,7 +78,7 @@ def _pass(plane: jax.Array, matrix: np.ndarray, bits: int) -> jax.Array:
     groups = plane.reshape(-1, 8, plane.shape[1])
     total = jnp.int32(1 << (bits - 1))
     for i in range(8):
-        total = total + groups[:, i : i + 1] * matrix[:, i, None]
+        total = total + groups[:, i : i + 1] * matrix[None, :, i, None]
     return jnp.right_shift(total, bits).reshape(plane.shape).T
 
 
@@ -98,7 +98,7 @@ def _lossy(plane: jax.Array, table: jax.Array) -> jax.Array:
 def _halve(plane: jax.Array) -> jax.Array:
     """Means of 2×2 pixels; columns alternate between rounding down and up."""
     total = plane[::2, ::2] + plane[1::2, ::2] + plane[::2, 1::2] + plane[1::2, 1::2]
-    return jnp.right_shift(total + 1 + jnp.arange(total.shape[1]) % 2, 2)
+    return jnp.right_shift(total + 1 + jnp.arange(total.shape[1])[None] % 2, 2)
 
 
 def _double(plane: jax.Array) -> jax.Array:

@@ -54,4 +54,4 @@ def shot_noise(key: jax.Array, image: jax.Array, constants: dict[str, Any]) -> j
     count = jnp.zeros(image.shape, jnp.int32)
     for step in (256, 128, 64, 32, 16, 8, 4, 2, 1):
         count = jnp.where(table[row + count + step - 1] <= bits, count + step, count)
-    return 255 * jnp.minimum(count / constants["photons"], 1)
+    return 255 * jnp.minimum(count.astype(jnp.float32) / constants["photons"], 1)

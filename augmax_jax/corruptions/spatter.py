@@ -55,11 +55,11 @@ def spatter(key: jax.Array, image: jax.Array, constants: dict[str, Any]) -> jax.
         wet = (liquid > constants["threshold"]).astype(jnp.float32)[..., None]
         wet = filters.apply_sum(constants["edge"], wet[None])[0]
         wet = jnp.where(wet < 0.8, 0, wet)
-        return image * (1 - wet) + wet * jnp.asarray(_MUD)
+        return image * (1 - wet) + wet * jnp.asarray(_MUD)[None, None]
 
     def water(liquid: jax.Array) -> jax.Array:
         drops = drop_relief(jnp.floor(255 * liquid).astype(jnp.int32) & 255)
-        return image + (constants["strength"] * drops)[..., None] * jnp.asarray(_WATER)
+        return image + (constants["strength"] * drops)[..., None] * jnp.asarray(_WATER)[None, None]
 
     return jax.lax.cond(constants["mud"], mud, water, liquid)
 
@@ -72,7 +72,7 @@ def drop_relief(liquid: jax.Array) -> jax.Array:
     emboss = np.array([[-2.0, -1, 0], [-1, 1, 1], [0, 1, 2]])
     relief = jnp.clip(_window(relief.astype(jnp.float32), emboss), 0, 255)
     relief = jnp.round(_window(relief, np.full((3, 3), 1 / 9)))
-    shaded = liquid * relief
+    shaded = liquid.astype(jnp.float32) * relief
     return shaded / jnp.maximum(jnp.max(shaded), 1)
 
 
@@ -153,6 +153,6 @@ def equalise(image: jax.Array) -> jax.Array:
     first = jnp.argmax(histogram > 0)
     rest = image.size - histogram[first]
     total = jnp.cumsum(histogram) - histogram[first]
-    scaled = jnp.round(total * (255 / jnp.maximum(rest, 1).astype(jnp.float32)))
+    scaled = jnp.round(total.astype(jnp.float32) * (255 / jnp.maximum(rest, 1).astype(jnp.float32)))
     table = jnp.where(rest == 0, jnp.arange(256), jnp.maximum(scaled, 0).astype(jnp.int32))
     return table[image]

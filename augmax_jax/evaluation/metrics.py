@@ -301,7 +301,7 @@ def add_up(found: Outcomes, mask: Any = None, *, bins: int = 15) -> Tally:
     correct = mask & correct
     # A NaN has no confidence, so it goes to the first bin.
     index = xp.clip(xp.ceil(xp.nan_to_num(confidence) * bins).astype(int) - 1, 0, bins - 1)
-    member = (index[:, None] == xp.arange(bins)) & mask[:, None]
+    member = (index[:, None] == xp.arange(bins)[None]) & mask[:, None]
     return Tally(
         count=mask.sum(),
         correct=correct.sum(),
@@ -348,8 +348,10 @@ def restrict_classes(logits: Any, classes: Sequence[int] | np.ndarray) -> Any:
         classes: indices of the classes to keep.
 
     Returns:
-        `[N, C]`, with -inf in the other columns: argmax and softmax are those of the kept
-        columns.
+        `[N, C]`, -inf elsewhere: argmax and softmax are those of the remaining columns.
+
+    Raises:
+        ValueError: no classes, or an index that is none of the C.
     """
     xp: Any = jnp if isinstance(logits, jax.Array) else np
     classes = np.asarray(classes)
@@ -360,4 +362,4 @@ def restrict_classes(logits: Any, classes: Sequence[int] | np.ndarray) -> Any:
         )
     keep = np.zeros(logits.shape[-1], bool)
     keep[classes] = True
-    return xp.where(keep, logits, -xp.inf)
+    return xp.where(keep[None], logits, -xp.inf)

@@ -80,7 +80,8 @@ def _build(setup: Setup) -> Method:
             trained = _where(turn, generator, trained)
             optimizer = _where(turn & new, adam.init(generator), optimizer)
             value, gradient = inputs.mean(jax.value_and_grad(loss)(generator, i))
-            updates, optimizer = adam.update(gradient, optimizer)
+            with jax.numpy_dtype_promotion("standard"):  # Adam raises a float to an int32 count
+                updates, optimizer = adam.update(gradient, optimizer)
             rate = jnp.where(turn, settings.learning_rate, settings.retrain_learning_rate)
             generator = jax.tree.map(lambda x, u: x - rate * u, generator, updates)
             return generator, optimizer, trained, -value
@@ -98,7 +99,7 @@ def _build(setup: Setup) -> Method:
         """The batch: images with noise of the current or of two kept generators, and clean ones."""
         images = to_float(inputs.images)
         norm = settings.rms * math.sqrt(math.prod(images.shape[1:]))
-        fraction = (inputs.place * _GOLDEN) % 1.0
+        fraction = (inputs.place.astype(jnp.float32) * _GOLDEN) % 1.0
         # In the first epoch there is nothing to replay.
         current = jnp.where(epoch > 0, settings.share, settings.share + 2 * settings.replay_share)
         ends = [current, current + settings.replay_share, current + 2 * settings.replay_share]
@@ -128,7 +129,7 @@ def _build(setup: Setup) -> Method:
 
 def _check(config: ConfigDict) -> None:
     settings = config.ant
-    noise.check_kernel(settings.kernel, "config.ant.kernel")
+    noise.check_kernel(settings.kernel, name="config.ant.kernel")
     check_number("config.ant.rms", settings.rms, low=1e-6, high=1)
     check_number("config.ant.share", settings.share, low=0, high=1)
     check_number("config.ant.replay_share", settings.replay_share, low=0, high=0.5)

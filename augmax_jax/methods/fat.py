@@ -36,7 +36,8 @@ def _build(setup: Setup) -> Method:
 
     def views(inputs: StepInputs) -> tuple[list[View], Diagnostics]:
         # The budget of every sample grows over the epochs.
-        budget = budgets[jnp.sum(setup.epochs.completed(inputs.step) >= boundaries)]
+        epoch = setup.epochs.completed(inputs.step).astype(jnp.float32)
+        budget = budgets[jnp.sum(epoch >= boundaries)]
         result = adversary.pgd(
             inputs.keys,
             lambda x: inputs.logits_fn(x, route),

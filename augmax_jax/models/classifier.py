@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from augmax_jax.models.cpu.normalization import at_least_float32
 from augmax_jax.models.norm import ROUTES, BatchNorm, norm_layer
 from augmax_jax.runtime.errors import check_name
 
@@ -69,11 +70,11 @@ class Classifier(nn.Module):
             raise ValueError(
                 f"x must be float with values in [0, 1], got {x.dtype}; divide uint8 images by 255"
             )
-        # float32, or float64 for a float64 network, which exact tests use.
-        outer = jnp.promote_types(self.dtype, jnp.float32)
+        outer = at_least_float32(self.dtype)
         x = x.astype(outer)
         if self.mean is not None:
-            x = (x - jnp.asarray(self.mean, outer)) / jnp.asarray(self.std, outer)
+            mean, std = (jnp.asarray(v, outer)[None, None, None] for v in (self.mean, self.std))
+            x = (x - mean) / std
         return self.trunk(x.astype(self.dtype), route, train).mean((1, 2), dtype=outer)
 
     def __call__(self, x: jax.Array, *, route: str = "clean", train: bool = False) -> jax.Array:

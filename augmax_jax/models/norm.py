@@ -64,7 +64,7 @@ def _normalising(
     mean: jax.Array, variance: jax.Array, scale: jax.Array, bias: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Center, scale and shift that normalise, and then apply the layer's own scale and bias."""
-    return mean, jax.lax.rsqrt(variance + EPSILON) * scale, bias
+    return mean, jax.lax.rsqrt(variance + EPSILON) * scale[None, None, None], bias
 
 
 @jax.jit

@@ -38,7 +38,7 @@ class Epochs(NamedTuple):
         """
         if isinstance(step, int | np.integer):
             return int(step) * self.batch_size / self.examples
-        return step * (self.batch_size / self.examples)
+        return step.astype(np.float32) * (self.batch_size / self.examples)
 
     @overload
     def starts(self, step: int) -> bool: ...

@@ -90,7 +90,7 @@ class Progress:
             parts.append(f"{speed:,.0f} images/s" if speed >= 10 else f"{speed:.2g} images/s")
         parts += [f"{name} {_readable(name, value)}" for name, value in self._shown.items()]
         if speed and step < self._total:
-            parts.append(f"{_duration((self._total - step) * self._batch_size / speed)} left")
+            parts.append(f"{duration((self._total - step) * self._batch_size / speed)} left")
         return ", ".join(parts)
 
     @contextlib.contextmanager
@@ -134,7 +134,8 @@ def _readable(name: str, value: Any) -> str:
     return value if isinstance(value, str) else f"{float(value):.4g}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time as 1:23, or 1:02:03 from an hour on."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -67,7 +68,7 @@ def learning_rate(
 
     def rate(step):
         # The first example of the step decides its epoch.
-        epoch = in_epochs(step)
+        epoch = in_epochs(jnp.asarray(step, jnp.float32))
         # A little more, so that a boundary that is computed as 2.9999998 counts as 3.
         position = jnp.floor(epoch + 1e-4) if config.schedule_unit == "epoch" else epoch
         if config.schedule == "cosine":
@@ -75,7 +76,7 @@ def learning_rate(
             scale = jnp.square(jnp.cos(0.5 * jnp.pi * jnp.clip(position / epochs, 0.0, 1.0)))
         elif config.schedule == "step":
             passed = jnp.sum(position >= jnp.asarray(config.boundaries, jnp.float32))
-            scale = jnp.float32(config.factor) ** passed
+            scale = jax.lax.pow(jnp.float32(config.factor), passed)
         else:
             scale = jnp.ones(())
         if config.warmup_epochs:

@@ -179,7 +179,7 @@ def test_features_and_head(tiny, images):
     assert features.dtype == jnp.float32
     head = variables["params"]["head"]
     np.testing.assert_allclose(
-        features @ head["kernel"] + head["bias"],
+        features @ head["kernel"] + head["bias"][None],
         apply(module, variables, images, route="augmented"),
         atol=1e-5,
     )

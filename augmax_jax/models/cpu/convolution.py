@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from augmax_jax.models.cpu import winograd
-from augmax_jax.models.cpu.normalization import Activation, scale_and_shift
+from augmax_jax.models.cpu.normalization import Activation, at_least_float32, scale_and_shift
 from augmax_jax.runtime.errors import check_name
 
 IMPLEMENTATIONS = ("auto", "canonical", "plain")
@@ -130,7 +130,7 @@ class Conv(nn.Module):
         channels = value.shape[-1]
         if self.groups < 1 or channels % self.groups:
             raise ValueError(f"groups must divide the {channels} channels, got {self.groups}")
-        parameter_dtype = jnp.promote_types(self.dtype, jnp.float32)
+        parameter_dtype = at_least_float32(self.dtype)
         shape = (self.kernel_size, self.kernel_size, channels // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape, parameter_dtype)
         value = value.astype(self.dtype)
@@ -142,7 +142,7 @@ class Conv(nn.Module):
         )
         if self.use_bias:
             bias = self.param("bias", self.bias_init, (self.features,), parameter_dtype)
-            y = y + bias.astype(self.dtype)
+            y = y + bias.astype(self.dtype)[None, None, None]
         return y
 
 
@@ -269,7 +269,8 @@ def _recomputed(source, g):
     # The computation uses a part of g. Otherwise XLA would take the value of the forward pass, or
     # compute this one during that pass, and keep it until now. (XLA drops optimization barriers on
     # the CPU.)
-    return scale_and_shift(x, center, scale, shift + 0 * g[:1, :1, :1, :1], relu=True)
+    nothing = (0 * g[:1, :1, :1, :1]).astype(shift.dtype)
+    return scale_and_shift(x, center, scale, shift + nothing, relu=True)
 
 
 def _forward(x, kernel, *, stride):
@@ -343,7 +344,7 @@ def _kernel_gradient(x, g, *, k, stride):
     """`[C, k, k, O]`, in at least float32."""
     height, width, channels = x.shape[1:]
     h, w, features = g.shape[1:]
-    wide = jnp.promote_types(x.dtype, jnp.float32)
+    wide = at_least_float32(x.dtype)
     if k == 1:
         x = x[:, ::stride, ::stride].reshape(-1, channels)
         return (x.T @ g.reshape(-1, features)).astype(wide)[:, None, None]

@@ -81,7 +81,7 @@ def test_an_activation_gives_the_gradients_of_its_formula(rng, case, batch):
     _, stride, _, _, channels, _, groups = case
     x, kernel = _example(rng, case, batch)
     rows = (batch, 1, 1, channels)
-    center, scale, shift = (rng.normal(size=s) for s in (rows, rows, (channels,)))
+    center, scale, shift = (rng.normal(size=s) for s in (rows, rows, (1, 1, 1, channels)))
 
     def loss(name, arguments, kernel):
         with convolution.implementation(name):
