@@ -1,4 +1,4 @@
-"""What every public function and class keeps to: key first, options by keyword, a full docstring."""
+"""The form of all public functions: key first, options by keyword, a full docstring."""
 
 import ast
 import importlib
