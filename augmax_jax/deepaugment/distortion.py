@@ -170,41 +170,81 @@ def distort(
     total = sum(len(run.indices) for run in runs)
     done = total - sum(len(run.indices) for run in open_runs)
     bar = Progress(total_steps=max(total, 1), batch_size=1, start_step=done, show=progress)
-    forward = _program(network)
-    rows = batch_size or _batch_size(entry, sizes)
+    job = _Job(
+        entry, pristine, sizes, work, _program(network), batch_size or _batch_size(entry, sizes)
+    )
+    bad: set[str] = set()
     with ThreadPoolExecutor() as pool:
-        saved: list[Any] = []
-        bad: set[str] = set()
         for run, originals in _ahead(pool, images, open_runs):
-            params = layers.to_params(entry.layers, entry.damage(work.run_key(run), pristine))
-            found = {i: image for i, image in enumerate(originals) if image is not None}
-            readable = list(found)
-            bad |= {names[i] for i in np.delete(run.indices, readable)}
-            if not found:
-                continue
-            scaled = list(pool.map(functools.partial(scale, sizes=sizes), found.values()))
-            indices = run.indices[readable]
-            keys = work.image_keys(indices)
-            for batch in _batches(scaled, rows):
-                # The batch is filled up, so that there is one program per shape.
-                filled = np.resize(batch, rows)
-                stack = np.stack([scaled[i] for i in filled])
-                result = np.asarray(forward(params, keys[filled], stack))
-                for i, pixels in zip(batch, result, strict=False):
-                    path = folder / targets[indices[i]]
+            bad |= {names[i] for i, o in zip(run.indices, originals, strict=True) if o is None}
+            saved: list[Any] = []
+            for copies in _distort_run(pool, job, run, originals):
+                for index, pixels in copies:
+                    path = folder / targets[index]
                     saved.append(
                         pool.submit(_save, path, pixels, sizes.written, image_format, quality)
                     )
-                done += len(batch)
+                done += len(copies)
                 bar.update(done, done / max(total, 1), {})
             for future in saved:
                 future.result()
-            saved.clear()
     bar.close()
     if bad:
         own = folder / SKIPPED.format("{}-of-{}".format(*shard))
         files.write_json(own, sorted(bad | set(files.read_json(own) or ())))
     return folder
+
+
+class _Job(NamedTuple):
+    """What the distortion of every run needs.
+
+    Attributes:
+        entry: the network.
+        pristine: its weights, undamaged.
+        sizes: sizes of the images.
+        work: the plan, which has the keys.
+        forward: the compiled forward pass.
+        rows: images at a time.
+    """
+
+    entry: networks.Entry
+    pristine: Any
+    sizes: Sizes
+    work: plan.Plan
+    forward: Any
+    rows: int
+
+
+def _distort_run(
+    pool: ThreadPoolExecutor, job: _Job, run: plan.Run, originals: Sequence[Image.Image | None]
+) -> Iterator[list[tuple[int, np.ndarray]]]:
+    """Distorts the images of one run, which share damaged weights.
+
+    Args:
+        pool: scales the images.
+        job: network, weights and sizes.
+        run: the run.
+        originals: its images; None for one that cannot be read.
+
+    Yields:
+        For each batch, the index and the copy, uint8 `[H, W, 3]`, of each of its images.
+    """
+    readable = [i for i, original in enumerate(originals) if original is not None]
+    if not readable:
+        return
+    params = layers.to_params(
+        job.entry.layers, job.entry.damage(job.work.run_key(run), job.pristine)
+    )
+    found = [originals[i] for i in readable]
+    scaled = list(pool.map(functools.partial(scale, sizes=job.sizes), found))
+    indices = run.indices[readable]
+    keys = job.work.image_keys(indices)
+    for batch in _batches(scaled, job.rows):
+        # The batch is filled up, so that there is one program per shape.
+        filled = np.resize(batch, job.rows)
+        stack = np.stack([scaled[i] for i in filled])
+        result = np.asarray(job.forward(params, keys[filled], stack))
+        yield [(int(indices[i]), pixels) for i, pixels in zip(batch, result, strict=False)]
 
 
 @functools.cache
