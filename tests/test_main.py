@@ -158,6 +158,7 @@ def test_a_run_goes_on_where_its_data_folder_is_written_otherwise(tmp_path, monk
     kept = json.loads((tmp_path / "run" / "config.json").read_text())
     kept["optimizer"]["per"] = kept["optimizer"].pop("schedule_unit")  # an older run
     (tmp_path / "run" / "config.json").write_text(json.dumps(kept))
+    (tmp_path / "run" / "results.json").write_text("{}")  # the directory is taken
     workdir.claim(parse(f"--config.data.name={tmp_path / 'photos'}"), tmp_path / "run")
     with pytest.raises(ValueError, match=r"optimizer\.schedule_unit: 'epoch' -> 'step'"):
         workdir.claim(
