@@ -46,13 +46,13 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) --upgrade pip
 
-$(VENV)/runtime: requirements.txt pyproject.toml | $(VENV)/bin/python
-	$(INSTALL) -e .
+$(VENV)/runtime: requirements.txt pyproject.toml setup.py | $(VENV)/bin/python
+	$(INSTALL) -r requirements.txt
 	$(INSTALL) --no-deps $(FROST)
 	touch $@
 
-$(VENV)/dev: requirements.txt requirements-dev.txt pyproject.toml | $(VENV)/bin/python
-	$(INSTALL) -e . -r requirements-dev.txt
+$(VENV)/dev: requirements.txt requirements-dev.txt pyproject.toml setup.py | $(VENV)/bin/python
+	$(INSTALL) -r requirements-dev.txt
 	touch $@
 
 clean:

@@ -1,10 +1,11 @@
 """AugMax in JAX: train image classifiers that stay accurate under distribution shift.
 
-What a library user needs is one name away and imported on first use:
+Everything a library user needs is a name of this package, imported on first use:
 
     from augmax_jax import augment, adversary, corruptions, models, objectives
     result = augmax_jax.augmax(key, logits_fn, images, labels)   # in anyone's training loop
     mixed = augmax_jax.augmix(key, images)
+    augmax_jax.load("runs/mine").predict("photo.jpg")    # names and probabilities
 """
 
 import importlib
@@ -22,6 +23,7 @@ __all__ = [
     "data",
     "evaluate_model",
     "evaluate_workdir",
+    "load",
     "models",
     "objectives",
     "torch_export",
@@ -33,12 +35,13 @@ __all__ = [
 _MODULES = {
     "torch_files": "augmax_jax.pytorch.files",
     "torch_keys": "augmax_jax.pytorch.keys",
-}  # the others lie beside this one
+}  # the other modules are in this folder
 _FUNCTIONS = {
     "augmax": "augmax_jax.adversary.from_images",
     "augmix": "augmax_jax.augment",
     "evaluate_model": "augmax_jax.robustness",
     "evaluate_workdir": "augmax_jax.training.commands",
+    "load": "augmax_jax.inference.loading",
     "train_and_evaluate": "augmax_jax.training.commands",
 }
 
@@ -53,13 +56,14 @@ if TYPE_CHECKING:  # the same names, for type checkers
         torch_export,
         torch_import,
     )
-    from augmax_jax.adversary.one_call import augmax
+    from augmax_jax.adversary.from_images import augmax
     from augmax_jax.augment import augmix
     from augmax_jax.evaluation.robustness import evaluate_model
+    from augmax_jax.inference.loading import load
     from augmax_jax.pytorch import files as torch_files
     from augmax_jax.pytorch import keys as torch_keys
     from augmax_jax.training.commands import evaluate_workdir, train_and_evaluate
-else:  # a type checker would take every name for one that is there
+else:  # hidden from type checkers, which would then accept any name
 
     def __getattr__(name: str) -> Any:
         """Imports a public module or function when it is first asked for."""

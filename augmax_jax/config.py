@@ -1,9 +1,9 @@
 """The settings of a run: what there is, how a setting is read, and when two configs are one run.
 
 `defaults()` is the reference of all settings. `configs/*.py` start from it and change a few
-lines; a `--config.a.b=value` on the command line overrides both. What the values of a setting
-may be beyond their type is checked by the room that uses them, and `training.run.check` asks
-them all.
+lines; a `--config.a.b=value` on the command line overrides both. This module checks the
+types of values. The package that uses a setting checks which values are allowed, and
+`training.run.check` calls all these checks.
 """
 
 import ast
@@ -13,15 +13,16 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ml_collections import ConfigDict, FieldReference
-from ml_collections.config_dict import placeholder
-
 from augmax_jax import methods, models
-from augmax_jax.runtime import files, paths
+from augmax_jax.runtime import extras, files, paths
 from augmax_jax.runtime.config_file import load
 from augmax_jax.runtime.errors import nearest
 from augmax_jax.runtime.following import by_epochs, by_method
 from augmax_jax.runtime.kinds import Kind
+
+with extras.needed("train"):
+    from ml_collections import ConfigDict, FieldReference
+    from ml_collections.config_dict import placeholder
 
 __all__ = [
     "MAY_CHANGE",
@@ -38,16 +39,17 @@ __all__ = [
     "load",
     "read_setting",
     "set_setting",
+    "settings_of",
     "to_dict",
 ]
 
-# Settings, or groups of them, that decide how and where a run computes, and change no result.
-# data.resident is not among them: a tfds stream holds out other images than a set in memory.
+# Settings, or groups of them, that say how and where a run computes, and change no result.
+# data.resident is not one of them: a tfds stream holds out other images than a set in memory.
 NO_EFFECT = (
     "checkpoint",
     "compaction",
     "compilation_cache",
-    "data.bad_images",  # with "refuse" a set that has bad images gives no result
+    "data.bad_images",  # with "refuse" there is no result if the set has bad images
     "data.data_dir",
     "data.download",
     "eval_batch_size",
@@ -59,32 +61,31 @@ NO_EFFECT = (
     "progress",
     "tensorboard",
 )
-# Settings that may differ besides when a run goes on: training does not depend on them.
+# Further settings that may differ when a run goes on: training does not depend on them.
 MAY_CHANGE = ("allow_config_change", "evaluate", "max_steps")
-# Former names of settings. The command line and config files must use the new one; the
-# config.json of an older run is read with it.
+# Former names of settings -> new names. The command line and config files must use the new ones;
+# a config.json of an older run may have the former ones.
 RENAMED = {
     "adversary.chunk": "compaction.chunk",
     "adversary.compact": "compaction.enabled",
     "optimizer.per": "optimizer.schedule_unit",
 }
-# Former spellings of values, for the same files: setting -> (before, now).
+# Former spellings of values in such files: setting -> (before, now).
 _RESPELT = {"data.resident": (None, "auto")}
-# Settings that may name folders: the same folder is the same setting, however it is written.
+# Settings that may be folders. Two ways to write the path of one folder are the same setting.
 _FOLDERS = ("data.name", "data.extra_train", "init_from")
 
 
 def defaults() -> ConfigDict:
     """AugMax-DuBIN on CIFAR-10 with WRN-40-2, as in the paper (Sec. 5).
 
-    A comment gives a setting's meaning and its allowed values, where the type of the default
-    leaves them open.
+    A comment gives a setting's meaning, and its allowed values if the type does not tell them.
     """
     c = ConfigDict()
-    c.seed = 0  # of initialisation, order, augmentation and attacks; 0 to 2**32 - 1
+    c.seed = 0  # seeds initialisation, order, augmentation and attacks; 0 to 2**32 - 1
     c.method = "augmax"  # a name of augmax_jax.methods.METHODS: normal, augmix, augmax, ...
     c.dtype = "float32"  # or "bfloat16": parameters, statistics and losses stay float32
-    c.batch_size = 256  # images in a step, of all devices together
+    c.batch_size = 256  # images in a step, over all devices
     c.epochs = 200  # passes over the training set
     c.max_steps = 0  # stop after this many steps although the schedule is longer; 0: never
     c.num_devices = 0  # devices to train on; 0: all
@@ -94,7 +95,7 @@ def defaults() -> ConfigDict:
     c.model = ConfigDict()
     c.model.name = "wrn40_2"  # a name of augmax_jax.models.MODELS: resnet18, resnext29, ...
     c.model.norm = "dubin"  # bn | ibn | dubn | dubin
-    c.model.options = ConfigDict()  # of the network: stem_stride, widen_factor, cardinality, ...
+    c.model.options = ConfigDict()  # the network's own: stem_stride, widen_factor, cardinality, ...
     # Input normalisation, inside the network. None: the network's own, which is ImageNet's for
     # the ImageNet networks and none for the others. (0, 0, 0) and (1, 1, 1): none.
     c.model.mean = placeholder(tuple)
@@ -102,7 +103,13 @@ def defaults() -> ConfigDict:
     c.model.remat = False  # trade time for memory, on accelerators (no effect on the CPU)
 
     c.data = ConfigDict()
-    c.data.name = "cifar10"  # "digits", a tfds name, or a folder <dir>/<split>/<class>/*
+    c.data.name = "cifar10"  # "digits", a tfds name, or a folder of images (docs/data.md)
+    # A folder's table of file,label[,split], CSV or TSV, relative to the folder or absolute;
+    # "": labels.csv or labels.tsv in the folder, if there.
+    c.data.labels = ""
+    # Share of every class that a folder without a test split holds out as one, in [0, 1), the
+    # same images for every seed; 0: refuse such a folder.
+    c.data.test_fraction = 0.2
     c.data.data_dir = ""  # where tfds keeps its prepared data; "": tfds's default
     c.data.download = False  # let tfds download what is not there
     c.data.train_split = "train"  # split to train on; tfds slices such as "train[:80%]" too
@@ -117,7 +124,7 @@ def defaults() -> ConfigDict:
     c.data.max_resident_bytes = 4 * 2**30
     c.data.bad_images = "refuse"  # or "skip" unreadable files of a folder, and log their names
     c.data.shuffle_buffer = 10_000  # records that a tfds stream shuffles at a time
-    c.data.extra_train = ()  # folders <dir>/<train_split>/<class>/* of copies, trained on too
+    c.data.extra_train = ()  # folders <dir>/<train_split>/<class>/* of copies to train on too
 
     c.augment = ConfigDict()
     c.augment.padding = 4  # zeros around the image before the random crop
@@ -134,9 +141,9 @@ def defaults() -> ConfigDict:
     c.adversary.count_initial = False  # True: a misclassified starting point counts too
     c.adversary.targeted = False  # True: towards a random other class
 
-    c.compaction = ConfigDict()  # of ascents that stop early (augmax, advmax, fat)
+    c.compaction = ConfigDict()  # for ascents that stop early (augmax, advmax, fat)
     c.compaction.enabled = True  # work on unfinished samples only; the results are the same
-    c.compaction.chunk = 0  # samples at a time once few are unfinished; 0: as fits the backend
+    c.compaction.chunk = 0  # samples at a time once few are unfinished; 0: a number for the backend
 
     c.pgd = ConfigDict()  # pgd_at and augmix_pgd; images are in [0, 1]
     c.pgd.eps = 8 / 255
@@ -168,18 +175,18 @@ def defaults() -> ConfigDict:
     c.ant = ConfigDict()
     c.ant.kernel = 1  # 1 (ANT 1x1) or 3 (ANT 3x3)
     c.ant.rms = 135 / (3 * 224 * 224) ** 0.5  # ε per value: 135 at 224x224, 19.3 at 32x32
-    c.ant.share = 0.3  # of the batch, with noise of the current generator
-    c.ant.replay_share = 0.1  # of the batch, with noise of each of two earlier generators
-    c.ant.learning_rate = 1e-4  # of the generator (Adam)
-    c.ant.retrain_steps = 1001  # from scratch, at the start of every epoch
+    c.ant.share = 0.3  # share of the batch with noise of the current generator
+    c.ant.replay_share = 0.1  # share of the batch for each of two earlier generators
+    c.ant.learning_rate = 1e-4  # learning rate of the generator (Adam)
+    c.ant.retrain_steps = 1001  # steps from scratch at the start of every epoch
     c.ant.retrain_learning_rate = 5e-4
-    c.ant.history = 128  # earlier generators kept, one an epoch
+    c.ant.history = 128  # number of earlier generators kept, one per epoch
 
     c.objective = ConfigDict()
-    c.objective.variant = "paper"  # Eq. 5; "released": no cross-entropy on the AugMax view
-    c.objective.consistency_weight = 10.0  # λ; AugMix has its own, see below
+    c.objective.variant = "paper"  # Eq. 5; or "released": no cross-entropy on the AugMax view
+    c.objective.consistency_weight = 10.0  # λ; AugMix has another, see below
     c.objective.forwards = "separate"  # or "joint": views of a route share batch statistics
-    # The norm route of each view, "clean" or "augmented"; None: as the variant has it.
+    # The norm route of each view, "clean" or "augmented"; None: that of the variant.
     c.objective.routes = ConfigDict({view: placeholder(str) for view in methods.view_names()})
 
     c.optimizer = ConfigDict()  # SGD
@@ -189,38 +196,38 @@ def defaults() -> ConfigDict:
     c.optimizer.weight_decay = 5e-4
     c.optimizer.schedule = "cosine"  # cosine | step | constant
     c.optimizer.schedule_unit = "epoch"  # the rate changes once an epoch; or "step": every step
-    c.optimizer.boundaries = ()  # of schedule "step": epochs in rising order
-    c.optimizer.factor = 0.1  # that the rate is multiplied by at each of them
-    c.optimizer.warmup_epochs = 0.0  # over which the rate rises from 0
+    c.optimizer.boundaries = ()  # for schedule "step": epochs in rising order
+    c.optimizer.factor = 0.1  # multiplies the rate at each boundary
+    c.optimizer.warmup_epochs = 0.0  # epochs in which the rate rises from 0
 
-    c.select_on = "holdout"  # "test" reproduces the literature's habit, and says so
-    c.eval_every_epochs = 1.0  # between looks at the selection set; 0: after the last step only
+    c.select_on = "holdout"  # or "test", as in the literature; the log and the report say so
+    c.eval_every_epochs = 1.0  # epochs between evaluations on that set; 0: after the last step only
     c.eval_batch_size = 1000
-    c.log_every = 50  # steps
-    c.pictures_every_epochs = 10.0  # of augmented images; 0: after the last step only
+    c.log_every = 50  # steps between rows of the log
+    c.pictures_every_epochs = 10.0  # epochs between pictures of the views; 0: at the end only
     c.progress = True  # a progress bar
     c.tensorboard = True  # logs for TensorBoard
     c.profile = False  # True: a trace of a few steps
     c.compilation_cache = "~/.cache/augmax_jax"  # folder; "": none. JAX_COMPILATION_CACHE_DIR wins
-    c.allow_config_change = False  # True: go on in a workdir of another config
+    c.allow_config_change = False  # True: go on in a workdir that has another config
 
     c.checkpoint = ConfigDict()
-    c.checkpoint.every_epochs = 1.0  # 0: after the last step only
-    c.checkpoint.keep = 2  # how many of the latest
+    c.checkpoint.every_epochs = 1.0  # epochs between checkpoints; 0: after the last step only
+    c.checkpoint.keep = 2  # how many of the latest checkpoints to keep
 
     c.evaluate = ConfigDict()
-    c.evaluate.checkpoint = "best"  # or "last": which one the robustness sets measure
-    # Names of robustness sets (docs/data.md), or folders. One that cannot be had is named with
-    # the reason. "corrupted" corrupts the test split itself; "spatial" is the spatial attack.
+    c.evaluate.checkpoint = "best"  # or "last": the checkpoint to measure on the robustness sets
+    # Names of robustness sets (docs/data.md), or folders. If a set is not available, the report
+    # says why. "corrupted" corrupts the test split itself; "spatial" is the spatial attack.
     c.evaluate.benchmarks = ()
-    c.evaluate.data_dir = ""  # where the published sets lie
+    c.evaluate.data_dir = ""  # folder of the published sets
     c.evaluate.constants = "cifar"  # severities of "corrupted": cifar | tiny_imagenet | imagenet
-    # For mCE: results.json of another run, or of several with commas between, whose errors are
+    # For mCE: results.json of another run, or of several separated by commas, whose errors are
     # averaged; or "alexnet", "tiny_imagenet_resnet18".
     c.evaluate.baseline = ""
 
-    # Unless they are set: AugMix has the λ of its paper (Hendrycks et al. 2020), and FAT's budgets
-    # change at the same share of a training of any length.
+    # Unless the user sets them: AugMix has the λ of its paper (Hendrycks et al. 2020), and FAT's
+    # budgets change at the same shares of the training, however long it is.
     by_method(c, "objective.consistency_weight", augmix=12.0)
     by_epochs(c, "fat.boundaries", of=120)
     return c
@@ -235,14 +242,14 @@ def _leaves(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> Iterato
 
 
 def kinds() -> Mapping[str, Kind]:
-    """The type of every setting by its name, like "adversary.steps": that of its default."""
+    """The type of every setting by its name, like "adversary.steps": the type of its default."""
     return _kinds(methods.view_names())
 
 
 @functools.cache
 def _kinds(views: tuple[str, ...]) -> Mapping[str, Kind]:
-    del views  # a method registered since brings routes for its views
-    # What these defaults do not show.
+    del views  # part of the cache's key: a new method adds routes for its views
+    # Types that the defaults do not show.
     found = {
         "data.resident": Kind(bool, also=("auto",)),
         "model.mean": Kind(float, many=True, also=(None,)),
@@ -266,7 +273,7 @@ def kind_of(name: str) -> Kind:
     """The type of one setting.
 
     Raises:
-        ValueError: there is no such setting; the message has its new name or the nearest one.
+        ValueError: there is no such setting; the message has its new name or the nearest match.
     """
     if name in RENAMED:
         raise ValueError(f"config key {name!r} is now called {RENAMED[name]!r}")
@@ -311,11 +318,11 @@ def _check_type(name: str, value: Any) -> None:
 
 
 def read_setting(name: str, text: str) -> Any:
-    """The value of a setting from a text, as the command line gives it.
+    """Reads the value of a setting from a text, as the command line gives it.
 
     Args:
         name: like "adversary.steps". "model.options" as a whole takes a dictionary.
-        text: "3", "0.1", "8/255", "true", "None" or "auto" where a setting has that, and
+        text: "3", "0.1", "8/255", "true", "None" or "auto" if the setting allows it, and
             "a,b" or "('a', 'b')" for a tuple.
 
     Raises:
@@ -344,8 +351,8 @@ def set_setting(config: ConfigDict, name: str, value: Any) -> None:
 
     Args:
         config: changed in place.
-        name: of a setting, an option of a network ("model.options.depth"), or "model.options".
-        value: of the setting's type.
+        name: a setting, an option of a network ("model.options.depth"), or "model.options".
+        value: a value of the setting's type.
 
     Raises:
         ValueError: there is no such setting, or the value is not of its type.
@@ -377,12 +384,12 @@ def _is_among(name: str, names: Iterable[str]) -> bool:
 
 
 def to_dict(config: ConfigDict) -> dict[str, Any]:
-    """The config as plain values that JSON keeps."""
+    """The config as plain values that JSON can hold."""
     return json.loads(files.dumps(config.to_dict()))
 
 
 def _with_normalization(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings with the input normalisation that None stands for."""
+    """The settings with the network's input normalisation in place of None."""
     name, mean, std = (settings[f"model.{part}"] for part in ("name", "mean", "std"))
     if name not in models.MODELS or (mean is None) != (std is None):
         return settings
@@ -391,19 +398,19 @@ def _with_normalization(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """Settings in which two configs differ and that make them different runs.
+    """The differences between two configs that make them different runs.
 
     Args:
-        mine: one config as `to_dict` gives it.
-        theirs: the other; it may be of an older version.
+        mine: one config, as `to_dict` gives it.
+        theirs: the other config; an older version may have written it.
 
     Returns:
         Lines `name: theirs -> mine`.
     """
     absent = "absent"
-    # A setting that a config is too old to have is at its default.
-    usual = _flat(to_dict(defaults()))
-    a, b = (_with_normalization(usual | _flat(config)) for config in (mine, theirs))
+    # If an older config lacks a setting, it has the default.
+    usual = settings_of(to_dict(defaults()))
+    a, b = (_with_normalization(usual | settings_of(config)) for config in (mine, theirs))
     return [
         f"{name}: {b.get(name, absent)!r} -> {a.get(name, absent)!r}"
         for name in sorted(a.keys() | b.keys())
@@ -412,12 +419,23 @@ def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
     ]
 
 
-def _flat(kept: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by name, from a config that an older version may have written."""
+def settings_of(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by name, from a `config.json` that an older version may have written.
+
+    Args:
+        kept: a config as `to_dict` gives it.
+
+    Returns:
+        Values by present names, like "adversary.steps"; options of the network are named
+        "model.options.NAME". Settings that came later are absent.
+    """
     flat = {RENAMED.get(name, name): value for name, value in _leaves(kept)}
     for name, (before, now) in _RESPELT.items():
         if name in flat and flat[name] == before:
             flat[name] = now
+    if flat.get("data.train_transform") == "random_resized_crop":
+        # Before there was a setting, the one came with the other.
+        flat.setdefault("data.test_transform", "center_crop")
     return flat
 
 
@@ -426,10 +444,10 @@ def _is_same(name: str, a: Any, b: Any) -> bool:
 
 
 def _resolved(value: Any) -> Any:
-    """The full path of a folder, links followed; anything else as it is."""
+    """The full path of a folder, with links followed; any other value unchanged."""
     if isinstance(value, list):
         return [_resolved(item) for item in value]
-    # "digits" are the embedded ones even beside a folder of that name.
+    # "digits" is the embedded set even if a folder has that name.
     if not isinstance(value, str) or value == "digits" or paths.is_remote(value):
         return value
     path = paths.expand(value)

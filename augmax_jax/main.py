@@ -1,48 +1,91 @@
-"""The command: python -m augmax_jax.main --config=configs/X.py --workdir=DIR [--mode=...].
+"""Trains a network and measures how robust it is.
 
+    python -m augmax_jax.main --config=configs/X.py --workdir=DIR [--mode=...] [--config.NAME=VALUE]
+
+--mode=train, the default, trains, evaluates the best checkpoint on the robustness sets, and writes
+DIR/report.html. Started again on the same DIR it goes on where it was:
+
+    augmax-jax train --config=digits --workdir=runs/digits
+    augmax-jax train --config=cifar10_wrn40_2 --workdir=runs/wrn --config.method=augmix
+    augmax-jax train --workdir=runs/wrn
+
+--mode=evaluate measures the run in DIR, or an imported network, and leaves its training alone:
+
+    augmax-jax evaluate --workdir=runs/digits
+    augmax-jax evaluate --workdir=runs/wrn \\
+        --config.evaluate.benchmarks=cifar10_c --config.evaluate.data_dir=/data
+
+A config is a Python file, or one that the package has, by its name (`augmax-jax list configs`). A
+workdir remembers the settings of its run, so only a new run and an imported network need a config.
 Any setting is changed with --config.NAME=VALUE, for example --config.adversary.steps=5;
-augmax_jax/config.py lists them all.
-
-Deliberately short: everything it calls can be imported and called from a notebook.
+augmax_jax/config.py lists them all. Of a run that is there only those may change that its weights
+do not depend on, such as --config.evaluate.benchmarks, --config.max_steps and
+--config.eval_batch_size.
 """
 
+# This module is short on purpose: a notebook can import and call everything that it calls.
+
+from __future__ import annotations
+
 import contextlib
+import logging
 import re
 import sys
 from collections.abc import Iterator, Sequence
-
-from absl import app, flags
-from ml_collections import ConfigDict
+from typing import TYPE_CHECKING
 
 from augmax_jax import config as configs
-from augmax_jax.runtime import config_file, console, host_memory
+from augmax_jax.runtime import config_file, console, extras, host_memory, paths
 from augmax_jax.runtime.kinds import Kind
-from augmax_jax.training.commands import evaluate_workdir, train_and_evaluate
-from augmax_jax.training.loop import Stopped, TrainingDiverged
+
+with extras.needed("train"):
+    from absl import app, flags
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 _CONFIG = flags.DEFINE_string(
-    "config", None, "File of settings. --config.NAME=VALUE changes one of them."
+    "config",
+    None,
+    "Name or file of the settings; without it those of the run in --workdir. --config.NAME=VALUE "
+    "changes one of them.",
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and the report go.")
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
     ["train", "evaluate"],
-    "train: train (or go on), then evaluate. evaluate: evaluate the run in --workdir.",
+    "train: train (or go on), then evaluate. evaluate: evaluate the run (or the imported model) "
+    "in --workdir, and leave its training alone.",
 )
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where in the code an error arose.")
+
+logger = logging.getLogger("augmax_jax.main")  # __name__ is __main__ in the command
 
 _SETTING = re.compile(r"--?(?P<no>no)?config\.(?P<name>[^=]+)(?P<equals>=)?(?P<text>.*)", re.DOTALL)
 
 
 def main(config: ConfigDict) -> None:
-    """Dispatches on --mode."""
+    """Runs the command that --mode names."""
     console.prepare()
+    logger.info(
+        "%s: %s with %s on %s, in %s%s",
+        _MODE.value,
+        config.model.name,
+        config.method,
+        config.data.name,
+        _WORKDIR.value,
+        "" if _CONFIG.value else ", with the settings of the run there",
+    )
+    # After these first words, as the rest of the package takes a while to import.
+    from augmax_jax.training.commands import evaluate_workdir, train_and_evaluate
+    from augmax_jax.training.loop import Stopped, TrainingDiverged
+
     host_memory.keep_freed_memory()
     command = train_and_evaluate if _MODE.value == "train" else evaluate_workdir
-    with _errors_in_one_line():
+    with _errors_in_one_line(TrainingDiverged):
         try:
-            command(config, _WORKDIR.value or "")  # parse_flags wants one
+            command(config, _WORKDIR.value or "")  # parse_flags requires a workdir
         except Stopped as stop:
             sys.exit(stop.status)
         except KeyboardInterrupt:
@@ -53,12 +96,15 @@ def parse_flags(arguments: Sequence[str]) -> ConfigDict:
     """Parses the command line, and returns the config with every change that it makes.
 
     Args:
-        arguments: as `sys.argv`, the program's name first.
+        arguments: as in `sys.argv`, with the program's name first.
     """
     program, *given = arguments
+    if not {"-h", "--help", "-help"}.isdisjoint(given):
+        print(_help())
+        sys.exit(0)
     try:
         given = flags.FLAGS.read_flags_from_files(given, force_gnu=False)
-    except flags.Error as error:  # of --flagfile
+    except flags.Error as error:  # from --flagfile
         sys.exit(f"error: {str(error).removeprefix('ERROR:: ')}")
     others, settings = split_settings(given)
     _, *unexpected = app.parse_flags_with_usage([program, *others])
@@ -68,12 +114,11 @@ def parse_flags(arguments: Sequence[str]) -> ConfigDict:
                 f"unexpected arguments: {' '.join(unexpected)}. Settings are changed with "
                 "--config.NAME=VALUE"
             )
-        if not _CONFIG.value:
-            raise ValueError("--config=FILE is missing: name a file such as configs/digits.py")
         if not _WORKDIR.value:
             raise ValueError("--workdir=DIR is missing: name a folder, new or that of a run")
-        config = config_file.load(_CONFIG.value)
+        config = _base_config(_CONFIG.value, _WORKDIR.value)
         configs.check_keys(config)
+        config.lock()
         for name, text in settings:
             if text is None:
                 raise ValueError(f"--config.{name} needs a value: --config.{name}=VALUE")
@@ -81,20 +126,38 @@ def parse_flags(arguments: Sequence[str]) -> ConfigDict:
         return config
 
 
+def _help() -> str:
+    """The text of --help: this module's, and its flags."""
+    flag_lines = [
+        f"  --{holder.name}: {flags.FLAGS[holder.name].help}"
+        for holder in (_CONFIG, _WORKDIR, _MODE, _TRACEBACK)
+    ]
+    return "\n".join([f"{__doc__}", "Flags:", *flag_lines, "  --helpfull: absl's own flags too."])
+
+
+def _base_config(file: str | None, directory: str) -> ConfigDict:
+    """The config of a file, or without one that of the run in the directory."""
+    if file:
+        return config_file.load(file)
+    from augmax_jax.training import workdir
+
+    return workdir.read_config(paths.expand(directory))
+
+
 def split_settings(
     arguments: Sequence[str],
 ) -> tuple[list[str], list[tuple[str, str | None]]]:
     """Takes the settings out of a command line.
 
-    Understood are `--config.NAME=VALUE`, `--config.NAME VALUE`, and for a setting that is true
-    or false also `--config.NAME` and `--noconfig.NAME`.
+    It reads `--config.NAME=VALUE`, `--config.NAME VALUE`, and for a setting that is true or
+    false also `--config.NAME` and `--noconfig.NAME`.
 
     Args:
         arguments: without the program's name.
 
     Returns:
-        The other arguments; and the settings with the text of their values, in their order, the
-        text None where there is none.
+        The other arguments; and the settings in their order, each with the text of its value, or
+        None if there is no text.
     """
     others: list[str] = []
     settings: list[tuple[str, str | None]] = []
@@ -112,7 +175,7 @@ def split_settings(
         if text is None and found["no"]:
             text = "false"
         elif text is None and configs.kinds().get(name) == Kind(bool):
-            # A bare flag is true, unless what follows it says otherwise.
+            # A flag without a value is true, unless the next argument is a value.
             text = rest.pop(0) if follows and _is_bool(follows) else "true"
         elif text is None and follows is not None:
             text = rest.pop(0)
@@ -129,11 +192,12 @@ def _is_bool(text: str) -> bool:
 
 
 @contextlib.contextmanager
-def _errors_in_one_line() -> Iterator[None]:
+def _errors_in_one_line(*others: type[Exception]) -> Iterator[None]:
     """Ends the command with the message of an error: it says what to do."""
+    kinds: tuple[type[Exception], ...] = (ValueError, OSError, *others)
     try:
         yield
-    except (ValueError, OSError, TrainingDiverged) as error:
+    except kinds as error:
         if _TRACEBACK.value:
             raise
         sys.exit(f"error: {error}")

@@ -8,7 +8,7 @@ import optax
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Mean cross-entropy.
+    """Mean cross-entropy over the batch.
 
     Args:
         logits: float `[B, C]`; computed in float32.
@@ -24,7 +24,7 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 def jensen_shannon(logits_list: Sequence[jax.Array]) -> jax.Array:
     """Jensen-Shannon divergence of softmax predictions, mean over the batch (Eq. 6).
 
-    `JS = (1/V) Σ_v KL(P_v ‖ M)`, M the mean of the V predictions. The mean is clamped to
+    `JS = (1/V) Σ_v KL(P_v ‖ M)`, where M is the mean of the V predictions. M is clamped to
     [1e-7, 1] before its logarithm, as the reference implementations do. Gradients flow
     through every prediction and through M.
 
@@ -35,17 +35,18 @@ def jensen_shannon(logits_list: Sequence[jax.Array]) -> jax.Array:
         A float32 scalar in [0, ln V].
 
     Raises:
-        ValueError: fewer than two arrays, or shapes that differ.
+        ValueError: there are fewer than two arrays, or their shapes differ.
     """
     if len(logits_list) < 2:
         raise ValueError(f"consistency needs at least 2 predictions, got {len(logits_list)}")
     shapes = {jnp.shape(logits) for logits in logits_list}
     if len(shapes) > 1:
         raise ValueError(f"predictions must have one shape, got {sorted(shapes)}")
-    log_p = jax.nn.log_softmax(jnp.stack(logits_list).astype(jnp.float32))
+    logits = jnp.stack([jnp.asarray(logits, jnp.float32) for logits in logits_list])
+    log_p = jax.nn.log_softmax(logits)
     p = jnp.exp(log_p)
     log_mean = jnp.log(jnp.clip(p.mean(axis=0), 1e-7, 1.0))
-    return jnp.sum(p * (log_p - log_mean), axis=-1).mean()
+    return jnp.sum(p * (log_p - log_mean[None]), axis=-1).mean()
 
 
 def objective(
@@ -58,21 +59,21 @@ def objective(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """`Σ_v weight_v · CE(view_v) + λ · JS(consistent views)`.
 
-    The paper's Eq. 5 is weights ½, ½ on the clean and the AugMax view, 0 on the AugMix
-    view, and all three consistent.
+    The paper's Eq. 5 has weights ½ on the clean and the AugMax view and 0 on the AugMix view,
+    and all three are consistent.
 
     Args:
         logits_list: one float `[B, C]` per view.
         labels: int `[B]`.
         weights: weight of each view in the classification loss.
         consistent: whether each view takes part in the consistency term.
-        consistency_weight: λ; the term is left out where fewer than two views take part.
+        consistency_weight: λ; the term is left out if fewer than two views take part.
 
     Returns:
         The loss, and its parts by name, all float32 scalars.
 
     Raises:
-        ValueError: another number of weights or of `consistent` than of views.
+        ValueError: `weights` or `consistent` has not one entry per view.
     """
     if not len(logits_list) == len(weights) == len(consistent):
         raise ValueError(

@@ -26,7 +26,7 @@ logger = logging.getLogger("augmax_jax.torch_export")  # __name__ is __main__ in
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m augmax_jax.torch_export",
+        prog=console.program("augmax_jax.torch_export"),
         description="Writes a network as a PyTorch state_dict with the official keys.",
     )
     parser.add_argument(
@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--prefix",
         default="",
-        help="put before every key; the official test script wants 'module.'",
+        help="text to put before every key; the official test script needs 'module.'",
     )
     parser.add_argument(
         "--fold",
@@ -59,10 +59,10 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
     console.prepare()
-    # After the lines above, as orbax sets up logging too; and the functions do not need it.
+    # Imported after the lines above, because orbax sets up logging too; the functions need it not.
     from augmax_jax.training.pretrained import read_network
 
-    jax.config.update("jax_platforms", "cpu")  # no accelerator is needed, nor its memory taken
+    jax.config.update("jax_platforms", "cpu")  # needs no accelerator, and must not take its memory
     flags = _parser().parse_args(arguments)
     try:
         out = expand(flags.out)

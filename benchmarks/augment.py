@@ -3,10 +3,10 @@
     python -m benchmarks.augment [--sizes 32 64 224] [--repeats 7] [--processes 2]
 
 Both make the six chains (two tuples of three) that one AugMax sample needs, on the same
-cores: Pillow in `--processes` workers, one image at a time, as the official data loader
-does; ours as one jitted call in this process, held to the same cores. Repeats are
-interleaved and medians compared, so that other load on the machine hits both. Ratios are
-samples per second, ours over Pillow's.
+cores. Pillow runs in `--processes` workers, one image at a time, as in the official data
+loader. Ours is one jitted call in this process, on the same cores. Repeats are interleaved
+and medians compared, so that other load on the machine affects both. Ratios are samples per
+second, ours over Pillow's.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def _pillow_sample(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _pillow_worker(connection, images: np.ndarray, seed: int, core: int | None) -> None:
-    """Runs its share of the batch whenever asked, and answers with the CPU time it took."""
+    """Runs its share of the batch on request, and sends back the CPU time that it took."""
     if core is not None:
         os.sched_setaffinity(0, {core})
     rng = np.random.default_rng(seed)
@@ -83,7 +83,7 @@ def _pillow_worker(connection, images: np.ndarray, seed: int, core: int | None) 
 
 
 class PillowPool:
-    """Worker processes that hold their share of the images, so that none is sent in the loop."""
+    """Worker processes that hold their share of the images, so that the loop sends none."""
 
     def __init__(self, images: np.ndarray, cores: list[int]):
         context = multiprocessing.get_context("spawn")
@@ -113,7 +113,7 @@ class PillowPool:
 
 
 def machine() -> dict[str, str | int]:
-    """What the figures were measured on."""
+    """The machine on which the figures were measured."""
     import jax
 
     model = platform.processor() or platform.machine()
@@ -147,7 +147,7 @@ def compare(size: int, repeats: int, cores: list[int]) -> dict[str, float]:
     y, x = np.mgrid[:size, :size]
     waves = np.stack([128 + 100 * np.sin(x / (5 + c) + y / (9 - c)) for c in range(3)], -1)
     noise = rng.normal(0, 20, (batch, size, size, 3))
-    images = np.clip(waves + noise, 0, 255).astype(np.uint8)  # neither flat nor mere noise
+    images = np.clip(waves + noise, 0, 255).astype(np.uint8)  # neither flat nor only noise
 
     @jax.jit
     def ours(key, images):
@@ -157,7 +157,7 @@ def compare(size: int, repeats: int, cores: list[int]) -> dict[str, float]:
     compiled = ours.lower(jax.random.key(0), on_device).compile()
     memory = compiled.memory_analysis()
     if memory is None:
-        raise RuntimeError("this backend does not say how much memory a program needs")
+        raise RuntimeError("this backend does not report how much memory a program needs")
     pool = PillowPool(images, cores)
     try:
         seconds: dict[str, list[float]] = {"ours": [], "pillow": []}
@@ -181,7 +181,7 @@ def compare(size: int, repeats: int, cores: list[int]) -> dict[str, float]:
         "ratio": round(pillow_ms / ours_ms, 2),
         "ratio_lowest": round(pairs[0], 2),
         "ratio_highest": round(pairs[-1], 2),
-        # Less disturbed by other programs on the same cores.
+        # CPU time, which other programs on the same cores disturb less.
         "ratio_of_cpu_time": round(
             statistics.median(cpu["pillow"]) / statistics.median(cpu["ours"]), 2
         ),

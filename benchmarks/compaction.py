@@ -2,11 +2,11 @@
 
     python -m benchmarks.compaction [--model wrn40_2] [--batch 64] [--steps 5] [--repeats 5]
 
-Times of the compacted loop over those of the plain loop on the same problem, medians of
-interleaved repeats, for several chunk sizes, and how many values of the results (x*, m, p, steps)
-differ. The network has random weights. A share of the labels are the classes that it gives the
-images, so that the attack has to work for those, and the others are classes that it does not give
-them: these samples stop after one step.
+It prints the time of the compacted loop over that of the plain loop on the same problem, for
+several chunk sizes, as medians of interleaved repeats; and how many values of the results (x*, m,
+p, steps) differ. The network has random weights. A share of the labels are the classes that the
+network predicts, so that the attack has to work. The other labels are wrong classes, so these
+samples stop after one step.
 """
 
 import argparse
@@ -32,7 +32,7 @@ RESULTS = Path(__file__).parent / "results"
 def measure(
     model_name: str, batch: int, steps: int, shares: list[float], chunks: list[int], repeats: int
 ) -> list[dict[str, Any]]:
-    """One row for every share of samples that the network has right."""
+    """One row for every share of samples that the network classifies correctly."""
     options = compiler.jit_options(jax.default_backend())
     model = models.create(model_name, CLASSES)
     images = jnp.asarray(digits(batch)[0])
@@ -101,7 +101,7 @@ def main() -> None:
     for chunk in options.chunks:
         if not active_set.SMALLEST <= chunk <= options.batch:
             parser.error(f"--chunks: {chunk} is not between {active_set.SMALLEST} and --batch")
-    host_memory.keep_freed_memory()  # as the command does
+    host_memory.keep_freed_memory()  # the command does so too
     rows = measure(
         options.model, options.batch, options.steps, options.right, options.chunks, options.repeats
     )

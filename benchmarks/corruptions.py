@@ -3,10 +3,10 @@
     python -m benchmarks.corruptions                           # images/s, 75 combinations
     python -m benchmarks.corruptions --parts speed agreement   # pixels and distributions too
 
-The peer is the package imagecorruptions-imaug, one image per call as it offers it, in one
-process and in one process per core. Repeats of all sides are interleaved and the medians
-compared, so that a load that comes and goes hits them alike. Both apply ImageNet-C's constants
-unless `--benchmark` says otherwise; compilation is timed apart.
+The peer is the package imagecorruptions-imaug, with one image per call, in one process and in
+one process per core. Repeats of all sides are interleaved and the medians compared, so that other
+load on the machine affects all of them. Both apply ImageNet-C's constants
+unless `--benchmark` says otherwise; compilation is timed separately.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def run_peer(images: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
     import imagecorruptions
 
     warnings.simplefilter("ignore")
-    cv2.setNumThreads(1)  # images are tiny: its threads only get in each other's way
+    cv2.setNumThreads(1)  # images are tiny: more threads only make it slower
     seconds = {}
     for name in names:
         start = time.perf_counter()
@@ -126,11 +126,11 @@ def summarise_speed(
     """Images per second and ratios.
 
     Args:
-        options: of the command line.
-        cold: seconds of our first pass, compilation included.
-        ours: corruption -> seconds of all severities, of each repeat.
-        single: the same of one process of the peer's.
-        pooled: seconds of all processes together, of each repeat.
+        options: options of the command line.
+        cold: seconds of our first pass, with compilation.
+        ours: for each repeat, corruption -> seconds of all severities.
+        single: the same for one process of the peer.
+        pooled: for each repeat, seconds of all processes of the peer together.
     """
     import jax
 
@@ -199,10 +199,10 @@ def load_reference() -> Any:
 def compare_results(options: argparse.Namespace) -> dict[str, Any]:
     """Agreement with the second implementation, CIFAR-C's constants, on the same images.
 
-    Per corruption the severity that agrees worst: ratio - 1 of the mean squared change with its
-    standard error (both sides draw anew), ratio - 1 of the mean shift where that is at least a
-    grey level, the difference of the mean shift in grey levels, and `within_a_level`, the
-    smallest share of values.
+    For each corruption the figures are those of the severity that agrees worst: ratio - 1 of the
+    mean squared change with its standard error (both sides draw anew); ratio - 1 of the mean shift
+    if the shift is at least a grey level; the difference of the mean shift in grey levels; and
+    `within_a_level`, the smallest share of values within a grey level.
     """
     import jax
     from PIL import Image

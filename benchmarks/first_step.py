@@ -3,7 +3,7 @@
     python -m benchmarks.first_step [--model wrn40_2] [--batch 64]
 
 Every run is a new process: import, initialisation, tracing and compiling the step, and its
-first execution; then the same once more with the compiled programs of the first run.
+first execution. A second run uses the compiled programs of the first.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def child(model: str, batch: int, cache: str, started: float) -> None:
     images = rng.integers(0, 256, (batch, 32, 32, 3), dtype=np.uint8)
     data = parallel.shard({"image": images, "label": rng.integers(0, 10, batch)}, devices)
     marks["initialise"] = time.time()
-    # Options are given again, as lowering a pmapped function forgets them; calling it does not.
+    # Options are given again, because lowering a pmapped function drops them; a call does not.
     options = compiler.jit_options(devices[0].platform)
     compiled = parts.step().lower(state, data).compile(compiler_options=options)
     marks["compile"] = time.time()

@@ -1,4 +1,4 @@
-"""Programs in processes of their own that take turns, so that other load hits all of them."""
+"""Programs in processes of their own that take turns, so that other load affects all of them."""
 
 import contextlib
 import functools
@@ -19,14 +19,14 @@ class Prepared(NamedTuple):
 
 Tasks = Mapping[str, Callable[[], Any] | Prepared]
 CLOSE = "close"  # a task of this name runs once, at the end
-WORKERS = "cpu_seconds_of_workers"  # what a task reports so is added to its CPU time
+WORKERS = "cpu_seconds_of_workers"  # a task's report under this key is added to its CPU time
 
 
 def _serve(connection, cores: list[int], build: Callable[..., Tasks], options: dict) -> None:
     os.sched_setaffinity(0, cores)
     tasks = build(**options)
     connection.send([name for name in tasks if name != CLOSE])
-    # The parent may also be gone for good.
+    # Stops if the parent process has ended.
     with contextlib.suppress(EOFError):
         while (name := connection.recv()) != CLOSE:
             task = tasks[name]
@@ -42,13 +42,13 @@ def _serve(connection, cores: list[int], build: Callable[..., Tasks], options: d
 
 
 class Program:
-    """A process that builds tasks and runs one whenever asked.
+    """A process that builds tasks and runs them on request.
 
     Args:
-        build: top-level function that returns the tasks by name; a task returns None or
-            something to report. `CLOSE` is a plain function.
-        cores: it may use.
-        **options: of `build`.
+        build: top-level function that returns the tasks by name; a task returns None or a
+            report. `CLOSE` is a plain function.
+        cores: the cores that the process may use.
+        **options: options of `build`.
     """
 
     def __init__(self, build: Callable[..., Tasks], cores: list[int], **options: Any):
@@ -59,7 +59,7 @@ class Program:
         self.tasks: list[str] = self._connection.recv()
 
     def __call__(self, task: str) -> tuple[float, float, Any]:
-        """Runs a task: wall seconds, CPU seconds of the process, and what it returned."""
+        """Runs a task; returns wall seconds, CPU seconds of the process, and the task's report."""
         self._connection.send(task)
         return self._connection.recv()
 
@@ -73,8 +73,8 @@ def measure(programs: Mapping[str, Program], repeats: int) -> dict[str, dict[str
     """Runs all tasks of all programs in turn, once to warm up and then `repeats` times.
 
     Returns:
-        By "program/task": median and least wall seconds, median CPU seconds, and the last
-        thing the task reported.
+        "program/task" -> median and least wall seconds, median CPU seconds, and the last report
+        of the task.
     """
     runs: dict[str, list[tuple[float, float, Any]]] = {}
     tasks = list(dict.fromkeys(task for program in programs.values() for task in program.tasks))

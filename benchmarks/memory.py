@@ -3,7 +3,7 @@
     python -m benchmarks.memory [--model wrn40_2] [--batches 32 64 128] [--side 32]
 
 The step is compiled, not run: XLA knows what it will allocate. "activations" is its temporary
-memory, "state" what it takes (parameters, statistics, momentum, batch).
+memory, and "state" is the memory of its arguments (parameters, statistics, momentum, batch).
 """
 
 import argparse
@@ -31,12 +31,12 @@ def step_memory(model: str, batch: int, side: int, remat: bool) -> dict[str, flo
     arguments = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype), (state, images)
     )
-    # Options are given again, as lowering a pmapped function forgets them; calling it does not.
+    # Options are given again, because lowering a pmapped function drops them; a call does not.
     options = compiler.jit_options(parts.devices[0].platform)
     lowered = parts.step().lower(*arguments)
     memory = lowered.compile(compiler_options=options).memory_analysis()
     if memory is None:
-        raise RuntimeError("this backend does not say how much memory a program needs")
+        raise RuntimeError("this backend does not report how much memory a program needs")
     return {
         "activations_mb": round(memory.temp_size_in_bytes / 2**20, 1),
         "state_mb": round(memory.argument_size_in_bytes / 2**20, 1),

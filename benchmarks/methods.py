@@ -3,11 +3,10 @@
     python -m benchmarks.methods [--model tiny] [--norm bn] [--batch 32] [--repeats 5]
 
 All methods run the whole pmapped step on one device, on the same network, batch and settings
-(those of `config.defaults()`), first trained for `--train` steps of standard training on
-scikit-learn's digits: how long attacks that stop early take depends on how often the network
-is right. Methods take turns, and medians are compared, so that other load hits all of them.
-ANT's training of a generator from scratch is timed apart, by the iteration: it happens once
-an epoch.
+(those of `config.defaults()`). The network is first trained for `--train` steps of standard
+training on scikit-learn's digits, because the time of attacks that stop early depends on the
+network's accuracy. Methods take turns, and medians are compared, so that other load affects all of
+them. ANT trains a generator from scratch once an epoch; one iteration of that is timed separately.
 """
 
 import argparse
@@ -53,7 +52,7 @@ class Stepper:
     """One method's compiled step.
 
     Args:
-        config: of the run.
+        config: config of the run.
     """
 
     def __init__(self, config: ConfigDict):
@@ -66,7 +65,7 @@ class Stepper:
         )
 
     def place(self, trained: TrainState, step: int) -> TrainState:
-        """The state of a trained network with this method's own state, at some step."""
+        """The state of a trained network, with this method's own state and the given step."""
         own = self.run.method.init(jax.random.key(0))
         state = TrainState(
             jnp.int32(step), trained.params, trained.statistics, trained.opt_state, own
@@ -74,7 +73,7 @@ class Stepper:
         return parallel.replicate(state, self.run.devices)
 
     def seconds(self, state: TrainState) -> float:
-        """How long one step from a state takes."""
+        """The seconds of one step from a state."""
         batch = jax.block_until_ready(next(self.batches))
         start = time.perf_counter()
         jax.block_until_ready(self.step(state, batch))
@@ -82,7 +81,7 @@ class Stepper:
 
 
 def train(options: argparse.Namespace) -> TrainState:
-    """A network after some steps of standard training, read back."""
+    """A network after some steps of standard training, as host arrays."""
     stepper = Stepper(make_config("normal", options))
     state = parallel.replicate(stepper.run.initial_state(), stepper.run.devices)
     accuracy = []
@@ -95,7 +94,7 @@ def train(options: argparse.Namespace) -> TrainState:
 
 
 def compare(options: argparse.Namespace) -> dict[str, Any]:
-    """Medians and multiples by method."""
+    """Medians of step times, and their multiples of standard training, by method."""
     trained = train(options)
     clocks: dict[str, tuple[Stepper, TrainState]] = {}
     for name in options.methods:
@@ -133,7 +132,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Runs the comparison, prints it and writes it down."""
+    """Runs the comparison, prints it and writes it to a file."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--norm", default="bn")
@@ -148,7 +147,7 @@ def main() -> None:
         parser.error(f"--repeats must be at least 1, got {options.repeats}")
     if "normal" not in options.methods:
         options.methods.insert(0, "normal")
-    host_memory.keep_freed_memory()  # as the command does
+    host_memory.keep_freed_memory()  # the command does so too
     compiler.enable_compilation_cache(options.cache or None)
 
     result = compare(options)

@@ -18,8 +18,8 @@ from augmax_jax.training.step import forward
 from benchmarks.interleave import Prepared
 from benchmarks.runs import Parts, make_parts
 
-SIDE = 4096  # of the matrices whose product gives a device's peak
-USUAL = "augmax, sample, compact"  # the one that is trained, and whose phases are timed
+SIDE = 4096  # side of the matrices whose product gives a device's peak
+USUAL = "augmax, sample, compact"  # the kind that is trained, and whose phases are timed
 KINDS = {
     USUAL: {"early_stop": "sample", "compact": True},
     "augmax, sample": {"early_stop": "sample", "compact": False},
@@ -43,7 +43,7 @@ class Steps:
         labels: int `[N]`.
         batch: images in a step.
         steps: ascent steps, n.
-        dtype: of convolutions and activations.
+        dtype: dtype of convolutions and activations.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Steps:
         }
         self.run: Parts = self._runs[USUAL]
         self._steps: dict[str, Callable] = {}
-        self.taken: list[float] = []  # ascent steps of a sample, of each step of `train`
+        self.taken: list[float] = []  # mean ascent steps of a sample in each step of `train`
 
     def batch_number(self, i: int) -> dict[str, jax.Array]:
         """The i-th batch, on the device."""
@@ -65,7 +65,7 @@ class Steps:
         return parallel.shard(batch, self.run.devices)
 
     def step(self, kind: str) -> Callable:
-        """The compiled step of a kind, which consumes the state it is given."""
+        """The compiled step of a kind; it donates the memory of its state."""
         if kind not in self._steps:
             self._steps[kind] = self._runs[kind].step()
         return self._steps[kind]
@@ -80,12 +80,12 @@ class Steps:
         return jax.device_put(parallel.first(state))
 
     def task(self, kind: str, state: TrainState, first: int) -> Prepared:
-        """A step from `state` on the next batch, the `first` one at first."""
+        """A task that takes a step from `state` on the next batch; the first batch is `first`."""
         step = self.step(kind)
         following, seen = itertools.count(first), []
 
         def prepare():
-            # A copy, so that every method works on the same network, and the same batches.
+            # A copy, so that every method has the same network and the same batches.
             own = parallel.replicate(state, self.run.devices)
             return jax.block_until_ready((own, self.batch_number(next(following))))
 
@@ -104,7 +104,7 @@ class Phases:
 
     Args:
         run: network and optimizer.
-        state: the network as it is now.
+        state: the network's present state.
         images: uint8 `[B, H, W, 3]`.
         labels: int `[B]`.
         steps: ascent steps, n.
@@ -191,7 +191,7 @@ class Phases:
 
 
 def matrix_product(dtype: str, platform: str, forward_flops: float) -> Callable[[], dict]:
-    """A large product, whose speed stands for a device's peak; reports operations."""
+    """A task of a large matrix product, whose speed counts as a device's peak."""
     square = jnp.ones((SIDE, SIDE), dtype)
     options = compiler.jit_options(platform)
     product = jax.jit(jnp.matmul, compiler_options=options).lower(square, square).compile()

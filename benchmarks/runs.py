@@ -22,7 +22,7 @@ CLASSES = 10
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-    """A config, and the network, method and optimizer that it names, on one device."""
+    """A config, and its network, method and optimizer, on one device."""
 
     config: ConfigDict
     devices: Sequence[jax.Device]
@@ -32,7 +32,7 @@ class Parts:
     optimizer: optax.GradientTransformation
 
     def initial_state(self, key: jax.Array, side: int) -> TrainState:
-        """A fresh network for images of `side` pixels, and its optimizer."""
+        """The state of a new network for images of `side` pixels, and of its optimizer."""
         return create_state(self.model, self.optimizer, key, (side, side, 3))
 
     def step(self, *, donate: tuple[int, ...] = (0,)) -> Callable:
@@ -62,15 +62,15 @@ def make_parts(
     compact: bool = True,
     **adversary: Any,
 ) -> Parts:
-    """What a step on one device is built from.
+    """Makes the parts of a training step on one device.
 
     Args:
-        model: network name.
+        model: name of the network.
         batch: batch size.
-        method: training method.
-        remat: recompute activations in the backward pass.
-        dtype: of convolutions and activations.
-        compact: work on unfinished samples only.
+        method: name of the training method.
+        remat: whether to recompute activations in the backward pass.
+        dtype: dtype of convolutions and activations.
+        compact: whether to evaluate unfinished samples only.
         **adversary: settings of `config.adversary`.
     """
     config = configs.defaults()

@@ -3,14 +3,15 @@
     python -m benchmarks.step [--model wrn40_2] [--batch 64] [--steps 5] [--repeats 5]
     python -m benchmarks.step --device cuda --dtype bfloat16 --batch 256 --steps 10 --cores 16
 
-Both run on the same cores in processes of their own, in turns; ratios are of median times,
-ours over PyTorch's, so below 1 is faster. Phases: "augment" (the six chains of each sample;
-PyTorch's in Pillow worker processes), "maximise" (`steps` full steps), "update" (three forwards,
-one backward, SGD). Then our whole step by method, with early stopping of single samples, with
-and without compaction, on a network trained for `--train` steps on scikit-learn's digits.
+Both run on the same cores in processes of their own, in turns. Ratios are of median times, ours
+over PyTorch's, so below 1 ours is faster. The phases are "augment" (the six chains of each sample;
+PyTorch's run in Pillow worker processes), "maximise" (`steps` full steps) and "update" (three
+forward passes, one backward, SGD). Then come our whole steps by method, with early stopping of
+single samples, with and without compaction, on a network trained for `--train` steps on
+scikit-learn's digits.
 
-"Share of peak" is how many of the operations that the network's plain forward pass counts, times
-passes, are done a second, over those that a large matrix product does on the same device.
+"Share of peak" is the rate of operations (those of the network's plain forward pass, times the
+number of passes, per second), divided by the rate of a large matrix product on the same device.
 """
 
 import argparse
@@ -42,7 +43,7 @@ def torch_program(model: str, batch: int, steps: int, device: str) -> Tasks:
     from augmax_jax.runtime import host_memory
     from benchmarks.torch_peer import Peer
 
-    host_memory.keep_freed_memory()  # whatever it gains, both have it
+    host_memory.keep_freed_memory()  # for both programs, so that neither has an advantage
     cores = sorted(os.sched_getaffinity(0))
     images, labels = digits(batch)
     chains = np.stack([images, images[:, ::-1], images[:, :, ::-1]], 1)
@@ -66,7 +67,7 @@ def jax_program(
     from augmax_jax.runtime import compiler, host_memory
     from benchmarks import our_step
 
-    host_memory.keep_freed_memory()  # as the command does
+    host_memory.keep_freed_memory()  # the command does so too
     compiler.enable_compilation_cache(cache or None)
     images, labels = digits(1797)
     steppers = our_step.Steps(model, images, labels, batch, steps, dtype)
@@ -115,7 +116,7 @@ def summary(results: dict[str, Any], batch: int, steps: int) -> dict[str, Any]:
     product = results["jax/matrix product"]
     peak = product["report"]["flops"] / product["seconds"]
     forward = product["report"]["flops of a forward pass"]
-    passes = {"maximise": 2 * steps, "update": 9}  # a gradient by everything costs two more
+    passes = {"maximise": 2 * steps, "update": 9}  # a gradient costs two more each
     found["peak, GFLOP/s"] = round(peak / 1e9, 1)
     found["share of peak"] = {
         f"{side}/{phase}": round(forward * count / results[f"{side}/{phase}"]["seconds"] / peak, 3)
@@ -137,13 +138,13 @@ def main() -> None:
         "--dtype",
         default="float32",
         choices=["float32", "bfloat16"],
-        help="of our convolutions and activations",
+        help="dtype of our convolutions and activations",
     )
     parser.add_argument(
         "--device",
         default="cpu",
         choices=["cpu", "cuda"],
-        help="of PyTorch, cuda with bfloat16 and channels last; ours is JAX's default device",
+        help="device of PyTorch (cuda: bfloat16, channels last); ours is JAX's default device",
     )
     parser.add_argument("--train", type=int, default=30, help="steps to train before measuring")
     parser.add_argument("--cores", type=int, default=2)

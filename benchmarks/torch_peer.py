@@ -1,4 +1,4 @@
-"""The same training step in PyTorch, as the official code behaves; for comparison only.
+"""The same training step in PyTorch, which does what the official code does; for comparison only.
 
 Inner maximisation: `steps` full sign-gradient steps in eval mode, for all samples (the released
 code's early stop has no effect on single samples). Update: three forwards in training mode,
@@ -18,7 +18,7 @@ class Peer:
     """A network, its optimizer, and one batch.
 
     Args:
-        name: of a network of our registry.
+        name: name of a network of our registry.
         classes: number of classes.
         images: uint8 `[B, H, W, 3]`.
         chains: uint8 `[B, K, H, W, 3]`.

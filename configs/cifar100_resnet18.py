@@ -19,6 +19,6 @@ from augmax_jax.runtime.following import by_method
 def get_config():
     c = load(Path(__file__).with_name("cifar100_wrn40_2.py"))
     c.model.name = "resnet18"
-    c.objective.consistency_weight = 1.0  # the one network on CIFAR with another λ
+    c.objective.consistency_weight = 1.0  # on CIFAR only this network has another λ than 10
     by_method(c, "objective.consistency_weight", augmix=12.0)
     return c

@@ -2,7 +2,7 @@
 
     python -m augmax_jax.main --config=configs/digits.py --workdir=runs/digits
 
-No setting of the paper's.
+This is no setting of the paper.
 Expect: measured: SA 98.89, RA 97.64, mCE 40.59 (seed 0; docs/results.md says how much they vary).
 Cost: 3 min 18 s on 2 CPU cores, installation included (`make demo`).
 """

@@ -28,8 +28,8 @@ def get_config():
     c.epochs = 90
     by_method(c, "augment.severity", augmix=1.0)  # as in AugMix's published code
     c.adversary.steps = 5
-    c.pgd.eps, c.pgd.step_size = 4 / 255, 1 / 255  # the literature's; the paper gives none
-    c.objective.consistency_weight = 12.0  # of AugMix too
+    c.pgd.eps, c.pgd.step_size = 4 / 255, 1 / 255  # from the literature; the paper gives none
+    c.objective.consistency_weight = 12.0  # AugMix has it too
     scale_learning_rate(c)
     c.optimizer.weight_decay = 1e-4
     c.optimizer.schedule = "step"

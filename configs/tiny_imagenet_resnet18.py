@@ -22,7 +22,7 @@ def get_config():
     c.data.image_size = 64
     c.model.name = "resnet18"
     c.model.options.stem_stride = 2
-    # The paper lists the schedule alone; what it does not list is as on ImageNet, it says.
+    # The paper lists only the schedule; it says that all else is as on ImageNet.
     scale_learning_rate(c)
     c.optimizer.weight_decay = 1e-4
     c.optimizer.schedule = "step"

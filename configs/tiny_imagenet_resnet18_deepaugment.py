@@ -21,6 +21,6 @@ from augmax_jax.config import load
 def get_config():
     c = load(Path(__file__).with_name("tiny_imagenet_resnet18.py"))
     c.data.extra_train = ("tiny-imagenet-200-DeepAug-EDSR", "tiny-imagenet-200-DeepAug-CAE")
-    # The paper does not say how long; as on ImageNet, a third of the epochs without copies.
+    # The paper gives no length; as on ImageNet, it is a third of the epochs without copies.
     c.epochs = 67
     return c

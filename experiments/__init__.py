@@ -2,12 +2,12 @@
 
     python -m experiments.table2 --workdir runs/paper
 
-docs/experiments.md lists the scripts, what each needs and costs. A script names its runs
-(`recipes.Experiment`) and what of them stands where; the rest is shared:
+docs/experiments.md lists the scripts, with the needs and the cost of each. A script names its runs
+(`recipes.Experiment`) and the place of their figures in the table; the rest is shared:
 
     recipes    from a run of the paper to a config
     options    the command line
-    study      running, resuming, reading what is there
+    study      running, resuming and reading runs
     grid       tables, with the paper's figures in columns of their own
     paper      those figures, as data
     smoke      the same at toy size

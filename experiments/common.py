@@ -12,7 +12,7 @@ from experiments import options as reading
 from experiments import paper, study
 from experiments.recipes import Experiment
 
-# From the runs as they stand to the table, without title; may write files of its own.
+# The runs as they are -> the table without its title; it may write files of its own.
 Draw = Callable[[study.Study], tables.Table]
 
 
@@ -22,11 +22,11 @@ def run_grid(
     """The whole script of a table that is a grid of figures.
 
     Args:
-        name: of the script and of the paper's table, "table2".
+        name: name of the script and of the paper's table, "table2".
         doc: the script's docstring.
-        title: of the table.
-        grid: its runs and what of them stands where.
-        arguments: of the command line; None: those of the process.
+        title: title of the table.
+        grid: the runs, and the place of their figures in the table.
+        arguments: arguments of the command line; None: those of the process.
 
     Returns:
         The exit status: 0; 1 if a run failed; 2 for a bad command line; 130 after Ctrl-C.
@@ -49,18 +49,18 @@ def run_script(
     """The whole script of any table or figure.
 
     Args:
-        name: of the script.
+        name: name of the script.
         doc: its docstring.
-        title: of the table.
+        title: title of the table.
         experiments: the runs.
         draw: makes the table.
         perform: does the work.
-        look: says how a run stands; None: `study.standing`.
+        look: gives the outcome of a run; None: `study.standing`.
         flags: adds the script's own flags.
-        arguments: of the command line; None: those of the process.
+        arguments: arguments of the command line; None: those of the process.
 
     Returns:
-        The exit status, as `run_grid`.
+        The exit status, as for `run_grid`.
     """
     parser = reading.parser(doc or "", name)
     flags(parser)

@@ -1,9 +1,9 @@
 """Figure 1: features of clean, AugMix, PGD and AugMax images of three classes, in two dimensions.
 
 Penultimate features of a network trained with no augmentation but flips and crops (the Normal
-run of Table 2, ResNet18): it has seen none of the augmented kinds, so it favours none. All four
-kinds are embedded together by t-SNE, so that places in the panels are comparable. Each panel has
-two numbers, computed on the features themselves and not on the picture:
+run of Table 2, ResNet18): it has seen none of the augmented kinds, so it favours none. One t-SNE
+embeds all four kinds, so that positions in the panels are comparable. Each panel has two numbers,
+which are computed on the features and not on the picture:
 
     hardness    share of the images that the network misclassifies
     diversity   mean Euclidean distance between the features of two images
@@ -32,7 +32,7 @@ RUN = Experiment("cifar10", "resnet18", "normal", "bn")
 KINDS = {"clean": "Clean", "augmix": "AugMix", "pgd": "PGD", "augmax": "AugMax"}
 CLASSES = 3
 TITLE = "Figure 1: hardness and diversity of clean, AugMix, PGD and AugMax images"
-COLOURS = ("#0072b2", "#d55e00", "#009e73")  # told apart by colour-blind readers too
+COLOURS = ("#0072b2", "#d55e00", "#009e73")  # colour-blind readers can tell them apart
 BATCH = 60  # images that go through the network together
 
 
@@ -40,15 +40,16 @@ def choose(run: Run, wanted: str, count: int) -> tuple[np.ndarray, np.ndarray, l
     """The first test images of three classes.
 
     Args:
-        run: whose test split.
+        run: the run; the images are from its test split.
         wanted: names of the classes, separated by commas; empty: the first three.
-        count: images of each.
+        count: number of images of each class.
 
     Returns:
         Images uint8 `[N, H, W, 3]`, labels `[N]`, and the names.
 
     Raises:
-        ValueError: not three different classes of the data set, or too few images.
+        ValueError: `wanted` is not three different classes of the dataset, or a class has too
+            few images.
     """
     known = list(run.data.class_names)
     names = [name.strip() for name in wanted.split(",")] if wanted else known[:CLASSES]
@@ -73,10 +74,10 @@ def distort(
     """Features and predictions of all kinds of images.
 
     Args:
-        run: the run, whose config has the settings of AugMix, PGD and AugMax.
-        variables: the network's.
+        run: the run; its config has the settings of AugMix, PGD and AugMax.
+        variables: the network's variables.
         images: uint8 `[N, H, W, 3]`.
-        labels: `[N]`.
+        labels: int `[N]`.
 
     Returns:
         Kind -> features `[N, D]` and predicted classes `[N]`.
@@ -111,7 +112,7 @@ def distort(
     parts = []
     for first in range(0, len(images), BATCH):
         keys = jax.random.fold_in(jax.random.key(config.seed), first)
-        # The last batch is filled up, so that it is not compiled for itself.
+        # The last batch is filled up, so that it needs no compilation of its own.
         rows = np.arange(first, first + BATCH) % len(images)
         per_image = jax.random.split(keys, (4, BATCH))
         out = compute(variables, tuple(per_image), images[rows], labels[rows])
@@ -121,7 +122,7 @@ def distort(
 
 
 def distance(features: np.ndarray) -> float:
-    """Mean Euclidean distance between two different rows."""
+    """Mean Euclidean distance between two different rows of features `[N, D]`."""
     squares = (features.astype(np.float64) ** 2).sum(1)
     products = features.astype(np.float64) @ features.T.astype(np.float64)
     between = np.sqrt(np.maximum(squares[:, None] + squares[None] - 2 * products, 0))
@@ -150,7 +151,7 @@ def measure(features: np.ndarray, predicted: np.ndarray, labels: np.ndarray) -> 
 
 
 def embed(features: np.ndarray, seed: int) -> np.ndarray:
-    """t-SNE of features `[N, D]` to `[N, 2]`, exactly determined by the seed."""
+    """t-SNE of features `[N, D]` to `[N, 2]`; the seed determines it exactly."""
     perplexity = min(30.0, (len(features) - 1) / 3)
     made = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(features)
     return np.asarray(made, np.float64)
@@ -171,7 +172,7 @@ def paint(
         points: kind -> `[N, 2]`.
         predicted: kind -> classes `[N]`; misclassified images are drawn as crosses.
         labels: true classes `[N]`.
-        names: of the classes, in the order in which they first occur in `labels`.
+        names: names of the classes, in the order in which they first occur in `labels`.
         numbers: kind -> what `measure` gives.
         warning: written on top in red.
     """
@@ -212,7 +213,7 @@ def paint(
 
 
 def draw(found: study.Study) -> Table:
-    """Writes `figure1.png` and `figure1_numbers.json`, and gives the numbers as a table."""
+    """Writes `figure1.png` and `figure1_numbers.json`, and returns the numbers as a table."""
     columns = ["", "hardness (misclassified %)", "diversity (distance)", "within a class"]
     if found.options.smoke:
         columns = ["", *(f"smoke: {title}" for title in columns[1:])]
@@ -222,7 +223,7 @@ def draw(found: study.Study) -> Table:
     directory, extra = found.directory(RUN), found.options.extra
     try:
         run = build(found.config(RUN))
-    except FileNotFoundError as error:  # trained, but the images are no longer there
+    except FileNotFoundError as error:  # the network is trained, but its images are missing
         found.note(found.options.name(RUN), study.Outcome(study.NO_DATA, str(error)))
         return nothing
     count = 20 if found.options.smoke else extra["images"]
@@ -274,9 +275,9 @@ def at_least_two(text: str) -> int:
 
 
 def flags(parser: argparse.ArgumentParser) -> None:
-    """The script's own."""
+    """Adds the script's own flags."""
     parser.add_argument("--classes", default="", help="three, separated by commas")
-    parser.add_argument("--images", type=at_least_two, default=100, help="of each class")
+    parser.add_argument("--images", type=at_least_two, default=100, help="images per class")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -19,9 +19,9 @@ class Cell:
     """One figure of a table.
 
     Attributes:
-        runs: whose figure it is; of several the mean and standard deviation.
+        runs: the runs of the figure; of several, mean and standard deviation are shown.
         figure: a key of `FIGURES`.
-        paper: what the paper prints there, "" where it prints nothing.
+        paper: the paper's text for the figure, "" if it has none.
     """
 
     runs: tuple[Experiment, ...]
@@ -34,7 +34,7 @@ class Grid:
     """A table of figures of runs.
 
     Attributes:
-        columns: titles, without that of the names of the rows.
+        columns: titles of the columns, without the column of the rows' names.
         rows: name -> cells, as many as columns.
         remarks: lines below the table.
     """
@@ -45,12 +45,12 @@ class Grid:
 
     @property
     def experiments(self) -> list[Experiment]:
-        """All runs that the table needs, each once, in order."""
+        """All runs of the table, each once, in order."""
         cells = (cell for row in self.rows.values() for cell in row)
         return list(dict.fromkeys(run for cell in cells for run in cell.runs))
 
     def table(self, found: "study.Study") -> Table:
-        """The table as it stands: what was measured, then what the paper prints."""
+        """The table at present: the measured figures, then the paper's."""
         rows: dict[str, tuple[list[str], list[str]]] = {}
         for name, cells in self.rows.items():
             ours = [spread(_values(found, cell), len(cell.runs)) for cell in cells]
@@ -74,12 +74,12 @@ def by_row(
     *,
     remarks: Iterable[str] = (),
 ) -> Grid:
-    """A row per run, a column per figure.
+    """A grid with a row per run and a column per figure.
 
     Args:
         runs: name of the row, as the paper's table has it under "method" -> the run.
         figures: keys of `FIGURES`; the columns of the paper's table.
-        table: the paper's, "table4"; empty: it has none.
+        table: name of the paper's table, such as "table4"; empty: there is none.
         remarks: lines below the table.
     """
     printed = {row["method"]: row for row in paper.rows(table)} if table else {}
@@ -98,11 +98,11 @@ def by_row(
 def by_network(
     runs: Mapping[tuple[str, str], Experiment], table: str, *, remarks: Iterable[str] = ()
 ) -> Grid:
-    """A row per network and figure (SA, RA), a column per method.
+    """A grid with a row per network and figure (SA, RA) and a column per method.
 
     Args:
         runs: (network, method) as the paper's table has them -> the run.
-        table: the paper's, "table2".
+        table: name of the paper's table, such as "table2".
         remarks: lines below the table.
     """
     networks = list(dict.fromkeys(network for network, _ in runs))
@@ -129,13 +129,13 @@ def beside(
     smoke_run: bool,
     printed: Sequence[str] = (),
 ) -> Table:
-    """A table of measured cells with the paper's in columns of their own.
+    """A table of measured cells, with the paper's cells in columns of their own.
 
     Args:
-        columns: titles.
+        columns: titles of the columns.
         rows: name -> (measured cells, the paper's cells).
-        smoke_run: whether the measured ones mean nothing.
-        printed: titles of the paper's columns; empty: the same.
+        smoke_run: whether the measured cells are of a smoke run and mean nothing.
+        printed: titles of the paper's columns; empty: those of `columns`.
     """
     theirs = [f"paper: {title}" for title in printed or columns]
     mark = "smoke: " if smoke_run else ""
@@ -147,11 +147,11 @@ def beside(
 
 
 def spread(values: Sequence[float], wanted: int = 1) -> str:
-    """Fractions as percentages: one, or mean ± sample standard deviation of several.
+    """Fractions as percentages: one value, or mean ± sample standard deviation of several.
 
     Args:
-        values: those that are there.
-        wanted: how many there should be; of fewer, the number is said.
+        values: the fractions.
+        wanted: how many there should be; if there are fewer, the text has their number.
     """
     if not values:
         return ABSENT
@@ -167,7 +167,7 @@ def _values(found: "study.Study", cell: Cell) -> list[float]:
 
 
 def _corruptions(name: str) -> Callable[[Mapping[str, Any]], Any]:
-    """A mean over the corruptions of a run's -C set."""
+    """Reads a mean over the corruptions of a run's -C set."""
     return lambda results: next(
         (b[name] for b in (results.get("benchmarks") or {}).values() if b.get(name) is not None),
         None,
@@ -175,11 +175,11 @@ def _corruptions(name: str) -> Callable[[Mapping[str, Any]], Any]:
 
 
 def _shift(name: str) -> Callable[[Mapping[str, Any]], Any]:
-    """The accuracy on a set without corruptions."""
+    """Reads the accuracy on a set without corruptions."""
     return lambda results: (results.get("benchmarks") or {}).get(name, {}).get("accuracy")
 
 
-# What a table can show of a run, from its `results.json`; fractions.
+# The figures of a run that a table can show, from its `results.json`, as fractions.
 FIGURES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "SA": lambda results: reading.clean(results).get("accuracy"),
     "RA": _corruptions("ra"),
@@ -192,22 +192,22 @@ FIGURES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
 
 
 def figure(results: Mapping[str, Any], name: str) -> float | None:
-    """One figure of a run, None where it was not measured.
+    """One figure of a run, None if it was not measured.
 
     Args:
-        results: of the run.
+        results: the run's `results.json`.
         name: a key of `FIGURES`.
     """
     return FIGURES[name](results)
 
 
 def finish(table: Table, title: str, source: str, found: "study.Study") -> Table:
-    """Puts what a reader must know above and below a table.
+    """Adds warnings, the title and the source of the paper's figures to a table.
 
     Args:
-        table: from a script; its note stays.
-        title: of the table.
-        source: of the paper's figures.
+        table: table of a script; its note stays.
+        title: title of the table.
+        source: source of the paper's figures.
         found: the runs.
     """
     options = found.options
@@ -226,7 +226,7 @@ def finish(table: Table, title: str, source: str, found: "study.Study") -> Table
 
 
 def troubles(outcomes: Mapping[str, "study.Outcome"]) -> list[str]:
-    """Lines that say which runs are not there and why; those of one reason share a line."""
+    """Lines that say which runs are missing and why; runs with the same reason share a line."""
     by_reason: dict[tuple[str, str], list[str]] = {}
     for name, outcome in outcomes.items():
         if outcome.state != study.DONE:
@@ -243,7 +243,7 @@ def troubles(outcomes: Mapping[str, "study.Outcome"]) -> list[str]:
 
 
 def describe(options: Options, found: "study.Study") -> Table:
-    """The runs and how they stand, for `--list`."""
+    """The runs and their states, for `--list`."""
     rows = []
     for name, experiment in found.experiments.items():
         config = found.configs[name]

@@ -7,9 +7,9 @@ from experiments.recipes import Experiment
 
 
 def lacks(experiment: Experiment, config: ConfigDict) -> str:
-    """What is missing and how to get it, a line each; empty if a run can be tried.
+    """What a run lacks and how to get it, a line for each; empty if the run can be tried.
 
-    Sets of tfds are not looked for here: reading them says what is missing.
+    This does not look for tfds sets: reading them raises an error that says what is missing.
 
     Args:
         experiment: the run.

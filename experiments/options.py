@@ -1,6 +1,7 @@
 """The command line that all scripts share, and what it makes of a run's config."""
 
 import argparse
+import contextlib
 import dataclasses
 import fnmatch
 import shlex
@@ -18,25 +19,25 @@ from augmax_jax.training.run import check
 from experiments import recipes, smoke
 from experiments.recipes import Experiment
 
-# The published robustness sets, of which a test split corrupted here can take the place.
+# The published robustness sets that a corrupted test split can replace.
 PUBLISHED = ("cifar10_c", "cifar100_c", "tiny_imagenet_c", "imagenet_c")
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What the user asked for.
+    """The options of a script's command line.
 
     Attributes:
-        workdir: where runs and tables go; those of smoke runs into `smoke/` in it.
-        smoke: everything at toy size.
-        data: data set of the paper -> the name or folder to train on instead.
+        workdir: directory for runs and tables; those of smoke runs go into `smoke/` in it.
+        smoke: whether to do everything at toy size.
+        data: dataset of the paper -> the name or folder to train on instead.
         benchmarks: folder of the published robustness sets.
-        corrupt: corrupt the test split here instead of reading them.
+        corrupt: whether to corrupt the test split instead of reading these sets.
         deepaugment: folder of the DeepAugment copies.
-        settings: overrides, (name, text).
-        only: patterns of the names of runs; empty: all.
-        table_only: run nothing.
-        command: as typed, for the record.
+        settings: settings to override, as (name, text).
+        only: patterns of the names of runs; empty: all runs.
+        table_only: whether to run nothing.
+        command: the command as typed, for the record.
         extra: the script's own flags.
     """
 
@@ -54,11 +55,11 @@ class Options:
 
     @property
     def root(self) -> Path:
-        """Where the runs' directories and the tables lie."""
+        """The folder of the runs' directories and the tables."""
         return self.workdir / "smoke" if self.smoke else self.workdir
 
     def name(self, experiment: Experiment) -> str:
-        """Of a run's directory; at toy size, runs that differ in size only are one."""
+        """Name of a run's directory; at toy size, runs that differ only in size share one."""
         return smoke.name(experiment) if self.smoke else experiment.name
 
     def wanted(self, experiment: Experiment) -> bool:
@@ -71,7 +72,7 @@ class Options:
         """The config of a run, with everything that the command line changes.
 
         Raises:
-            ValueError: a setting does not exist, has a wrong value, or tells the rows apart.
+            ValueError: a setting does not exist, has a wrong value, or is what the rows compare.
         """
         config = recipes.make_config(experiment)
         if experiment.deepaugment:
@@ -84,7 +85,7 @@ class Options:
         elif experiment.dataset in self.data:
             config.data.name = self.data[experiment.dataset]
             folder = paths.expand(config.data.name)
-            # tfds and folders do not call the split of ImageNet and Tiny ImageNet the same.
+            # The test split of ImageNet and Tiny ImageNet has other names in tfds and in folders.
             for split in ("validation", "val"):
                 if config.data.test_split.startswith("val") and (folder / split).is_dir():
                     config.data.test_split = split
@@ -94,11 +95,12 @@ class Options:
             named = ["corrupted" if n in PUBLISHED else n for n in config.evaluate.benchmarks]
             config.evaluate.benchmarks = tuple(named)
         override(config, self.settings, fixed=experiment.fixed)
-        check(config)
+        with contextlib.suppress(FileNotFoundError):  # said when the run's turn comes
+            check(config)
         return config
 
     def changed(self) -> list[str]:
-        """What keeps the runs from being those of the paper, one line each."""
+        """The differences between the runs and the paper's, one line each."""
         lines = [f"{name}={text}" for name, text in self.settings if configs.has_effect(name)]
         if self.corrupt:
             lines.append("test split corrupted by this code, not the published set")
@@ -111,7 +113,7 @@ class Options:
 
 
 def count_classes(name: str) -> int | None:
-    """Class folders in the training split of an image folder; None if it is not one."""
+    """Number of class folders in the training split of an image folder; None for other names."""
     train = paths.expand(name) / "train"
     return sum(path.is_dir() for path in train.iterdir()) if train.is_dir() else None
 
@@ -119,7 +121,7 @@ def count_classes(name: str) -> int | None:
 def override(
     config: ConfigDict, settings: Sequence[tuple[str, str]], *, fixed: Sequence[str] = ()
 ) -> None:
-    """Changes settings as the command line says; those that follow them move along.
+    """Changes settings as the command line says; settings that follow them change too.
 
     Args:
         config: changed in place.
@@ -151,21 +153,21 @@ def parser(module_doc: str, prog: str) -> argparse.ArgumentParser:
     add = made.add_argument
     add("--workdir", required=True, type=Path, help="where runs and tables go; shared by scripts")
     add("--smoke", action="store_true", help="the whole script at toy size on embedded digits")
-    add("--list", action="store_true", help="name the runs and how they stand, and run nothing")
-    add("--table-only", action="store_true", help="print the table of what is there; run nothing")
+    add("--list", action="store_true", help="list the runs and their states, and run nothing")
+    add("--table-only", action="store_true", help="print the table of finished runs; run nothing")
     add("--only", action="append", default=[], metavar="NAME", help="runs (* and ? allowed)")
     add(
         "--data", action="append", default=[], metavar="[SET=]NAME",
         help="train on this tfds data set or folder instead (SET: cifar10, ...)",
     )  # fmt: skip
-    add("--benchmarks", default="", metavar="DIR", help="where the published robustness sets lie")
+    add("--benchmarks", default="", metavar="DIR", help="folder of the published robustness sets")
     add(
         "--corrupt", action="store_true",
         help="corrupt the test split here instead of reading a published -C set",
     )  # fmt: skip
     add(
         "--deepaugment", default="", metavar="DIR",
-        help="holds the copies edsr/ and cae/ (default: WORKDIR/deepaugment/SET)",
+        help="folder of the copies edsr/ and cae/ (default: WORKDIR/deepaugment/SET)",
     )  # fmt: skip
     add(
         "--set", action="append", default=[], metavar="config.A.B=VALUE",
@@ -184,8 +186,8 @@ def read(
 
     Args:
         given: from the parser.
-        experiments: those of the script.
-        arguments: as typed, without the program's name; None: `sys.argv`.
+        experiments: the runs of the script.
+        arguments: arguments as typed, without the program's name; None: `sys.argv`.
         prog: the script's name.
 
     Raises:
@@ -222,7 +224,7 @@ def read(
 
 
 def _dataset(text: str, datasets: Sequence[str]) -> tuple[str, str]:
-    """`SET=NAME`, or a name alone where the script has one data set."""
+    """Reads `SET=NAME`, or a name alone if the script has one dataset."""
     dataset, equals, name = text.partition("=")
     if equals and dataset in datasets:
         return dataset, name

@@ -1,7 +1,7 @@
 """From a run of the paper to a config.
 
-The settings of the paper's Sec. 5 and appendix are in `configs/`: a file for each data set and
-network, of all methods. A row of a table takes its file and sets what the row is about.
+The settings of the paper's Sec. 5 and appendix are in `configs/`: a file for each dataset and
+network, for all methods. A row of a table uses its file and sets what the table compares.
 """
 
 import dataclasses
@@ -14,15 +14,15 @@ from augmax_jax import config as configs
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 NETWORKS = {"resnet18": "ResNet18", "wrn40_2": "WRN40-2", "resnext29": "ResNeXt29"}
-# What Tables 2 to 5 and 11 compare, method and norm. Only AugMax has DuBIN: Table 8 shows that the
-# paper's row "AugMix" is AugMix with batch norm.
+# The methods that Tables 2 to 5 and 11 compare, with their norms. Only AugMax has DuBIN: Table 8
+# shows that the paper's row "AugMix" is AugMix with batch norm.
 COMPARED = {
     "Normal": ("normal", "bn"),
     "AugMix": ("augmix", "bn"),
     "AugMax-DuBIN": ("augmax", "dubin"),
 }
 CLASSES = {"cifar10": 10, "cifar100": 100, "tiny_imagenet": 200, "imagenet": 1000}
-# How settings that a sweep moves appear in the names of runs.
+# The short names of swept settings in the names of runs.
 SHORT = {
     "adversary.steps": "n",
     "adversary.patience": "k",
@@ -39,8 +39,8 @@ class Experiment:
         network: a key of `NETWORKS`.
         method: one of `augmax_jax.methods.METHODS`.
         norm: bn, ibn, dubn or dubin.
-        seed: of everything.
-        deepaugment: train on the DeepAugment copies too.
+        seed: `config.seed`.
+        deepaugment: whether to train on the DeepAugment copies too.
         changes: settings of a sweep that differ from the recipe, as (name, value).
     """
 
@@ -54,13 +54,13 @@ class Experiment:
 
     @property
     def name(self) -> str:
-        """Of its directory; different for different runs."""
+        """Name of the run's directory; different for different runs."""
         parts = [self.dataset, self.network, self.traits]
         return "-".join(filter(None, parts))
 
     @property
     def traits(self) -> str:
-        """The name without data set and network."""
+        """The name without dataset and network."""
         parts = ["deepaugment"] if self.deepaugment else []
         parts += [self.method, self.norm]
         parts += [f"{SHORT[name]}{value:g}" for name, value in self.changes]
@@ -76,7 +76,7 @@ class Experiment:
 
     @property
     def fixed(self) -> tuple[str, ...]:
-        """Settings that the run is about, which no override may touch."""
+        """Settings that the tables compare, which no override may change."""
         return ("method", "model.norm", "seed", *(name for name, _ in self.changes))
 
 
@@ -88,7 +88,7 @@ def compared(dataset: str, network: str) -> dict[str, Experiment]:
 
 
 def compared_on_copies(dataset: str, network: str) -> dict[str, Experiment]:
-    """The same on DeepAugment copies; the paper has no Normal there."""
+    """The runs of `compared` on DeepAugment copies; the paper has no Normal there."""
     runs = compared(dataset, network)
     return {
         f"DeepAugment+{row}": dataclasses.replace(runs[row], deepaugment=True)
@@ -97,7 +97,7 @@ def compared_on_copies(dataset: str, network: str) -> dict[str, Experiment]:
 
 
 def compared_by_network(dataset: str) -> dict[tuple[str, str], Experiment]:
-    """The same with every network, by the names of network and method."""
+    """The runs of `compared` with every network, by the names of network and method."""
     return {
         (title, row): run
         for network, title in NETWORKS.items()
@@ -109,7 +109,7 @@ def make_config(experiment: Experiment) -> ConfigDict:
     """The config of a run at the paper's setting.
 
     Raises:
-        FileNotFoundError: `configs/` has no such pair of data set and network.
+        FileNotFoundError: `configs/` has no file for this dataset and network.
     """
     config = configs.load(experiment.file)
     config.method = experiment.method

@@ -1,8 +1,8 @@
 """The scripts at toy size: a tiny network and a few steps on the embedded digits.
 
-Everything that a script does happens, with the same code, in minutes; what comes out says
-nothing about any method. Runs that differ in data set or network only become one, and so all
-scripts with the same `--workdir` share them.
+A smoke run does everything that the script does, with the same code, in minutes; its figures say
+nothing about any method. Runs that differ only in dataset or network become one run, and all
+scripts with the same `--workdir` share it.
 """
 
 import dataclasses
@@ -16,24 +16,23 @@ from experiments.recipes import Experiment
 
 STEPS = 24
 WARNING = (
-    f"SMOKE RUN, NOT A RESULT: tiny network, {STEPS} steps on digits. "
-    "Its figures compare with nothing."
+    f"SMOKE RUN, NOT A RESULT: tiny network, {STEPS} steps on digits. Its figures mean nothing."
 )
 IMAGE_SIZE = 16
 COPIES = 32  # distorted images of each DeepAugment network
-SEEDS = 2  # further seeds are the last of these
+SEEDS = 2  # number of seeds; higher seeds become the last of these
 BENCHMARK = "digits-C"  # folders below the root of smoke runs
 CIFAR10_1 = "CIFAR-10.1"
 DEEPAUGMENT = "deepaugment"
 
 
 def name(experiment: Experiment) -> str:
-    """Of a run's directory."""
+    """Name of a run's directory."""
     return f"digits-tiny-{_reduce(experiment).traits}"
 
 
 def _reduce(experiment: Experiment) -> Experiment:
-    """The run that stands for this one."""
+    """The run that is used in place of this one."""
     return dataclasses.replace(experiment, seed=min(experiment.seed, SEEDS - 1))
 
 
@@ -42,8 +41,8 @@ def shrink(experiment: Experiment, full: ConfigDict, root: Path) -> ConfigDict:
 
     Args:
         experiment: the run.
-        full: its config at the paper's setting, of which only the sets to measure remain.
-        root: where `prepare` puts the sets.
+        full: its config at the paper's setting; only its robustness sets are kept.
+        root: folder of the sets that `prepare` makes.
     """
     config = defaults()
     config.method = experiment.method
@@ -61,9 +60,9 @@ def shrink(experiment: Experiment, full: ConfigDict, root: Path) -> ConfigDict:
     config.optimizer.learning_rate = 0.05
     config.optimizer.schedule_unit = "step"
     config.augment.padding = 2
-    # Compilation is most of the time, and that of the operators most of it.
+    # Compilation takes most of the time, and the operators most of the compilation.
     config.augment.operators, config.augment.width = "solarize,translate_x", 2
-    config.fat.boundaries = (0.25, 0.45)  # of the one epoch
+    config.fat.boundaries = (0.25, 0.45)  # shares of the one epoch
     config.ant.retrain_steps = 4
     config.ant.history = 2
     config.pgd.steps = config.fat.steps = config.stadv.steps = 4
@@ -71,7 +70,7 @@ def shrink(experiment: Experiment, full: ConfigDict, root: Path) -> ConfigDict:
     config.progress = config.tensorboard = False
     config.evaluate.benchmarks = (str(root / BENCHMARK), "cifar10_1_v4", "spatial")
     config.evaluate.data_dir = str(root)
-    config.evaluate.baseline = "tiny_imagenet_resnet18"  # as the set, so that there is an mCE
+    config.evaluate.baseline = "tiny_imagenet_resnet18"  # fits the set, so that there is an mCE
     if full.data.extra_train:
         config.data.extra_train = tuple(
             str(root / DEEPAUGMENT / Path(folder).name) for folder in full.data.extra_train
@@ -82,9 +81,9 @@ def shrink(experiment: Experiment, full: ConfigDict, root: Path) -> ConfigDict:
 
 
 def prepare(root: Path) -> None:
-    """Makes the sets that smoke runs are measured on, where they are not there yet.
+    """Makes the missing robustness sets of smoke runs.
 
-    Corrupted digits, and a stand-in for CIFAR-10.1: test digits, as many of each class as it has.
+    These are corrupted digits, and test digits in place of CIFAR-10.1, with its class counts.
     """
     from augmax_jax.corruption_sets import Source
     from augmax_jax.corruption_sets import writer as benchmark_writer

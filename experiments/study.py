@@ -22,18 +22,18 @@ from experiments.recipes import Experiment
 
 logger = logging.getLogger(__name__)
 
-FINISHED = "finished.json"  # left in the directory of a run that is trained and evaluated
+FINISHED = "finished.json"  # written to the directory of a run that is trained and evaluated
 # States of a run.
 DONE, UNMEASURED, PARTLY, WAITING = "done", "sets missing", "interrupted", "not run"
 NO_DATA, FAILED, LEFT_OUT = "data missing", "failed", "left out by --only"
 
-# The work of one run: config and directory to anything.
+# The work of one run: (config, directory) -> anything.
 Execute = Callable[[ConfigDict, Path], Any]
 
 
 @dataclasses.dataclass
 class Outcome:
-    """How a run stands.
+    """The state of a run.
 
     Attributes:
         state: one of the constants above.
@@ -46,7 +46,7 @@ class Outcome:
     results: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-# How a run stands, from its config and directory.
+# (config, directory) -> the state of a run.
 Look = Callable[[ConfigDict, Path], Outcome]
 
 
@@ -54,9 +54,9 @@ class Study:
     """The runs of one script under one set of options.
 
     Args:
-        experiments: the runs; those of one name count once.
-        options: from the command line.
-        look: how a run stands, from its config and directory; None: `standing`.
+        experiments: the runs; runs of the same name count once.
+        options: options from the command line.
+        look: gives the state of a run from its config and directory; None: `standing`.
 
     Raises:
         ValueError: a run's config is not valid.
@@ -78,7 +78,7 @@ class Study:
         self._outcomes: dict[str, Outcome] = {}
 
     def directory(self, experiment: Experiment) -> Path:
-        """Where a run's files are."""
+        """The directory of a run's files."""
         return self.options.root / self.options.name(experiment)
 
     def config(self, experiment: Experiment) -> ConfigDict:
@@ -86,7 +86,7 @@ class Study:
         return self.configs[self.options.name(experiment)]
 
     def outcome(self, experiment: Experiment) -> Outcome:
-        """How a run stands."""
+        """The state of a run."""
         name = self.options.name(experiment)
         if name not in self._outcomes:
             self._outcomes[name] = self._stands(name)
@@ -99,11 +99,11 @@ class Study:
             return failure(name, error)
 
     def note(self, name: str, outcome: Outcome) -> None:
-        """Says how a run stands now."""
+        """Sets the state of a run."""
         self._outcomes[name] = outcome
 
     def outcomes(self) -> dict[str, Outcome]:
-        """How all runs stand, by name."""
+        """The states of all runs, by name."""
         return {name: self.outcome(e) for name, e in self.experiments.items()}
 
     @property
@@ -112,7 +112,7 @@ class Study:
         return any(outcome.state == FAILED for outcome in self._outcomes.values())
 
     def wanted(self) -> list[str]:
-        """Names of the runs that `--only` leaves; the others count only if they are done."""
+        """Names of the runs that `--only` selects; the others count only if they are done."""
         wanted = [n for n, e in self.experiments.items() if self.options.wanted(e)]
         for name in self.experiments.keys() - set(wanted):
             found = self._stands(name)
@@ -120,13 +120,13 @@ class Study:
         return wanted
 
     def run(self, execute: Execute = train_and_evaluate) -> None:
-        """Runs what is not there yet; what was interrupted goes on.
+        """Runs the runs that are not done; interrupted ones go on.
 
-        A run whose data is missing, or that fails, is noted, and the others go on. Ctrl-C ends
-        the loop; all that is done stays.
+        If a run fails or its data is missing, this is noted, and the other runs go on. Ctrl-C
+        ends the loop; finished work stays.
 
         Args:
-            execute: does the work of one run, config and directory to anything.
+            execute: does the work of one run, from its config and directory.
         """
         wanted = self.wanted()
         for number, name in enumerate(wanted, start=1):
@@ -144,7 +144,7 @@ class Study:
                 return
             except FileNotFoundError as error:
                 self._outcomes[name] = Outcome(NO_DATA, str(error), before.results)
-            except Exception as error:  # whatever it is, the other runs go on
+            except Exception as error:  # after any error the other runs go on
                 self._outcomes[name] = failure(name, error, before.results)
             else:
                 self._outcomes[name] = self._stands(name)
@@ -160,13 +160,13 @@ class Study:
             smoke.prepare(self.options.root)
             if experiment.deepaugment:
                 smoke.prepare_copies(self.options.root)
-            # The summary of a run does not say that it is none.
+            # The summary of a run does not say that it is a smoke run.
             silence = contextlib.redirect_stdout(io.StringIO())
         try:
             with silence:
                 execute(config, directory)
         finally:
-            # Programs of one network are of no use to the next, unless it is the same.
+            # The next run needs the compiled programs only if its network is the same.
             if not self.options.smoke:
                 jax.clear_caches()
             gc.collect()
@@ -175,20 +175,20 @@ class Study:
 
 
 def failure(name: str, error: Exception, results: dict[str, Any] | None = None) -> Outcome:
-    """The outcome of a run that failed; where it did goes to the log."""
+    """The state of a run that failed; the log has the traceback."""
     logger.error("%s failed:\n%s", name, "".join(traceback.format_exception(error)))
     return Outcome(FAILED, _one_line(error), results or {})
 
 
 def standing(config: ConfigDict, directory: Path) -> Outcome:
-    """How a run stands, from its files.
+    """The state of a run, from its files.
 
-    It is done once training and evaluation finished under this config and every robustness
-    set was measured; one that was missing then is looked for again.
+    It is done if training and evaluation finished under this config and every robustness set
+    was measured. If a set was missing, it is not done, so that the set is looked for again.
 
     Args:
-        config: the run's.
-        directory: where it is or would be.
+        config: the run's config.
+        directory: the run's directory, which need not exist.
     """
     kept = files.read_json(directory / run_directory.CONFIG)
     if kept is None:
@@ -213,7 +213,7 @@ def standing(config: ConfigDict, directory: Path) -> Outcome:
 
 
 def _measured(config: dict[str, Any]) -> dict[str, Any]:
-    """The settings of evaluation that change what is measured."""
+    """The settings of evaluation that change the results."""
     settings = config["evaluate"].items()
     return {name: value for name, value in settings if configs.has_effect(f"evaluate.{name}")}
 

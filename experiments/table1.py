@@ -1,9 +1,9 @@
 """Table 1: running variances of both batch norms, DuBN against DuBIN; WRN40-2 on CIFAR-100.
 
-The paper's "block1_layer2" is read as unit 2 of block 1, counted from 0 as PyTorch names it, and
-its batch norm as the unit's first: there the two networks differ, DuBIN normalises half of the
-channels by instance. The figure is the mean over the channels of that batch norm (all with DuBN,
-half with DuBIN), of the run's best checkpoint.
+We read the paper's "block1_layer2" as unit 2 of block 1, counted from 0 as PyTorch names it, and
+its batch norm as the first of the unit: the two networks differ there, because DuBIN normalises
+half of the channels by instance. The figure is the mean over the channels of that batch norm (all
+channels with DuBN, half with DuBIN) in the run's best checkpoint.
 """
 
 import argparse
@@ -41,21 +41,21 @@ def variances(variables: Mapping[str, Any]) -> Variances:
     """Mean running variance of every batch norm of a network with two routes.
 
     Args:
-        variables: the network's, with the collections of both routes.
+        variables: the network's variables, with the collections of both routes.
 
     Returns:
-        By route and by layer, layers in the order of their names, numbers in them by value.
+        route -> layer -> mean variance; layers are sorted by name, numbers in it by value.
     """
     found: Variances = {}
     for route in ROUTES:
         leaves = flatten_dict(variables[f"batch_stats_{route}"], sep="/")
         layers = {name.removesuffix("/var"): x for name, x in leaves.items() if name[-4:] == "/var"}
-        found[route] = {name: float(np.mean(layers[name])) for name in sorted(layers, key=_place)}
+        found[route] = {name: float(np.mean(layers[name])) for name in sorted(layers, key=_order)}
     return found
 
 
-def _place(layer: str) -> list[tuple[int, str]]:
-    """Sorts block1_10 behind block1_2."""
+def _order(layer: str) -> list[tuple[int, str]]:
+    """Sort key that puts block1_10 after block1_2."""
     parts = layer.replace("_", "/").split("/")
     return [(int(part) if part.isdigit() else -1, part) for part in parts]
 
@@ -70,7 +70,7 @@ def read(found: study.Study) -> dict[str, Variances]:
 
 
 def columns(known: Mapping[str, Variances]) -> dict[str, str]:
-    """The paper's layers; of a network without them, as in a smoke run, three first norms."""
+    """The paper's layers; if a network lacks them, as in a smoke run, its first three norms."""
     layers = dict.fromkeys(name for found in known.values() for name in found["clean"])
     if not layers or set(LAYERS.values()) <= set(layers):
         return LAYERS
@@ -79,7 +79,7 @@ def columns(known: Mapping[str, Variances]) -> dict[str, str]:
 
 
 def draw(found: study.Study) -> Table:
-    """Variances of both routes and their ratio, as the paper's table has them."""
+    """Variances of both routes and their ratio, as in the paper's table."""
     known = read(found)
     if found.options.extra["all_layers"]:
         return every_layer(known, smoke_run=found.options.smoke)
@@ -115,7 +115,7 @@ def _ratios(by_route: dict[str, list[float]]) -> list[str]:
 
 
 def every_layer(known: Mapping[str, Variances], *, smoke_run: bool) -> Table:
-    """A row per batch norm, without the paper's figures."""
+    """A table with a row per batch norm, without the paper's figures."""
     layers = list(dict.fromkeys(name for found in known.values() for name in found["clean"]))
     titles, cells = [""], [[layer] for layer in layers]
     notes = []
@@ -135,7 +135,7 @@ def every_layer(known: Mapping[str, Variances], *, smoke_run: bool) -> Table:
 
 
 def flags(parser: argparse.ArgumentParser) -> None:
-    """The script's own."""
+    """Adds the script's own flags."""
     parser.add_argument("--all-layers", action="store_true", help="every batch norm, not three")
 
 

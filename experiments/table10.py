@@ -11,8 +11,8 @@ def run(method: str, norm: str) -> Experiment:
     return Experiment("cifar100", "resnet18", method, norm)
 
 
-# The paper does not name the norms. Methods that train on one kind of images have batch norm;
-# those that train on clean and adversarial ones together have AugMax's, so that only the
+# The paper does not name the norms. Methods that train on one kind of images have batch norm here.
+# Methods that train on clean and adversarial images together have AugMax's norm, so that only the
 # strategy differs.
 GRID = grid.by_row(
     {

@@ -5,8 +5,8 @@ import sys
 from experiments import common, grid, paper
 from experiments.recipes import Experiment
 
-# ANT is trained from scratch by the recipe of the other rows: the paper gives none, and the
-# published ANT fine-tunes ImageNet networks.
+# ANT is trained from scratch with the recipe of the other rows, because the paper gives no recipe
+# and the published ANT fine-tunes ImageNet networks.
 RUNS = {
     "Normal": Experiment("tiny_imagenet", "resnet18", "normal", "bn"),
     "AugMix": Experiment("tiny_imagenet", "resnet18", "augmix", "bn"),

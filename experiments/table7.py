@@ -1,10 +1,10 @@
 """Table 7: training time of Normal, AugMix, AT (PGD) and AugMax, ResNet18 on ImageNet.
 
-Measured are whole training steps on real batches, the reading of the batch included and
-compilation excluded. The methods take turns, so that whatever else the machine does hits all of
-them; the median step, times the steps of an epoch, is the epoch. Only ratios compare with the
-paper's machine. Attacks that stop early cost more on a network that is right more often:
-where Table 4 has trained a run in the same workdir, its network is used, else an untrained one.
+The script times whole training steps on real batches, with the reading of the batch and without
+compilation. The methods take turns, so that other load on the machine affects all of them. The time
+of an epoch is the median step times the steps of an epoch. Only ratios can be compared with the
+paper's. Attacks that stop early cost more on a network of higher accuracy: if Table 4 has trained
+a run in the same workdir, its network is used, otherwise an untrained one.
 """
 
 import argparse
@@ -43,8 +43,8 @@ class Clock:
     """One method's compiled step, timed step by step.
 
     Args:
-        config: of the run.
-        directory: of the run; a network trained there is used.
+        config: config of the run.
+        directory: directory of the run; if a network was trained there, it is used.
     """
 
     def __init__(self, config: ConfigDict, directory: Path):
@@ -82,7 +82,7 @@ class Clock:
             self.ascent.append(float(parallel.first(metrics)["ascent_steps"]))
 
     def results(self) -> dict[str, Any]:
-        """What `timing.json` keeps."""
+        """The content of `timing.json`."""
         step = statistics.median(self.seconds)
         return {
             "seconds_per_step": step,
@@ -105,7 +105,7 @@ def look(config: ConfigDict, directory: Path) -> study.Outcome:
 
 
 def measure(found: study.Study) -> None:
-    """Times all methods together, unless all were timed already."""
+    """Times all methods together, unless all have been timed already."""
     steps = 3 if found.options.smoke else found.options.extra["steps"]
     if steps < 1:
         raise ValueError(f"--steps must be at least 1, got {steps}")
@@ -119,7 +119,7 @@ def measure(found: study.Study) -> None:
             clocks[name] = Clock(found.configs[name], found.options.root / name)
         except FileNotFoundError as error:
             found.note(name, study.Outcome(study.NO_DATA, str(error)))
-        except Exception as error:  # whatever it is, the other methods go on
+        except Exception as error:  # after any error the other methods go on
             found.note(name, study.failure(name, error))
     for _ in range(steps):
         for clock in clocks.values():
@@ -164,8 +164,8 @@ def draw(found: study.Study) -> Table:
 
 
 def flags(parser: argparse.ArgumentParser) -> None:
-    """The script's own."""
-    parser.add_argument("--steps", type=int, default=20, help="steps to time of each method")
+    """Adds the script's own flags."""
+    parser.add_argument("--steps", type=int, default=20, help="steps to time per method")
 
 
 def main(arguments: list[str] | None = None) -> int:

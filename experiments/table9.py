@@ -5,7 +5,7 @@ import sys
 from experiments import common, grid, paper
 from experiments.recipes import Experiment
 
-# Setting of the paper -> (ours, its value in all other rows, values tried).
+# Setting of the paper -> (our setting, its value in all other rows, the values tried).
 SWEEPS = {
     "n": ("adversary.steps", 10, (5, 10)),
     "k": ("adversary.patience", 1, (1, 2, 3)),

@@ -17,7 +17,7 @@ from ml_collections import config_flags
 
 from augmax_jax import methods, models
 from augmax_jax.config import check_keys, load
-from augmax_jax.runtime import parallel
+from augmax_jax.runtime import config_file, parallel
 from augmax_jax.training.batches import device_batches
 from augmax_jax.training.run import build
 from experiments import paper
@@ -120,7 +120,7 @@ def of(name):
 
 
 def parse(monkeypatch, *arguments):
-    """What the command makes of its arguments: the config, and the other flags."""
+    """The config and the other flags that the command reads from its arguments."""
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", lock_config=True, flag_values=values)
     flags.DEFINE_string("workdir", None, "", flag_values=values)
@@ -232,7 +232,7 @@ def test_the_docstring_has_the_papers_figures(name):
 
 
 def test_a_config_is_found_from_another_directory(tmp_path):
-    """A variant loads its parent by the place of its own file."""
+    """A variant finds its parent relative to its own file."""
     code = "import sys, augmax_jax.config as c; print(c.load(sys.argv[1]).model.name)"
     done = subprocess.run(
         [sys.executable, "-c", code, str(of("imagenet_r50").resolve())],
@@ -242,14 +242,41 @@ def test_a_config_is_found_from_another_directory(tmp_path):
     assert done.stdout.strip() == "resnet50_imagenet", done.stderr
 
 
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_config_of_the_package_is_known_by_its_name(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load(path.stem).to_dict() == load(path).to_dict()
+
+
+def test_an_unknown_name_is_told_from_the_nearest_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"'cifar10_wrn40'.* mean 'cifar10_wrn40_2'\?.* digits"):
+        load("cifar10_wrn40")
+    # A path stays a path, and leads to the name where there is nothing.
+    with pytest.raises(FileNotFoundError, match=r"configs/digits\.py.*--config=digits"):
+        load("configs/digits.py")
+    (tmp_path / "digits").mkdir()
+    assert load("digits").data.name == "digits"
+    (tmp_path / "digits.py").write_text("")
+    with pytest.raises(ValueError, match="has no function get_config"):
+        load("digits.py")
+
+
+def test_a_name_may_be_followed_by_an_argument(tmp_path, monkeypatch):
+    head = "from augmax_jax.config import defaults\ndef get_config(method):\n    c = defaults()\n"
+    (tmp_path / "mine.py").write_text(f"{head}    c.method = method\n    return c\n")
+    monkeypatch.setattr(config_file, "named", lambda: {"mine": tmp_path / "mine.py"})
+    assert load("mine:fat").method == "fat"
+
+
 def test_what_is_no_config_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="no config file"):
         load(tmp_path / "none.py")
     (tmp_path / "empty.py").write_text("")
-    with pytest.raises(ValueError, match=r"has no function get_config\(\)"):
+    with pytest.raises(ValueError, match="has no function get_config"):
         load(tmp_path / "empty.py")
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ValueError, match="is no Python file"):
+    with pytest.raises(ValueError, match=r"is a Python file and its name ends in \.py"):
         load(tmp_path / "config.json")
 
 

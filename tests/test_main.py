@@ -122,7 +122,7 @@ def test_mistakes_end_the_command_in_one_line(arguments, message):
     [
         ("def get_config(:\n", r"line 1: SyntaxError"),
         ("import nothing_of_the_kind\n", r"line 1: ModuleNotFoundError"),
-        ("x = 1\n", "has no attribute 'get_config'"),
+        ("x = 1\n", "has no function get_config"),
         ("def get_config():\n    return {}\n", r"must return the ConfigDict .* got dict"),
         ("{head}    c.batch_size = 'a'\n    return c\n", r"line 4: TypeError.*batch_size"),
         ("{head}    c.optimizer.per = 'step'\n    return c\n", "now called 'optimizer.schedule_u"),
@@ -166,7 +166,7 @@ def test_a_run_goes_on_where_its_data_folder_is_written_otherwise(tmp_path, monk
         )
 
 
-def test_help_says_how_settings_are_changed():
+def test_help_explains_the_modes_with_examples():
     done = subprocess.run(
         [sys.executable, "-m", "augmax_jax.main", "--help"],
         cwd=REPOSITORY,
@@ -174,5 +174,34 @@ def test_help_says_how_settings_are_changed():
         text=True,
         check=False,
     )
-    for text in ("--config.NAME=VALUE", "--workdir", "--mode"):
+    assert done.returncode == 0
+    for text in (
+        "--config.NAME=VALUE",
+        "--workdir",
+        "--mode=evaluate",
+        "augmax-jax train --config=digits",
+        "augmax-jax evaluate --workdir=runs/digits",
+    ):
         assert text in done.stdout
+
+
+def test_the_first_words_wait_for_no_slow_import():
+    slow = ["augmax_jax.training", "augmax_jax.report", "orbax", "scipy.stats", "tensorflow"]
+    code = f"import augmax_jax.main, sys; print(sorted(set({slow}) & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_first_words_say_what_is_done(caplog, monkeypatch):
+    from augmax_jax.training import commands
+
+    seen = []
+    monkeypatch.setattr(main.host_memory, "keep_freed_memory", lambda: None)
+    monkeypatch.setattr(
+        commands, "train_and_evaluate", lambda *_: seen.append(list(caplog.messages))
+    )
+    with caplog.at_level("INFO", logger="augmax_jax.main"):
+        main.main(parse("--config.method=fat"))
+    assert seen == [["train: wrn40_2 with fat on cifar10, in runs/any"]]

@@ -4,9 +4,9 @@ Each image owns a skip weight m and chain logits p (the chain weights are
 w = softmax(p)); sign-gradient ascent on the classification loss moves both. A sample
 stops once it has been misclassified `patience` times.
 
-One iteration is one forward and one backward pass of the network: the logits that
-decide whether a sample has been misclassified after its last update are those of the
-pass that computes the next gradient.
+One iteration is one forward and one backward pass of the network. The forward pass that
+computes the next gradient also shows whether the sample is misclassified after its last
+update.
 """
 
 import functools
@@ -63,7 +63,7 @@ def random_start(key: jax.Array, batch: int, width: int) -> tuple[jax.Array, jax
         m, float32 `[B]`, and p, float32 `[B, K]`.
 
     Raises:
-        ValueError: a number below 1, or a bad key.
+        ValueError: a number is below 1, or `key` is neither one key nor `batch` keys.
     """
     check_count("batch", batch, low=1)
     check_count("width", width, low=1)
@@ -72,7 +72,7 @@ def random_start(key: jax.Array, batch: int, width: int) -> tuple[jax.Array, jax
 
 
 def random_targets(key: jax.Array, labels: jax.Array, num_classes: int) -> jax.Array:
-    """Draws a wrong class for each example, uniform over the others.
+    """Draws a wrong class for each example, uniform over all other classes.
 
     These are the targets of the released code's targeted attack; the paper's Algorithm 1 has none.
 
@@ -85,8 +85,8 @@ def random_targets(key: jax.Array, labels: jax.Array, num_classes: int) -> jax.A
         int32 `[B]`, never equal to `labels`.
 
     Raises:
-        ValueError: fewer than two classes, labels that are not int `[B]` (or, where their
-            values are known, no classes), or a bad key.
+        ValueError: there are fewer than two classes, `labels` is not int `[B]` or (where the
+            values are known) out of range, or `key` is neither one key nor B keys.
     """
     check_count("num_classes", num_classes, low=2)
     batch = np.shape(labels)[0] if np.ndim(labels) else 0
@@ -112,20 +112,19 @@ def augmax(
     targets: jax.Array | None = None,
     compact: bool | int = False,
 ) -> AugMaxResult:
-    """Algorithm 1 from the given start; exactly determined by its inputs.
+    """Runs Algorithm 1 from the given start; the inputs determine the result exactly.
 
     Args:
         logits_fn: the network in eval mode, float32 `[B', H, W, 3]` in [0, 1] to float logits
             `[B', num_classes]`; examples must not influence each other.
         images: uint8 `[B, H, W, 3]`.
         chains: augmented versions, uint8 `[B, K, H, W, 3]`.
-        labels: true classes, int `[B]` in [0, num_classes). That they are in this range, and
-            that the logits are not NaN, can be checked only where values are known, so not
-            under `jit`.
+        labels: true classes, int `[B]` in [0, num_classes). The range, and that the logits
+            are not NaN, can be checked only where values are known, so not under `jit`.
         m: starting skip weights, float `[B]` in [0, 1].
         p: starting chain logits, float `[B, K]`.
-        steps: most ascent steps (the paper's n); 0 returns the starting mix.
-        step_size: α of both m and p.
+        steps: the most ascent steps (the paper's n); 0 returns the starting mix.
+        step_size: α, for both m and p; above 0.
         patience: misclassifications after which a sample stops (the paper's k).
         early_stop: "sample" freezes each sample by itself (Algorithm 1); "batch" moves
             every sample until all have used up their patience (what the released code
@@ -133,12 +132,13 @@ def augmax(
         count_initial: also count a misclassification of the starting mix, as the
             released code does, so that a sample may take no step at all. The paper
             tests after each update only.
-        targets: if given, int `[B]`: ascend on minus the loss of these classes instead
-            of the loss of the labels. Misclassified still means: not the label.
-        compact: spend work on unfinished samples only (`active_set`), with the same
-            results: True, or the number of samples that go through the network together
-            once few are unfinished. No effect unless `early_stop` is "sample": otherwise no
-            sample finishes alone.
+        targets: int `[B]`, or None. If given, the ascent is on minus the loss of these classes
+            instead of the loss of the labels. A sample still counts as misclassified when the
+            network does not give its label.
+        compact: whether to evaluate unfinished samples only (`active_set`); the results are
+            the same. True, or the number of samples that go through the network together
+            once few are unfinished. It has an effect only if `early_stop` is "sample",
+            because otherwise all samples finish together.
 
     Returns:
         An `AugMaxResult`.
@@ -164,11 +164,11 @@ def augmax(
             raise ValueError(f"{name} must have shape {list(shape)}, got {list(np.shape(given))}")
     m, p = jnp.asarray(m, jnp.float32), jnp.asarray(p, jnp.float32)
     chunk = active_set.chunk_size(compact, batch)
-    if early_stop != "sample":  # no sample finishes alone
+    if early_stop != "sample":  # all samples finish together
         chunk = None
 
     def forward(variables, rows):
-        """What some samples of the batch (None: all) ascend on, and who is misclassified."""
+        """The objective of some samples (None: all), and which of them are misclassified."""
         m, p = variables
         own = functools.partial(active_set.take, rows=rows)
         logits = network(mix(own(images), own(chains), m, jax.nn.softmax(p)))
@@ -177,7 +177,8 @@ def augmax(
         return loss if targets is None else -loss, misclassified(logits, own(labels))
 
     def judge(mistakes, taken, wrong):
-        mistakes = mistakes + (wrong & (count_initial | (taken > 0)))
+        counts = wrong & (count_initial | (taken > 0))
+        mistakes = mistakes + counts.astype(jnp.int32)
         stops = mistakes >= patience
         if early_stop == "batch":
             stops = jnp.broadcast_to(jnp.all(stops), stops.shape)
@@ -211,11 +212,11 @@ def check_settings(
     """Raises ValueError for a setting of `augmax` that is out of range or of another type.
 
     Args:
-        steps: as are the following, see `augmax`.
-        step_size: α.
-        patience: k.
+        steps: a whole number of at least 0; see `augmax` for this and the following.
+        step_size: α, above 0.
+        patience: k, at least 1.
         early_stop: one of `EARLY_STOP`.
-        count_initial: a bool.
+        count_initial: True or False.
         prefix: goes before each name in the message, such as "config.adversary.".
     """
     check_count(f"{prefix}steps", steps)

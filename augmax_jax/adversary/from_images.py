@@ -29,7 +29,7 @@ def augmax(
     count_initial: bool = False,
     targets: jax.Array | None = None,
 ) -> adversary.AugMaxResult:
-    """Random chains, a random start, and Algorithm 1 (paper, Algorithm 1 and 2).
+    """Draws random chains and a random start, and runs Algorithm 1 (paper, Algorithm 1 and 2).
 
         def logits_fn(x):  # the network in eval mode, on the augmented route
             return model.apply(variables, x, route="augmented", train=False)
@@ -45,11 +45,11 @@ def augmax(
             can be checked only where values are known, so not under `jit`.
         width: chains per image, at least 1.
         depth: operators per chain; None draws 1, 2 or 3 for each chain.
-        severity: of the operators, in [0.1, 10].
+        severity: strength of the operators, in [0.1, 10].
         operators: names, or `Operator` records of your own.
-        steps: n, as are the following described at `adversary.augmax`.
+        steps: the most ascent steps n; `adversary.augmax` describes this and the following.
         step_size: α.
-        patience: k.
+        patience: k, misclassifications after which a sample stops.
         early_stop: "sample", "batch" or "none".
         count_initial: whether a misclassification of the starting mix counts.
         targets: classes to ascend towards, int `[B]`, or None.
@@ -60,7 +60,7 @@ def augmax(
     Raises:
         ValueError: an argument is not as described, or `logits_fn` does not return such logits.
     """
-    # Before the chains are drawn, which takes a while to compile.
+    # Checked before the chains are drawn, which takes a while to compile.
     images = check_images(images)
     check_settings(
         steps=steps,

@@ -1,7 +1,8 @@
 """Checks and conversions of the adversaries' arguments.
 
-Labels are checked against the classes where their values are known. Under `jit` they are traced
-and have none: JAX then reads a label past the classes as NaN, or as another class.
+Labels are checked against the classes where their values are known. Under `jit` labels
+are traced and their values are unknown: JAX then reads a label past the classes as NaN, or as
+another class.
 """
 
 from collections.abc import Callable
@@ -24,8 +25,11 @@ def as_float(images: jax.Array) -> jax.Array:
     Args:
         images: `[B, H, W, 3]`, uint8, or float in [0, 1].
 
+    Returns:
+        float32 `[B, H, W, 3]` in [0, 1].
+
     Raises:
-        ValueError: another shape or dtype, or an empty batch.
+        ValueError: `images` has another shape or dtype, or is empty.
     """
     shape, dtype = jnp.shape(images), getattr(images, "dtype", type(images).__name__)
     is_bytes = dtype == jnp.uint8
@@ -46,11 +50,14 @@ def as_labels(
     Args:
         labels: int `[batch]` in [0, num_classes), which is checked where the values are known.
         batch: number of images.
-        name: of the argument, for the message.
-        num_classes: number of classes, where it is known.
+        name: name of the argument, for the message.
+        num_classes: number of classes, if it is known.
+
+    Returns:
+        int `[batch]`.
 
     Raises:
-        ValueError: another shape or dtype, or a label out of range.
+        ValueError: `labels` has another shape or dtype, or a label is out of range.
     """
     if not hasattr(labels, "dtype"):
         labels = np.asarray(labels)  # type: ignore[assignment]
@@ -71,12 +78,13 @@ def checked(logits_fn: LogitsFn, *classes: jax.Array | None) -> LogitsFn:
     """The network, with a check of what it returns each time it is traced.
 
     Args:
-        logits_fn: the user's.
-        *classes: labels and targets, int `[B]` or None, that must be among its classes.
+        logits_fn: the user's function from images to logits.
+        *classes: labels and targets, int `[B]` or None, which must be below its number of classes.
 
     Raises:
-        ValueError: `logits_fn` is no function; and, when called: it does not return one row of
-            float logits for each image, or a label (whose value is known) is past its classes.
+        ValueError: `logits_fn` is no function. The function returned raises it if `logits_fn` does
+            not return one row of float logits for each image, or if a label (whose value is
+            known) is not below its number of classes.
     """
     if not callable(logits_fn):
         raise ValueError(
@@ -111,7 +119,7 @@ def checked(logits_fn: LogitsFn, *classes: jax.Array | None) -> LogitsFn:
 
 
 def refuse_nan(values: jax.Array, cause: str = "logits_fn") -> None:
-    """Raises ValueError if a result whose values are known has NaN; traced ones pass."""
+    """Raises ValueError if a result has NaN; a traced result passes unchecked."""
     if not isinstance(values, jax.core.Tracer) and jnp.isnan(values).any():
         raise ValueError(
             f"{cause} gave NaN for some images: check the network's parameters and that its "
@@ -125,17 +133,17 @@ def cross_entropies(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def misclassified(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Which examples' highest logit is not the label's, bool `[B]`.
+    """Which examples have their highest logit at another class than the label, bool `[B]`.
 
-    Logits with NaN say nothing: such an example does not count as misclassified, so it goes on,
-    and the NaN shows in the result instead of looking like a success.
+    An example whose logits hold NaN does not count as misclassified. So an attack on it goes on,
+    and the result shows the NaN instead of a success.
     """
     wrong = jnp.argmax(logits, axis=-1) != labels
     return wrong & ~jnp.isnan(logits).any(axis=-1)
 
 
 def _bounds(labels: Any) -> tuple[int, int] | None:
-    """The lowest and the highest label; None if they are traced, no integers, or none at all."""
+    """The lowest and the highest label; None if labels are traced, empty or no integers."""
     if isinstance(labels, jax.core.Tracer):
         return None
     values = np.asarray(labels)  # not jnp: under jit that would be traced

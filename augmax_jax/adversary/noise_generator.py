@@ -1,9 +1,9 @@
 """Adversarial noise: a tiny network that learns which noise hurts a classifier most (ANT).
 
 Rusak et al., "A simple way to make neural networks robust against diverse image corruptions",
-ECCV 2020. The generator turns normal noise into correlated noise, pixel by pixel (1x1) or
-neighbourhood by neighbourhood (3x3), without looking at the image; the noise is scaled so
-that the perturbed image, clipped to [0, 1], lies at an exact l2 distance from the original.
+ECCV 2020. The generator turns normal noise into other noise: each pixel's noise from the input
+at that pixel (1x1) or around it (3x3). It does not see the image. The noise is scaled so that the
+perturbed image, clipped to [0, 1], lies at an exact l2 distance from the original.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ Generator = list[dict[str, jax.Array]]
 
 
 def init_generator(key: jax.Array, *, kernel: int = 1) -> Generator:
-    """A fresh generator, which passes its noise on nearly as it is.
+    """A new generator, whose output is nearly its input.
 
     Args:
         key: one key.
@@ -34,7 +34,7 @@ def init_generator(key: jax.Array, *, kernel: int = 1) -> Generator:
         Four layers 3 -> 20 -> 20 -> 20 -> 3; weights normal with deviation 0.01, biases 0.
 
     Raises:
-        ValueError: another kernel size, or a bad key.
+        ValueError: `kernel` is another size, or `key` is not one key.
     """
     check_kernel(kernel)
     key = one_key(key)
@@ -52,7 +52,7 @@ def init_generator(key: jax.Array, *, kernel: int = 1) -> Generator:
     return layers
 
 
-def check_kernel(kernel: int, name: str = "kernel") -> None:
+def check_kernel(kernel: int, *, name: str = "kernel") -> None:
     """Raises ValueError unless `kernel` is one of `KERNELS`; `name` is for the message."""
     if isinstance(kernel, bool) or kernel not in KERNELS:
         raise ValueError(f"{name} must be {' or '.join(map(str, KERNELS))}, got {kernel!r}")
@@ -70,7 +70,8 @@ def apply_generator(generator: Generator, noise: jax.Array) -> jax.Array:
     """
     x = noise
     for i, layer in enumerate(generator):
-        x = _convolve(x if i == 0 else jax.nn.relu(x), layer["kernel"]) + layer["bias"]
+        x = _convolve(x if i == 0 else jax.nn.relu(x), layer["kernel"])
+        x = x + layer["bias"][None, None, None]
     margin = (noise.shape[1] - x.shape[1]) // 2
     return x + noise[:, margin : margin + x.shape[1], margin : margin + x.shape[2]]
 
@@ -86,18 +87,18 @@ def _convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def draw_noise(key: jax.Array, generator: Generator, shape: tuple[int, ...]) -> jax.Array:
-    """Fresh noise of the generator.
+    """Draws noise and sends it through the generator.
 
     Args:
         key: one key, or one per example `[B]`.
         generator: from `init_generator`.
-        shape: of the images, (B, H, W, 3).
+        shape: shape of the images, (B, H, W, 3).
 
     Returns:
-        float32, of this shape.
+        float32 `[B, H, W, 3]`.
 
     Raises:
-        ValueError: a shape of other than four numbers, or a bad key.
+        ValueError: `shape` has not four numbers, or `key` is neither one key nor B keys.
     """
     if len(shape) != 4:
         raise ValueError(f"shape must be (B, H, W, 3), got {tuple(shape)}")
@@ -111,12 +112,12 @@ def draw_noise(key: jax.Array, generator: Generator, shape: tuple[int, ...]) -> 
 
 
 def add_noise(images: jax.Array, noise: jax.Array, norm: float | jax.Array) -> jax.Array:
-    """Adds noise so scaled that the clipped image lies at an exact l2 distance.
+    """Adds noise, scaled so that the clipped image lies at an exact l2 distance.
 
-    For each sample η ≥ 0 solves `‖clip(x + η δ, 0, 1) − x‖₂ = norm`: the square of the left
-    side is increasing and piecewise linear in η², with a kink where a value meets its bound;
-    the kinks are sorted and the piece found. Differentiable, through η too. Where no η is
-    enough, every value with noise is moved to its bound.
+    The factor η ≥ 0 of each sample solves `‖clip(x + η δ, 0, 1) − x‖₂ = norm`. The square of the
+    left side increases and is piecewise linear in η², with a kink where a value reaches its bound;
+    the kinks are sorted to find the piece. The result is differentiable, through η too. Where no η
+    is large enough, every value with noise is moved to its bound.
 
     Args:
         images: `[B, H, W, 3]`, uint8, or float in [0, 1].
@@ -127,7 +128,7 @@ def add_noise(images: jax.Array, noise: jax.Array, norm: float | jax.Array) -> j
         float32 `[B, H, W, 3]` in [0, 1].
 
     Raises:
-        ValueError: shapes that differ, or a norm that is not positive.
+        ValueError: the shapes differ, or `norm` is not positive.
     """
     images = as_float(images)
     batch = images.shape[0]
@@ -148,8 +149,8 @@ def add_noise(images: jax.Array, noise: jax.Array, norm: float | jax.Array) -> j
 
 
 def _scale(image: jax.Array, noise: jax.Array, norm: jax.Array) -> jax.Array:
-    """η of one sample, from `[N]`."""
-    room = jnp.where(noise >= 0, 1.0 - image, image) ** 2  # squared way to the bound
+    """η of one sample, a scalar, from its image and noise `[N]`."""
+    room = jnp.where(noise >= 0, 1.0 - image, image) ** 2  # squared distance to the bound
     rate = noise**2  # squared movement per η²
     moving = rate > 0
     kinks = jax.lax.stop_gradient(jnp.where(moving, room / jnp.where(moving, rate, 1), jnp.inf))
@@ -161,8 +162,8 @@ def _scale(image: jax.Array, noise: jax.Array, norm: jax.Array) -> jax.Array:
     finite = jnp.isfinite(sorted_kinks)
     reached = behind + jnp.where(finite, sorted_kinks, 0) * ahead  # ‖.‖² at each kink
     passed = jnp.sum(finite & (reached <= norm**2))
-    # η² solves one linear equation, whose terms are summed anew: in this form it has the
-    # right gradient, and no error of the running sums.
+    # η² solves one linear equation. Its terms are summed again here, because this form has the
+    # right gradient and no rounding error of the running sums.
     last = jnp.where(passed > 0, sorted_kinks[jnp.maximum(passed - 1, 0)], -1.0)
     saturated = kinks <= last
     fixed = jnp.sum(jnp.where(saturated, room, 0))
@@ -173,15 +174,15 @@ def _scale(image: jax.Array, noise: jax.Array, norm: jax.Array) -> jax.Array:
         jnp.maximum(norm**2 - fixed, 0) / jnp.where(solvable, slope, 1),
         jnp.max(jnp.where(jnp.isfinite(kinks), kinks, 0)),
     )
-    # The root has no gradient at 0, which noise of zeros would ask for.
+    # The root has no gradient at 0, and noise of zeros would need it.
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
 
 
 def init_history(generator: Generator, size: int) -> Any:
-    """An empty ring of `size` generators, arrays `[size, ...]`.
+    """An empty ring of `size` generators: arrays `[size, ...]`.
 
     Raises:
-        ValueError: size below 1.
+        ValueError: `size` is below 1.
     """
     check_count("size", size, low=1)
     return jax.tree.map(lambda x: jnp.zeros((size, *x.shape), x.dtype), generator)
@@ -191,23 +192,23 @@ def remember(history: Any, generator: Generator, count: int | jax.Array) -> Any:
     """The ring with one more generator, in the place of the oldest if it is full.
 
     Args:
-        history: from `init_history`.
+        history: from `init_history`, arrays `[size, ...]`.
         generator: what to keep.
-        count: generators kept before this one.
+        count: generators kept before this one, an int or an int32 scalar.
     """
     return jax.tree.map(lambda old, new: old.at[count % old.shape[0]].set(new), history, generator)
 
 
 def recall(key: jax.Array, history: Any, count: int | jax.Array) -> Generator:
-    """One of the generators in the ring, drawn uniformly.
+    """Draws one of the generators in the ring uniformly.
 
     Args:
         key: one key.
-        history: from `remember`.
-        count: generators kept so far, at least 1.
+        history: from `remember`, arrays `[size, ...]`.
+        count: generators kept so far, at least 1; an int or an int32 scalar.
 
     Raises:
-        ValueError: a bad key.
+        ValueError: `key` is not one key.
     """
     size = jax.tree.leaves(history)[0].shape[0]
     index = jax.random.randint(one_key(key), (), 0, jnp.clip(count, 1, size))

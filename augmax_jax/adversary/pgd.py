@@ -2,8 +2,8 @@
 
 Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR 2018. With
 a budget per sample it is the friendly attack of Zhang et al., "Attacks which do not kill
-training make adversarial learning stronger", ICML 2020 (FAT): a sample that the network
-already gets wrong goes on for that many more such steps only.
+training make adversarial learning stronger", ICML 2020 (FAT): once the network gets a sample
+wrong, the sample takes only as many more such steps as its budget allows.
 """
 
 from typing import Any, NamedTuple
@@ -56,7 +56,7 @@ def pgd(
     """Signed gradient ascent on the cross-entropy, clipped to the ball and to [0, 1].
 
     Args:
-        key: one key, or one per example `[B]`; nothing is drawn from it without
+        key: one key, or one per example `[B]`; it is unused without
             `random_start` and `jitter`.
         logits_fn: the network in eval mode, float32 `[B', H, W, 3]` in [0, 1] to float logits
             `[B', C]`; examples must not influence each other.
@@ -64,20 +64,22 @@ def pgd(
         labels: int `[B]` in [0, C). The range, and that the logits are not NaN, can be
             checked only where values are known, so not under `jit`.
         eps: radius of the ball on the [0, 1] scale, in [0, 1].
-        step_size: of each step, on the same scale, in [0, 1].
-        steps: most steps; 0 returns the start.
-        random_start: start uniform in the ball, clipped to [0, 1], instead of at the image.
+        step_size: length of each step on the [0, 1] scale, in [0, 1].
+        steps: the most steps; 0 returns the start.
+        random_start: whether to start at a uniform point of the ball, clipped to [0, 1],
+            instead of at the image.
         budget: None: every sample takes all steps. Otherwise FAT's τ, one number or int
-            `[B]`, and it may be traced: before each step, a sample that is misclassified
-            stops if its budget is 0, and else pays 1 and goes on. The start counts too.
+            `[B]`; it may be traced. Before each step, a misclassified sample stops if its
+            budget is 0; otherwise the budget falls by 1 and the sample goes on. A
+            misclassified start counts too.
         jitter: standard deviation of normal noise added after each step, before clipping
             (FAT's ω).
-        compact: spend work on unfinished samples only (`active_set`), with the same results:
-            True, or the number of samples that go through the network together once few are
-            unfinished. No effect without a budget.
+        compact: whether to evaluate unfinished samples only (`active_set`); the results are the
+            same. True, or the number of samples that go through the network together once few
+            are unfinished. It has no effect without a budget.
 
     Returns:
-        The attacked images, and how many steps each took.
+        A `PGDResult`.
 
     Raises:
         ValueError: a shape, dtype or setting is not as described.
@@ -93,7 +95,7 @@ def pgd(
     if budget is not None:
         left = _check_budget(budget, batch)
     chunk = active_set.chunk_size(compact, batch)
-    if budget is None:  # no sample finishes alone
+    if budget is None:  # all samples finish together
         chunk = None
 
     low, high = jnp.maximum(clean - eps, 0), jnp.minimum(clean + eps, 1)
@@ -109,7 +111,8 @@ def pgd(
 
     def judge(left, taken, wrong):
         stops = wrong & (left == 0)
-        return left - (wrong & ~stops), stops if budget is not None else jnp.zeros_like(stops)
+        left = left - (wrong & ~stops).astype(jnp.int32)
+        return left, stops if budget is not None else jnp.zeros_like(stops)
 
     def move(x, gradient, taken, rows):
         x = x + step_size * jnp.sign(gradient)
@@ -135,11 +138,11 @@ def check_settings(
     """Raises ValueError for a setting of `pgd` that is out of range or of another type.
 
     Args:
-        eps: as are the following, see `pgd`.
+        eps: in [0, 1]; see `pgd` for this and the following.
         step_size: in [0, 1].
-        steps: a count.
-        random_start: a bool.
-        jitter: not negative.
+        steps: a whole number of at least 0.
+        random_start: True or False.
+        jitter: at least 0.
         prefix: goes before each name in the message, such as "config.pgd.".
     """
     check_number(f"{prefix}eps", eps, low=0, high=1)

@@ -1,9 +1,9 @@
 """Worst of k random rotations and translations (CIFAR-10-STA; AugMax paper, Table 11).
 
 After Engstrom et al., "Exploring the landscape of spatial robustness", ICML 2019, in the form
-that the AugMax paper measures: per image, k affine maps are drawn, each with
-nearest-neighbour interpolation and black outside, and the one with the highest
-cross-entropy counts. The identity is not a candidate.
+that the AugMax paper measures: k affine maps are drawn for each image, and the one
+with the highest cross-entropy counts. Interpolation is nearest-neighbour, and pixels from outside
+the image are black. The identity is not a candidate.
 """
 
 import math
@@ -34,10 +34,10 @@ class SpatialResult(NamedTuple):
 
     Attributes:
         images: the mapped images, uint8 `[B, H, W, 3]`.
-        logits: what the network says of them, float `[B, C]`.
-        loss: its cross-entropy, float32 `[B]`.
+        logits: the network's logits of these images, float `[B, C]`.
+        loss: cross-entropy of these logits, float32 `[B]`.
         degrees: rotation, clockwise on the screen, float32 `[B]`.
-        shift: pixels to the right and down, int32 `[B, 2]`.
+        shift: translation in pixels to the right and down, int32 `[B, 2]`.
     """
 
     images: jax.Array
@@ -71,8 +71,8 @@ def worst_of_k_spatial(
         max_pixels: translations are uniform in +-max_pixels, rounded to whole pixels.
 
     Returns:
-        The worst map of each image; robust accuracy is the share of images whose
-        `logits` still have their maximum at the label.
+        A `SpatialResult`; robust accuracy is the share of images whose `logits` still have
+        their maximum at the label.
 
     Raises:
         ValueError: an argument is not as described, or `logits_fn` does not return such logits.
@@ -112,13 +112,13 @@ def draw_spatial(
         k: maps per image.
         max_degrees: largest rotation.
         max_pixels: largest translation.
-        first_index: place of the first example in the global batch.
+        first_index: index of the first example in the global batch.
 
     Returns:
         Degrees, float32 `[k, B]`, and pixels to the right and down, int32 `[k, B, 2]`.
 
     Raises:
-        ValueError: k is not positive, or a range is negative.
+        ValueError: `k` is not positive, or a range is negative.
     """
     check_count("k", k, low=1)
     check_number("max_degrees", max_degrees, low=0)
@@ -133,7 +133,7 @@ def draw_spatial(
 
 
 def spatial_transform(images: jax.Array, degrees: jax.Array, shifts: jax.Array) -> jax.Array:
-    """Rotates about the centre, then moves; nearest neighbour, black outside.
+    """Rotates images about the centre, then moves them; nearest neighbour, black outside.
 
     Args:
         images: uint8 `[B, H, W, 3]`.
@@ -141,8 +141,8 @@ def spatial_transform(images: jax.Array, degrees: jax.Array, shifts: jax.Array) 
         shifts: whole pixels to the right and down, int `[B, 2]`.
 
     Returns:
-        uint8 `[B, H, W, 3]`, as Pillow's `transform(size, AFFINE, matrix, NEAREST)` gives
-        it for the matrix of torchvision's `affine`.
+        uint8 `[B, H, W, 3]`, the pixels of Pillow's `transform(size, AFFINE, matrix, NEAREST)`
+        with the matrix of torchvision's `affine`.
 
     Raises:
         ValueError: a shape or dtype is not as described.
@@ -171,7 +171,7 @@ def _transform(image: jax.Array, degrees: jax.Array, shift: jax.Array) -> jax.Ar
             0.5 - side / 2 - shift[i].astype(jnp.float64) for i, side in enumerate((width, height))
         )
         start = (cos * x + sin * y + width / 2, cos * y - sin * x + height / 2)
-        # Pillow goes on from here in 16.16 fixed point.
+        # From here on Pillow computes in 16.16 fixed point.
         numbers = [jnp.floor(v * _ONE + 0.5).astype(jnp.int32) for v in (cos, sin, *start)]
     cos, sin, start_x, start_y = numbers
     row = jax.lax.broadcasted_iota(jnp.int32, (height, width), 0)

@@ -19,7 +19,7 @@ from augmax_jax.adversary.inputs import (
 )
 from augmax_jax.runtime.numbers import check_count, check_number
 
-# Inside the root of the smoothness loss, which has no gradient at a difference of zero.
+# Added inside the root of the smoothness loss, which has no gradient at a difference of zero.
 _ROOT_OFFSET = 1e-8
 
 
@@ -29,8 +29,8 @@ class StAdvResult(NamedTuple):
     Attributes:
         images: the warped images, float32 `[B, H, W, 3]` in [0, 1]; no gradient flows back
             through them.
-        flow: pixels to the right and down at which each output pixel reads, float32
-            `[B, H, W, 2]`.
+        flow: displacement in pixels, to the right and down, from each output pixel to the
+            point that it reads, float32 `[B, H, W, 2]`.
         smoothness: smoothness loss of the flow, float32 `[B]`.
     """
 
@@ -49,7 +49,7 @@ def stadv(
     max_flow: float = 1.0,
     smoothness: float = 0.05,
 ) -> StAdvResult:
-    """Signed ascent on cross-entropy − smoothness / (H W) · L_flow, from a flow of zero.
+    """Signed ascent on cross-entropy − smoothness / (H W) · L_flow; it starts at a flow of zero.
 
     Args:
         logits_fn: the network in eval mode, float32 `[B, H, W, 3]` in [0, 1] to float logits
@@ -57,13 +57,13 @@ def stadv(
         images: `[B, H, W, 3]`, uint8, or float in [0, 1].
         labels: int `[B]` in [0, C). The range, and that the logits are not NaN, can be
             checked only where values are known, so not under `jit`.
-        steps: ascent steps.
-        step_size: pixels per step.
-        max_flow: largest displacement in x and in y, pixels.
-        smoothness: weight τ of the smoothness loss.
+        steps: number of ascent steps, at least 0.
+        step_size: pixels per step, at least 0.
+        max_flow: largest displacement in x and in y in pixels, at least 0.
+        smoothness: weight τ of the smoothness loss, at least 0.
 
     Returns:
-        The warped images with their flows; exactly determined by the inputs.
+        A `StAdvResult`; the inputs determine it exactly.
 
     Raises:
         ValueError: a shape, dtype or setting is not as described.
@@ -93,10 +93,10 @@ def check_settings(
     """Raises ValueError for a setting of `stadv` that is out of range or of another type.
 
     Args:
-        steps: as are the following, see `stadv`.
-        step_size: not negative.
-        max_flow: not negative.
-        smoothness: not negative.
+        steps: a whole number of at least 0; see `stadv` for this and the following.
+        step_size: at least 0.
+        max_flow: at least 0.
+        smoothness: at least 0.
         prefix: goes before each name in the message, such as "config.stadv.".
     """
     check_count(f"{prefix}steps", steps)
@@ -106,14 +106,14 @@ def check_settings(
 
 
 def warp(images: jax.Array, flow: jax.Array) -> jax.Array:
-    """Bilinear samples of images at displaced places, clamped to the image.
+    """Samples images bilinearly at displaced points, which are limited to the image.
 
-    Differentiable in both; in the flow it has the one-sided slope towards larger
-    coordinates where a place falls on a pixel.
+    The result is differentiable in both arguments. Where a point lies on a pixel, the gradient in
+    the flow is the one-sided slope towards larger coordinates.
 
     Args:
         images: float `[B, H, W, C]`.
-        flow: pixels to the right and down, float `[B, H, W, 2]`.
+        flow: displacements in pixels to the right and down, float `[B, H, W, 2]`.
 
     Returns:
         Output pixel (y, x) is image(y + flow[..., 1], x + flow[..., 0]), `[B, H, W, C]`.
@@ -127,8 +127,10 @@ def warp(images: jax.Array, flow: jax.Array) -> jax.Array:
             f"and {list(jnp.shape(images))}"
         )
     _, height, width, channels = images.shape
-    x = jnp.clip(jnp.arange(width) + flow[..., 0], 0, width - 1)
-    y = jnp.clip(jnp.arange(height)[:, None] + flow[..., 1], 0, height - 1)
+    columns = jnp.arange(width).astype(flow.dtype)[None, None, :]
+    rows = jnp.arange(height).astype(flow.dtype)[None, :, None]
+    x = jnp.clip(columns + flow[..., 0], 0, width - 1)
+    y = jnp.clip(rows + flow[..., 1], 0, height - 1)
     left, top = jax.lax.stop_gradient((jnp.floor(x), jnp.floor(y)))
     right_share, bottom_share = (x - left)[..., None], (y - top)[..., None]
 
@@ -145,10 +147,10 @@ def warp(images: jax.Array, flow: jax.Array) -> jax.Array:
 
 
 def flow_smoothness(flow: jax.Array) -> jax.Array:
-    """Smoothness loss: distance of each pixel's flow to those of its four neighbours.
+    """Smoothness loss: summed distances of each pixel's flow to those of its four neighbours.
 
-    `Σ_p Σ_q √(‖flow_p − flow_q‖² + 1e-8)`, q the pixels above, below, left and right of p. Over
-    the border the picture is continued symmetrically.
+    `Σ_p Σ_q √(‖flow_p − flow_q‖² + 1e-8)`, where q runs over the pixels above, below, left and
+    right of p. Beyond the border the flow is continued symmetrically.
 
     Args:
         flow: float `[B, H, W, 2]`.
@@ -157,7 +159,7 @@ def flow_smoothness(flow: jax.Array) -> jax.Array:
         float32 `[B]`.
 
     Raises:
-        ValueError: another shape.
+        ValueError: `flow` has another shape.
     """
     if jnp.ndim(flow) != 4 or jnp.shape(flow)[-1] != 2:
         raise ValueError(f"flow must be [B, H, W, 2], got {list(jnp.shape(flow))}")

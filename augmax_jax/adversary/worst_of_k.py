@@ -1,8 +1,8 @@
 """For each sample, the random candidate with the highest loss among k: a search without gradients.
 
-AdvMix and the first half of AdvMax are this over the levels of AugMix's operators (AugMax
-paper, App. B); MaxUp (Gong et al., CVPR 2021) is this over whole augmentations; the spatial
-attack (`spatial`) over rotations and translations.
+AdvMix and the first half of AdvMax search the levels of AugMix's operators (AugMax paper,
+App. B), MaxUp (Gong et al., CVPR 2021) searches whole augmentations, and the spatial attack
+(`spatial`) searches rotations and translations.
 """
 
 from collections.abc import Callable
@@ -28,10 +28,10 @@ class WorstOfKResult(NamedTuple):
 
     Attributes:
         images: float32 `[B, H, W, 3]` in [0, 1].
-        candidate: what `draw` returned for it: arrays `[B, ...]`.
-        loss: its cross-entropy, float32 `[B]`.
-        first_loss: that of the first candidate, never above `loss`, float32 `[B]`.
-        choice: which of the k draws it is, int32 `[B]`.
+        candidate: what `draw` returned for the worst candidates: arrays `[B, ...]`.
+        loss: cross-entropy of the worst candidate, float32 `[B]`.
+        first_loss: cross-entropy of the first candidate, never above `loss`, float32 `[B]`.
+        choice: index of the draw that is the worst, in 0..k-1, int32 `[B]`.
     """
 
     images: jax.Array
@@ -46,9 +46,9 @@ class Worst(NamedTuple):
 
     Attributes:
         found: what `attempt` returned beside the loss, for the worst attempt; arrays `[B, ...]`.
-        loss: float32 `[B]`.
-        first_loss: of the first attempt, float32 `[B]`.
-        choice: which attempt is the worst, int32 `[B]`.
+        loss: loss of the worst attempt, float32 `[B]`.
+        first_loss: loss of the first attempt, float32 `[B]`.
+        choice: index of the worst attempt, in 0..k-1, int32 `[B]`.
     """
 
     found: Any
@@ -60,19 +60,19 @@ class Worst(NamedTuple):
 def search(attempt: Callable[[jax.Array], tuple[Any, jax.Array]], k: int) -> Worst:
     """Makes k attempts on a batch and keeps, for each sample, the one with the highest loss.
 
-    One attempt at a time, so memory does not grow with k. The first of equally bad ones is
-    kept, and a loss of NaN counts as the worst, so that it is seen.
+    It makes one attempt at a time, so memory does not grow with k. Among equally bad attempts the
+    first is kept. A loss of NaN counts as the worst, so that the result shows it.
 
     Args:
-        attempt: from the number of the attempt (int32 scalar, traced) to any pytree of arrays
-            `[B, ...]` and the loss of each sample, float32 `[B]`.
+        attempt: takes the number of the attempt (int32 scalar, traced) and returns any pytree of
+            arrays `[B, ...]`, and the loss of each sample, float32 `[B]`.
         k: number of attempts, at least 1.
 
     Returns:
         The worst attempt of each sample.
 
     Raises:
-        ValueError: k is no whole number of at least 1.
+        ValueError: `k` is no whole number of at least 1.
     """
     check_count("k", k, low=1)
 
@@ -107,11 +107,11 @@ def worst_of_k(
     k: int = 5,
     to_images: Callable[[Any], jax.Array] = lambda candidate: candidate,
 ) -> WorstOfKResult:
-    """Draws k candidates per sample and keeps the one the network likes least.
+    """Draws k candidates per sample and keeps the one with the highest loss.
 
     Args:
-        key: one key, or one per example `[B]`; draw j of an example gets its key folded
-            with j.
+        key: one key, or one per example `[B]`; draw j of an example uses the example's key
+            folded with j.
         logits_fn: the network in eval mode, float32 `[B, H, W, 3]` in [0, 1] to float logits
             `[B, C]`.
         draw: takes typed keys `[B]` and returns a candidate for every sample: an array
@@ -119,11 +119,11 @@ def worst_of_k(
         labels: int `[B]` in [0, C). The range, and that the logits are not NaN, can be
             checked only where values are known, so not under `jit`.
         k: number of draws, at least 1; the first of equally bad ones is kept.
-        to_images: makes of a candidate what the network sees, float32 `[B, H, W, 3]` in
-            [0, 1]; left out where candidates are images.
+        to_images: turns candidates into images for the network, float32 `[B, H, W, 3]` in
+            [0, 1]; not needed if candidates are such images.
 
     Returns:
-        The worst candidate of each sample; no gradient flows back through it.
+        A `WorstOfKResult`; no gradient flows back through it.
 
     Raises:
         ValueError: an argument is not as described, or `logits_fn` does not return such logits.

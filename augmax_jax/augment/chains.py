@@ -1,7 +1,7 @@
 """Draws random chains of operators and applies them to images (AugMix and AugMax).
 
-As AugMix draws them (Hendrycks et al., ICLR 2020, Algorithm 1, and its published code); AugMax
-takes the same (paper, Algorithm 2).
+AugMix draws them so (Hendrycks et al., ICLR 2020, Algorithm 1, and its published code), and AugMax
+uses the same chains (paper, Algorithm 2).
 """
 
 from collections.abc import Sequence
@@ -35,15 +35,15 @@ def sample_chains(
     replacement, with a level drawn uniformly from [0.1, severity).
 
     Args:
-        key: one key, folded with the examples' indices, or one per example `[B]`. What an
-            example goes through depends on its own key only.
+        key: one key, folded with the examples' indices, or one per example `[B]`. The
+            chains of an example depend on its own key only.
         images: uint8 `[B, H, W, 3]`.
         width: number of chains K per image.
         depth: operators per chain; None draws 1, 2 or 3 for each chain.
         severity: upper end of the levels, in [0.1, 10].
         operators: names from `operators.ALL`, or `Operator` records of your own.
-        level_key: draws levels and signs from this key instead, so that several calls can
-            share depths and operators; given `key` itself it changes nothing.
+        level_key: if given, levels and signs are drawn from this key, so that several calls
+            can share depths and operators. With `key` itself the result is the same as without.
 
     Returns:
         uint8 `[B, K, H, W, 3]`.
@@ -115,16 +115,16 @@ def draw_chains(
 
     Args:
         key: one key, for depths and operators.
-        level_key: one key, for levels and signs; the same one usually.
+        level_key: one key, for levels and signs; usually the same as `key`.
         width: chains K.
         depth: operators per chain; None draws 1, 2 or 3 for each chain.
         severity: upper end of the levels.
         records: the operators to draw from.
-        height: of the images.
-        image_width: of the images.
+        height: height of the images.
+        image_width: width of the images.
 
     Returns:
-        `Draws` of `[K]` and `[K, D]`.
+        `Draws` with arrays `[K]` and `[K, D]`.
     """
     longest = MAX_DEPTH if depth is None else depth
     depth_key, choice_key, _, _ = jax.random.split(key, 4)
@@ -135,7 +135,7 @@ def draw_chains(
     else:
         lengths = jnp.full(width, depth, jnp.int32)
     choices = jax.random.randint(choice_key, shape, 0, len(records))
-    # A draw may round up to the open end of the interval.
+    # Rounding may turn a draw into the open end of the interval.
     top = np.nextafter(np.float32(severity), np.float32(0))
     levels = jax.random.uniform(level_key, shape, jnp.float32, LOWEST_LEVEL, severity)
     levels = jnp.minimum(levels, max(top, np.float32(LOWEST_LEVEL)))

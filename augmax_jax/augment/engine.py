@@ -1,9 +1,9 @@
 """Runs drawn chains: one by one on CPUs, all together on accelerators.
 
-On a CPU, one chain after another, each operator by itself, in as many loops as there are
-cores. On accelerators, a step of many chains at once: one warp for all geometric
-operators, the others side by side, and a selection. Both give the same pixels, because
-every operator's arithmetic is fixed to the last bit (see `float64`).
+On a CPU, as many loops as there are cores run the chains one after another and each operator by
+itself. On accelerators, every instruction takes one step of many chains: one warp does all
+geometric operators, the other operators all run, and each chain selects its result. Both give the
+same pixels, because every operator's arithmetic is fixed to the last bit (see `float64`).
 """
 
 import itertools
@@ -22,18 +22,18 @@ from augmax_jax.augment.packed import pack, unpack
 # More loops than this only make the program larger.
 MOST_LOOPS = 4
 
-# What an accelerator works on at once, in pixels: enough to fill it, without the
-# intermediate float64 of a large batch outweighing its images.
+# Pixels that an accelerator works on at once: enough to fill it, and few enough that the
+# intermediate float64 arrays do not need more memory than the batch.
 PIXELS_AT_ONCE = 1 << 20
 
 
 class Draws(NamedTuple):
-    """What N chains are to do.
+    """The operators, in order, of N chains.
 
     Attributes:
         length: number of operators, int32 `[N]`, each in 1..D.
         choice: index of each operator, int32 `[N, D]`.
-        argument: what each operator is given, float32 `[N, D]`.
+        argument: argument of each operator, float32 `[N, D]`.
     """
 
     length: jax.Array
@@ -46,8 +46,8 @@ def run(images: jax.Array, draws: Draws, operators: Sequence[Operator]) -> jax.A
 
     Args:
         images: uint8 `[B, H, W, 3]`.
-        draws: what the B * K chains do; those of an image are neighbours.
-        operators: what `draws.choice` counts in.
+        draws: operators of the B * K chains; the K chains of an image are consecutive.
+        operators: the records that `draws.choice` indexes.
 
     Returns:
         uint8 `[B * K, H, W, 3]`.
@@ -85,7 +85,8 @@ def run_one_by_one(images: jax.Array, draws: Draws, operators: Sequence[Operator
             return jax.lax.dynamic_update_index_in_dim(results, unpack(words), i, 0)
 
         results = jnp.zeros((last - first, height, width, 3), jnp.uint8)
-        # All of them; but loops whose length the compiler knows are not run side by side.
+        # The number of all chains. It is traced, because the compiler does not run loops of a
+        # known length in parallel.
         count = jnp.sum(draws.length[first:last] > 0, dtype=jnp.int32)
         return jax.lax.fori_loop(0, count, chain, results)
 
@@ -153,7 +154,7 @@ def _on_words(operator: Operator) -> OnWords:
 
 
 def _matrices(draws: Draws, operators: Sequence[Operator], height: int, width: int) -> jax.Array:
-    """The matrix of every draw, float64 `[N, D, 6]`; the identity where it is no warp."""
+    """The matrix of every draw, float64 `[N, D, 6]`; the identity if the operator is no warp."""
     with float64.enabled():
         identity = np.array([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
         matrices = jnp.broadcast_to(identity, (*draws.choice.shape, 6))
@@ -180,7 +181,7 @@ def _at(tree, index: jax.Array):
 
 
 def _at_once(total: int, most: int) -> int:
-    """A batch size of about `most`, that divides `total` if one is near."""
+    """A batch size of about `most` that divides `total`, if there is one near `most`."""
     most = min(most, total)
     divisors = [n for n in range(most // 2 + 1, most + 1) if total % n == 0]
     return divisors[-1] if divisors else most

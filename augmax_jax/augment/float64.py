@@ -3,7 +3,7 @@
 Truncation makes Pillow's pixels depend on the last bit of its float64 arithmetic: a
 coordinate that is 1e-16 short of a whole number gives another byte. So the operators
 repeat that arithmetic, operation by operation, inside `enabled()`. Only scalars, rows,
-columns and fused element-wise code are float64; what goes in and out is not.
+columns and fused element-wise code are float64; arguments and results are not.
 """
 
 from contextlib import AbstractContextManager
@@ -29,8 +29,9 @@ def product(a: jax.Array, b: jax.Array) -> jax.Array:
     """`a * b`, rounded before anything is added to it.
 
     Compilers contract `a * b + c` into one instruction that rounds once, which is more
-    accurate and therefore wrong here. They cannot see that clipping changes nothing: they
-    may know a product's sign, but not its size. (A bound on one side is not enough.)
+    accurate and therefore wrong here. So the product is clipped to bounds that it never
+    reaches. Compilers cannot remove that: they may know a product's sign, but not its size. (A
+    bound on one side is not enough.)
     """
     bound = 1e300 if a.dtype == jnp.float64 else 1e30
     limit = jnp.asarray(bound, a.dtype)
@@ -38,7 +39,7 @@ def product(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def parts(values: np.ndarray) -> np.ndarray:
-    """float64 numbers as float32 ones, `[3, ...]`, that add up to them: what a jit can be given."""
+    """Splits float64 numbers into three float32 ones, `[3, ...]`, which jit takes, that add up."""
     found = []
     for _ in range(3):
         found.append(values.astype(np.float32))
@@ -47,6 +48,6 @@ def parts(values: np.ndarray) -> np.ndarray:
 
 
 def joined(parts: jax.Array) -> jax.Array:
-    """The numbers that `parts` took apart. Call inside `enabled()`."""
+    """The float64 numbers that `parts` split. Call inside `enabled()`."""
     high, middle, low = parts.astype(jnp.float64)
     return high + (middle + low)

@@ -5,7 +5,7 @@ in coordinates where pixel (x, y) covers [x, x+1) x [y, y+1). Positions outside 
 image give black; inside, the four nearest pixel centres are interpolated, with the edge
 repeated within half a pixel of the border, and the result is truncated.
 
-Operators on images are at the top; below them, the same on packed words, for chains.
+Operators on images are at the top; below them are the same operators on packed words, for chains.
 """
 
 import math
@@ -46,7 +46,7 @@ def shear_x(image: jax.Array, shear: jax.typing.ArrayLike) -> jax.Array:
 
     Args:
         image: uint8 `[H, W, 3]`.
-        shear: the matrix entry.
+        shear: entry of the matrix; any number.
 
     Returns:
         uint8 `[H, W, 3]`, Pillow's `transform(size, AFFINE, (1, shear, 0, 0, 1, 0),
@@ -61,7 +61,8 @@ def shear_x(image: jax.Array, shear: jax.typing.ArrayLike) -> jax.Array:
 def shear_y(image: jax.Array, shear: jax.typing.ArrayLike) -> jax.Array:
     """Shears along y about the top left corner: output y reads input y + shear * x.
 
-    As `shear_x`, with Pillow's matrix `(1, 0, 0, shear, 1, 0)`.
+    Arguments, result and errors are those of `shear_x`; Pillow's matrix is
+    `(1, 0, 0, shear, 1, 0)`.
     """
     return _transform(image, shear_y_matrix, shear)
 
@@ -86,7 +87,8 @@ def translate_x(image: jax.Array, pixels: jax.typing.ArrayLike) -> jax.Array:
 def translate_y(image: jax.Array, pixels: jax.typing.ArrayLike) -> jax.Array:
     """Moves the content up by `pixels` (down if negative): output y reads input y + pixels.
 
-    As `translate_x`, with Pillow's matrix `(1, 0, 0, 0, 1, pixels)`.
+    Arguments, result and errors are those of `translate_x`; Pillow's matrix is
+    `(1, 0, 0, 0, 1, pixels)`.
     """
     return _transform(image, translate_y_matrix, pixels)
 
@@ -145,7 +147,7 @@ def _matrix(a=1.0, b=0.0, c=0.0, d=0.0, e=1.0, f=0.0) -> jax.Array:
 def _cosine_and_sine(degrees: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Pillow's rounded cosine and sine of minus an angle (float64)."""
     degrees = degrees % 360.0
-    # Whole degrees, which is what chains draw, come from Python's arithmetic to the last bit.
+    # Chains draw whole degrees; a table holds Python's results for them, exact to the last bit.
     angles = [-math.radians(whole) for whole in range(360)]
     index = degrees.astype(jnp.int32) % 360
     whole = degrees == jnp.floor(degrees)
@@ -161,7 +163,7 @@ def _cosine_and_sine(degrees: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 class Positions(NamedTuple):
-    """Where a warp reads, in parts: X = (columns_x + rows_x) + offset_x, and so for Y.
+    """Where a warp reads, in parts: X = (columns_x + rows_x) + offset_x; the same for Y.
 
     Attributes, float64:
         columns_x, columns_y: a and d times the pixel centres of a row, `[W]`.
@@ -178,7 +180,7 @@ class Positions(NamedTuple):
 
 
 def positions(matrix: jax.Array, height: int, width: int) -> Positions:
-    """What `warp` needs to know of a matrix (float64 `[6]`) and a size."""
+    """The `Positions` of a matrix (float64 `[6]`) and a size, for `warp`."""
     with float64.enabled():
         a, b, c, d, e, f = (matrix[i] for i in range(6))
         x = jax.lax.iota(jnp.float64, width) + 0.5
@@ -190,8 +192,8 @@ class Source(NamedTuple):
     """Where every output pixel reads along one axis, `[H, W]`.
 
     Attributes:
-        pixel: the one whose centre is next below, int32 in -1..size-1; -2 if the
-            position is outside the image.
+        pixel: index of the pixel whose centre is next below the position, int32 in
+            -1..size-1; -2 if the position is outside the image.
         share: how much of the next pixel is mixed in, float64 in [0, 1).
     """
 
@@ -237,31 +239,31 @@ def warp(words: jax.Array, x: Source, y: Source) -> jax.Array:
 
 
 def warp_rows(words: jax.Array, x: Source) -> jax.Array:
-    """A warp with Y = y: `warp` without the work that has no effect."""
+    """`warp` for Y = y: it interpolates along x only."""
     left, right = _neighbours(x.pixel, words.shape[1])
     start = jax.lax.broadcasted_iota(jnp.int32, words.shape, 0) * words.shape[1]
     return _between(words, start + left, start + right, x)
 
 
 def warp_columns(words: jax.Array, y: Source) -> jax.Array:
-    """A warp with X = x: `warp` without the work that has no effect."""
+    """`warp` for X = x: it interpolates along y only."""
     above, below = _neighbours(y.pixel, words.shape[0])
     column = jax.lax.broadcasted_iota(jnp.int32, words.shape, 1)
     return _between(words, above * words.shape[1] + column, below * words.shape[1] + column, y)
 
 
 def rotate_words(words: jax.Array, argument: jax.Array, where: Positions) -> jax.Array:
-    """`rotate` of a packed image, for loops on the CPU; `argument` is as `stored` takes it."""
+    """`rotate` of a packed image, for loops on the CPU; `stored` needs `argument`."""
     return warp(words, stored(argument, source_x, where), stored(argument, source_y, where))
 
 
 def shear_x_words(words: jax.Array, argument: jax.Array, where: Positions) -> jax.Array:
-    """`shear_x` of a packed image, likewise."""
+    """`shear_x` of a packed image, for loops on the CPU."""
     return warp_rows(words, stored(argument, source_x, where))
 
 
 def shear_y_words(words: jax.Array, argument: jax.Array, where: Positions) -> jax.Array:
-    """`shear_y` of a packed image, likewise."""
+    """`shear_y` of a packed image, for loops on the CPU."""
     return warp_columns(words, stored(argument, source_y, where))
 
 

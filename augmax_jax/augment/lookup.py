@@ -1,6 +1,6 @@
 """Operators that map every value of a channel through a look-up table.
 
-Operators on images are at the top; below them, the same on packed words, for chains.
+Operators on images are at the top; below them are the same operators on packed words, for chains.
 """
 
 import jax
@@ -17,7 +17,7 @@ from augmax_jax.augment.stored import stored
 
 
 def autocontrast(image: jax.Array) -> jax.Array:
-    """Stretches each channel to the full range; a constant channel stays as it is.
+    """Stretches each channel to the full range; a constant channel does not change.
 
     Args:
         image: uint8 `[H, W, 3]`.
@@ -51,7 +51,7 @@ def posterize(image: jax.Array, bits: jax.typing.ArrayLike) -> jax.Array:
 
     Args:
         image: uint8 `[H, W, 3]`.
-        bits: how many, a whole number in 1..8.
+        bits: how many bits to keep, a whole number in 1..8.
 
     Returns:
         uint8 `[H, W, 3]`, Pillow's `ImageOps.posterize(image, bits)`.
@@ -75,7 +75,7 @@ def solarize(image: jax.Array, threshold: jax.typing.ArrayLike) -> jax.Array:
     Raises:
         ValueError: `image` is not uint8 `[H, W, 3]`.
     """
-    return unpack(solarize_words(pack(check_image(image)), jnp.asarray(threshold)))
+    return unpack(solarize_words(pack(check_image(image)), jnp.asarray(threshold, jnp.float32)))
 
 
 # ---- on packed words, uint32 [H, W]
@@ -88,12 +88,12 @@ def autocontrast_words(words: jax.Array) -> jax.Array:
 
 
 def equalize_words(words: jax.Array, wanted: jax.Array | None = None) -> jax.Array:
-    """`equalize` of a packed image; where `wanted` is false, anything."""
+    """`equalize` of a packed image; undefined where `wanted` is false."""
     return look_up(words, equalize_tables(words, wanted))
 
 
 def equalize_words_stored(words: jax.Array, argument: jax.Array) -> jax.Array:
-    """`equalize` of a packed image, for loops on the CPU; `argument` is as `stored` takes it."""
+    """`equalize` of a packed image, for loops on the CPU; `stored` needs `argument`."""
     return look_up(words, stored(argument, equalize_tables, words))
 
 
@@ -107,12 +107,12 @@ def look_up(words: jax.Array, tables: jax.Array) -> jax.Array:
 
 
 def equalize_tables(words: jax.Array, wanted: jax.Array | None = None) -> jax.Array:
-    """The tables of `equalize`, int32 `[3, 256]`; where `wanted` is false, anything."""
+    """The tables of `equalize`, int32 `[3, 256]`; undefined where `wanted` is false."""
     counts = jnp.stack([_histogram(channel, wanted) for channel in channels(words)])
     values = jnp.arange(256, dtype=jnp.int32)
     highest = jnp.max(jnp.where(counts > 0, values, 0), axis=1, keepdims=True)
     last = jnp.take_along_axis(counts, highest, axis=1)
-    step = (jnp.int32(words.size) - last) // 255  # zero, too, if the channel is constant
+    step = (jnp.int32(words.size) - last) // 255  # also zero if the channel is constant
     below = jnp.cumsum(counts, axis=1, dtype=jnp.int32) - counts
     tables = jnp.minimum((step // 2 + below) // jnp.maximum(step, 1), 255)
     return jnp.where(step == 0, values, tables)
@@ -123,7 +123,7 @@ def _histogram(channel: jax.Array, wanted: jax.Array | None) -> jax.Array:
     zeros = jnp.zeros(256, jnp.int32)
     if wanted is None:
         return zeros.at[channel.reshape(-1)].add(1, mode="promise_in_bounds")
-    # An index past the end is dropped, and costs less than a sum in memory.
+    # JAX drops an index past the end; that costs less than a sum in memory.
     return zeros.at[jnp.where(wanted, channel, 256).reshape(-1)].add(1, mode="drop")
 
 
@@ -135,16 +135,18 @@ def posterize_words(words: jax.Array, bits: jax.Array) -> jax.Array:
 
 
 def solarize_words(words: jax.Array, threshold: jax.Array) -> jax.Array:
-    """`solarize` of a packed image."""
-    return join(*(jnp.where(c < threshold, c, 255 - c) for c in channels(words)))
+    """`solarize` of a packed image; `threshold` float32."""
+    return join(
+        *(jnp.where(c.astype(jnp.float32) < threshold, c, 255 - c) for c in channels(words))
+    )
 
 
 def _stretch(channel: jax.Array) -> jax.Array:
     """Pillow's autocontrast of one channel (int32), in its float64 arithmetic."""
     low, high = jnp.min(channel), jnp.max(channel)
-    # From a table: under `vmap` of a compiled loop, a division here gave other last bits.
+    # From a table, because a division under `vmap` in a compiled loop gave other last bits.
     scale = float64.constant(_SCALES)[high - low]
-    # A constant channel has scale 1 and stays as it is.
+    # A constant channel has scale 1 and does not change.
     offset = product(jnp.where(high == low, 0, -low).astype(jnp.float64), scale)
     stretched = product(channel.astype(jnp.float64), scale) + offset
     return jnp.clip(stretched, 0.0, 255.0)

@@ -10,8 +10,8 @@ from augmax_jax.runtime.numbers import check_count, check_number
 def mix(images: jax.Array, chains: jax.Array, m: jax.Array, w: jax.Array) -> jax.Array:
     """Blends: (1 - m) x + m * sum_i w_i chain_i.
 
-    Differentiable in `m` and `w`, and in images or chains that are float. If the weights
-    sum to one it commutes with per-channel normalisation.
+    The result is differentiable in `m` and `w`, and in images or chains that are float. If the
+    weights sum to one, mixing commutes with per-channel normalisation.
 
     Args:
         images: `[B, H, W, 3]`, uint8, or float in [0, 1].
@@ -31,8 +31,8 @@ def mix(images: jax.Array, chains: jax.Array, m: jax.Array, w: jax.Array) -> jax
     blend = _weigh(images, 1 - m)
     for i in range(chains.shape[1]):
         blend += _weigh(chains[:, i], m * w[:, i])
-    # Weights that sum to 1 + 1e-7 must not make a white pixel whiter than white; the
-    # gradient is that of the sum.
+    # Rounded weights may sum to 1 + 1e-7, so the result is limited to [0, 1]; the gradient is
+    # that of the sum without the limit.
     return blend + jax.lax.stop_gradient(jnp.clip(blend, 0.0, 1.0) - blend)
 
 
@@ -59,7 +59,7 @@ def sample_mixing_weights(
 
     def draw(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         m_key, w_key = jax.random.split(key)
-        if alpha == 1.0:  # the usual case, without the rejection loops of gamma draws
+        if alpha == 1.0:  # the usual case, which needs no gamma draws with their rejection loops
             weights = jax.random.exponential(w_key, (width,))
             return jax.random.uniform(m_key), weights / weights.sum()
         m = jax.random.beta(m_key, alpha, alpha)
@@ -69,7 +69,7 @@ def sample_mixing_weights(
 
 
 def to_float(images: jax.Array) -> jax.Array:
-    """Images as networks take them.
+    """Converts uint8 images to what networks take, float32 in [0, 1].
 
     Args:
         images: uint8, any shape.
@@ -78,7 +78,7 @@ def to_float(images: jax.Array) -> jax.Array:
         float32 in [0, 1], of the same shape.
 
     Raises:
-        ValueError: another dtype, such as images that are float already.
+        ValueError: the dtype is not uint8; images may be float already.
     """
     dtype = getattr(images, "dtype", type(images).__name__)
     if dtype != jnp.uint8:

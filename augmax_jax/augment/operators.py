@@ -1,6 +1,6 @@
 """The augmentation operators of AugMix: uint8 images in and out, Pillow's pixels.
 
-Every operator takes one image and, most of them, one number, which may be traced:
+Every operator takes one image, and most take one number, which may be traced:
 `rotate(image, degrees)`. They are usable under `jit`, `vmap`, `pmap` and in loops. The
 `Operator` records say how a chain turns a random level into that number, as the published code
 of AugMix does (Hendrycks et al., ICLR 2020, `augmentations.py`).
@@ -51,20 +51,21 @@ class Operator(NamedTuple):
     """An operator as a chain uses it.
 
     Attributes:
-        name: what it is called in lists and error messages.
+        name: its name in lists and error messages.
         apply: `apply(image, argument)`, uint8 `[H, W, 3]` to uint8 `[H, W, 3]`; traceable,
             and a function of its two arguments only.
         argument: `argument(level, height, width)`: the number that `apply` gets, from
             a level in [0.1, severity), where 10 is full strength; a float32 scalar in and
             out. None if `apply` ignores its argument.
         signed: whether a fair coin turns the argument's sign.
-        overlaps: whether it resembles a corruption of ImageNet-C, so that AugMix leaves it out.
+        overlaps: whether it resembles a corruption of ImageNet-C; AugMix leaves such ones out.
         on_words: a faster `apply` on packed words; it must give the pixels of `apply` for
             every argument that `argument` makes. None: `apply` itself is used.
-        on_chosen: the same for accelerators, which compute all operators and select: told
-            whether its result is wanted, it may save work. None: as `on_words`.
-        matrix: of a warp, from argument, height and width; accelerators then compute all
-            warps as one. None if it is no affine warp.
+        on_chosen: a form of `on_words` for accelerators, which compute all operators and then
+            select. It also takes whether its result is wanted, so that it can save work.
+            None: `on_words` is used.
+        matrix: function from argument, height and width to the matrix of an affine warp;
+            accelerators compute all warps as one. None: the operator is no affine warp.
     """
 
     name: str
@@ -172,17 +173,17 @@ SETS = {"augmix": AUGMIX, "all": ALL}
 
 
 def resolve(operators: Sequence[str | Operator]) -> tuple[Operator, ...]:
-    """Records of operators given by name or as records.
+    """The records of operators, which are given by name or as records.
 
     Args:
-        operators: names of `ALL`, your own `Operator` records, or both. One given twice
-            is drawn twice as often.
+        operators: names of `ALL`, your own `Operator` records, or both. An operator given
+            twice is drawn twice as often.
 
     Returns:
         The records, in the order given.
 
     Raises:
-        ValueError: none given, an unknown name, or neither a name nor a record.
+        ValueError: no operator is given, a name is unknown, or one is neither name nor record.
     """
     if isinstance(operators, str | Operator):
         raise ValueError(f"operators must be a sequence of names or records, got {operators!r}")

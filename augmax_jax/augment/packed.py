@@ -1,13 +1,13 @@
 """Packs an image into one 32-bit word per pixel, the form in which operators compute.
 
-A gather then reads a whole pixel, masks touch three channels at once, and nothing is
-transposed. Red is in the lowest byte; the highest byte is zero or unused.
+A gather then reads a whole pixel, one mask works on three channels, and no array is transposed. Red
+is in the lowest byte; the highest byte is zero or unused.
 """
 
 import jax
 import jax.numpy as jnp
 
-SHIFTS = (0, 8, 16)  # of red, green and blue
+SHIFTS = (0, 8, 16)  # bits by which red, green and blue are shifted
 
 
 def pack(image: jax.Array) -> jax.Array:

@@ -1,6 +1,6 @@
 """The standard augmentation of small images: flip, pad, crop.
 
-What the released code of AugMax does to CIFAR and Tiny ImageNet before the chains.
+The released code of AugMax does this to CIFAR and Tiny ImageNet images before the chains.
 """
 
 import jax
@@ -19,14 +19,15 @@ def flip_and_crop(
     Args:
         key: one key, or one per example `[B]`.
         images: uint8 `[B, H, W, 3]`.
-        padding: pixels added on every side before the crop; 0 does not crop.
+        padding: pixels added on every side before the crop; 0: no crop.
         flip: whether to flip.
 
     Returns:
         uint8 `[B, H, W, 3]`.
 
     Raises:
-        ValueError: `images` is not uint8 `[B, H, W, 3]`, `padding` is negative, or a bad key.
+        ValueError: `images` is not uint8 `[B, H, W, 3]`, `padding` is negative, or `key`
+            is neither one key nor B keys.
     """
     images = check_images(images)
     check_count("padding", padding)

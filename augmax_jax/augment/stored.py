@@ -15,14 +15,15 @@ Operand = TypeVar("Operand")
 def stored(argument: jax.Array, function: Callable[[Operand], Result], operand: Operand) -> Result:
     """`function(operand)`, computed once and kept.
 
-    XLA's CPU compiler fuses coordinates and tables into each of the gathers that use them,
-    and computes them for every pixel. It does not look into conditionals, nor can it know
-    that an operator's argument is no NaN.
+    XLA's CPU compiler fuses coordinates and tables into each of the gathers that use them, and
+    so computes them again for every pixel. It does not fuse across a conditional. So `function`
+    is called in a conditional that tests whether `argument` is NaN, which the compiler cannot
+    rule out.
 
     Args:
-        argument: the operator's, a float32 scalar, not NaN.
-        function: of arrays; pure.
-        operand: its only argument, a pytree of arrays.
+        argument: the operator's argument, a float32 scalar, not NaN.
+        function: a pure function of one pytree of arrays.
+        operand: the argument of `function`.
     """
     shape = jax.eval_shape(function, operand)
 

@@ -9,7 +9,7 @@ import numpy as np
 from augmax_jax.corruptions import constants
 from augmax_jax.data.images import BadImageError
 from augmax_jax.data.named_images import NamedImages, open_images
-from augmax_jax.data.settings import BAD_IMAGES, MIN_IMAGE_SIZE, DataConfig
+from augmax_jax.data.settings import BAD_IMAGES, MIN_IMAGE_SIZE, TEST_FRACTION, DataConfig
 from augmax_jax.data.square import fit
 from augmax_jax.runtime import errors
 
@@ -25,12 +25,15 @@ class Source:
     """Which images to corrupt, and at what size.
 
     Attributes:
-        dataset: "digits", a tfds name, or a folder `<dir>/<split>/<class>/*`.
+        dataset: "digits", a tfds name, or a folder of images (docs/data.md).
         split: of the dataset.
         benchmark: whose constants, and at what size if `image_size` is 0.
         image_size: side of the images; 0: the benchmark's own (32, 64 or 224).
         data_dir: where tfds data was prepared; empty: tfds's default.
         bad_images: "refuse" images that cannot be read, or "skip" them and name them in the log.
+        labels: a folder's table of labels, as `config.data.labels`.
+        test_fraction: share that is held out of a folder without a test split, as
+            `config.data.test_fraction`.
 
     Raises:
         ValueError: a benchmark, size or choice is not allowed.
@@ -42,6 +45,8 @@ class Source:
     image_size: int = 0
     data_dir: str = ""
     bad_images: str = "refuse"
+    labels: str = ""
+    test_fraction: float = TEST_FRACTION
 
     def __post_init__(self) -> None:
         errors.check_name("benchmark", self.benchmark, constants.BENCHMARKS)
@@ -60,8 +65,8 @@ class Source:
         """Opens the dataset; no image is read yet.
 
         Raises:
-            FileNotFoundError: it is not there; the message has the layout or command.
-            ValueError: a name or split is not usable.
+            FileNotFoundError: the dataset is not there; the message has the layout or command.
+            ValueError: the name or split is not usable.
         """
         images = open_images(
             self.dataset,
@@ -70,6 +75,8 @@ class Source:
             size=self.size,
             bad_images=self.bad_images,
             ordered=False,
+            labels=self.labels,
+            test_fraction=self.test_fraction,
         )
         if len(images.class_names) < 2:
             log.warning(
@@ -78,7 +85,7 @@ class Source:
                 images.class_names[0],
             )
         # ImageNet-C was made from the centre of images resized to 256 / 224 of its size. Digits
-        # are drawn at the size that is asked for.
+        # are made at the wanted size.
         center_crop = self.benchmark == "imagenet" and self.dataset != "digits"
         transform = "center_crop" if center_crop else "resize"
         config = DataConfig(image_size=self.size, test_transform=transform)
@@ -95,16 +102,17 @@ class CleanImages:
     """
 
     def __init__(self, images: NamedImages, size: int, resize: int) -> None:
-        self.class_names = images.class_names
+        self.class_names, self.held_out = images.class_names, images.held_out
         self._images, self._size, self._resize = images, size, resize
         self._kept: np.ndarray | None = None
         self._rows: np.ndarray | None = None
 
     def check(self) -> None:
-        """Decodes every image once, so that bad ones show before the work; keeps what fits.
+        """Decodes every image once, so that errors come before the work; keeps what fits in memory.
 
         Raises:
-            BadImageError: images cannot be read and are refused, or none can; all are named.
+            BadImageError: images cannot be read and are refused, or no image can be read. The
+                message names them.
         """
         count, size = len(self._images), self._size
         keeps = count * size * size * 3 <= _KEEP_BYTES
@@ -133,7 +141,7 @@ class CleanImages:
 
     @property
     def rows(self) -> np.ndarray:
-        """Places of the usable images in the split, int64 `[N]`."""
+        """Indices of the usable images in the split, int64 `[N]`."""
         if self._rows is None and self._images.bad_images == "skip":
             self.check()
         return np.arange(len(self._images)) if self._rows is None else self._rows
@@ -152,12 +160,12 @@ class CleanImages:
         """Yields the index of the first image, images uint8 `[b, S, S, 3]` and labels int32.
 
         Args:
-            size: of a batch.
+            size: images in a batch.
             first: index of the first image.
             last: index after the last image; None: to the end.
 
         Raises:
-            BadImageError: an image cannot be read, and such are refused.
+            BadImageError: an image cannot be read, and such images are refused.
         """
         rows, labels = self.rows, self.labels
         stop = len(rows) if last is None else min(last, len(rows))

@@ -10,10 +10,11 @@ from augmax_jax.corruption_sets.clean_images import Source
 from augmax_jax.corruption_sets.writer import FORMATS, generate
 from augmax_jax.corruptions import constants
 from augmax_jax.data.images import BadImageError
+from augmax_jax.data.settings import TEST_FRACTION
 from augmax_jax.runtime import console
 
 
-def _names(text: str) -> list[str]:
+def corruption_names(text: str) -> list[str]:
     groups = {
         "benchmark": constants.BENCHMARK,
         "extra": constants.EXTRA,
@@ -27,23 +28,37 @@ def _severities(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be such as 1,3,5, got {text!r}") from None
+        raise argparse.ArgumentTypeError(
+            f"must be whole numbers separated by commas, such as 1,3,5, got {text!r}"
+        ) from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
     console.prepare()
     parser = argparse.ArgumentParser(
-        prog="python -m augmax_jax.corruptions",
+        prog=console.program("augmax_jax.corruptions"),
         description="Write a -C benchmark of any dataset: CIFAR-C's npy files or ImageNet-C's "
         "folders. Run it again to go on after an interruption.",
     )
     parser.add_argument(
-        "--dataset", required=True, help="digits, a tfds name, or a folder <dir>/<split>/<class>/*"
+        "--dataset", required=True, help="digits, a tfds name, or a folder of images"
     )
     parser.add_argument("--out", required=True, help="folder to write")
     parser.add_argument("--benchmark", default="cifar", help=", ".join(constants.BENCHMARKS))
     parser.add_argument("--split", default="test", help="split of the dataset (default: test)")
+    parser.add_argument(
+        "--labels",
+        default="",
+        help="table of file,label[,split] of a folder, relative to it or absolute (default: its "
+        "labels.csv or labels.tsv, if there)",
+    )
+    parser.add_argument(
+        "--test_fraction",
+        type=float,
+        default=TEST_FRACTION,
+        help="share that is held out of a folder without a test split (default: %(default)s)",
+    )
     parser.add_argument("--data_dir", default="", help="where tfds data was prepared")
     parser.add_argument(
         "--bad_images",
@@ -55,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--corruptions",
-        type=_names,
+        type=corruption_names,
         default=list(constants.BENCHMARK),
         help="comma-separated names; or benchmark (the 15, default), extra, all, noise, blur, "
         "weather, digital",
@@ -77,8 +92,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.image_size,
             options.data_dir,
             options.bad_images,
+            options.labels,
+            options.test_fraction,
         )
-        with jax.enable_x64(False):  # in float64 other pixels would come out
+        with jax.enable_x64(False):  # in float64 the pixels would differ
             generate(
                 source,
                 options.out,

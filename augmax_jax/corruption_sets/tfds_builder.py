@@ -19,13 +19,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from augmax_jax.corruption_sets.clean_images import Source
 from augmax_jax.corruptions import constants
 from augmax_jax.corruptions.draws import benchmark_key
 from augmax_jax.corruptions.registry import corrupt
-from augmax_jax.runtime import errors, keys
+from augmax_jax.runtime import errors, extras, keys
+
+with extras.needed("tfds"):
+    import tensorflow_datasets as tfds
 
 _BATCH = 256
 
@@ -35,10 +37,10 @@ class Config(tfds.core.BuilderConfig):
     """One corruption of one source at one severity.
 
     Attributes:
-        source: images to corrupt; the same as `generate` takes.
+        source: images to corrupt, as for `generate`.
         corruption: one of the 19 names.
         severity: 1 to 5.
-        seed: the same images come out of `generate` with this seed.
+        seed: `generate` makes the same images with the same seed.
         shards: parts that Apache Beam makes side by side; 0: without Beam.
     """
 
@@ -90,7 +92,7 @@ class AugmaxCorrupted(tfds.core.GeneratorBasedBuilder):
     def _config(self) -> Config:
         if not isinstance(self.builder_config, Config):
             raise ValueError(
-                "augmax_corrupted needs to be told what to corrupt: pass "
+                "augmax_corrupted needs a config that says what to corrupt: pass "
                 "config=augmax_jax.corruption_sets.tfds_builder.Config(source=..., corruption=..., "
                 f"severity=...), got {self.builder_config!r}"
             )
@@ -111,7 +113,7 @@ class AugmaxCorrupted(tfds.core.GeneratorBasedBuilder):
         if not config.shards:
             return _examples(config, 0, count)
         beam = tfds.core.lazy_imports.apache_beam
-        # Whole batches, so that shards meet where batches do.
+        # Shards consist of whole batches, so that each begins at the start of a batch.
         length = -(-count // config.shards // _BATCH) * _BATCH
         parts = [(first, first + length) for first in range(0, count, length)]
         return (

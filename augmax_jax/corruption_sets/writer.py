@@ -10,17 +10,19 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from augmax_jax.corruption_sets.clean_images import CleanImages, Source
 from augmax_jax.corruptions import constants, textures
 from augmax_jax.corruptions.draws import benchmark_key
 from augmax_jax.corruptions.registry import corrupt
-from augmax_jax.runtime import errors, files, keys, paths
+from augmax_jax.runtime import errors, extras, files, keys, paths
+
+with extras.needed("train"):
+    from tqdm import tqdm
 
 FORMATS = ("npy", "folder")
 STAMP = "corruptions.json"
-JPEG_QUALITY = 85  # of the published Tiny ImageNet-C and ImageNet-C
+JPEG_QUALITY = 85  # quality of the published Tiny ImageNet-C and ImageNet-C
 
 
 def generate(
@@ -41,8 +43,8 @@ def generate(
     `<corruption>/<severity>/<class>/<index>.JPEG` of quality 85, with `classes.json`, the class
     names in label order.
 
-    A corruption appears under its name once it is complete, so an interrupted run goes on where
-    it stopped. The settings are kept in `corruptions.json`; other settings are refused.
+    A corruption gets its name when it is complete, so a run after an interruption goes on where
+    the first one stopped. `corruptions.json` holds the settings; other settings are refused.
 
     Args:
         source: images to corrupt.
@@ -50,7 +52,7 @@ def generate(
         corruptions: names; more can be added to the folder later.
         severities: from 1 to 5, ascending.
         layout: "npy" or "folder"; empty: the literature's, npy for "cifar".
-        seed: the result is a function of it and the images, not of the batch size.
+        seed: together with the images it determines the result; the batch size does not.
         batch_size: images corrupted at a time.
         progress: whether to draw a bar.
 
@@ -58,7 +60,7 @@ def generate(
         ValueError: a name, severity, layout or batch size is not allowed, or `out` holds a
             benchmark with other settings.
         FileNotFoundError: the dataset is not there.
-        BadImageError: images cannot be read and the source refuses them; found before any work.
+        BadImageError: images cannot be read and the source refuses them; raised before any work.
         OSError: `out` cannot be written.
     """
     for name in corruptions:
@@ -71,7 +73,7 @@ def generate(
     errors.check_name("layout", layout, FORMATS)
 
     if "frost" in corruptions:
-        textures.folder()  # says at once if the pictures are missing
+        textures.folder()  # raises before the work if the pictures are missing
 
     images = source.open()
     out = paths.expand(out)
@@ -87,8 +89,12 @@ def generate(
         "classes": len(images.class_names),
         "revision": constants.REVISION,
     }
-    for name in ("data_dir", "bad_images"):  # where data lies does not change what it is
+    for name in ("data_dir", "bad_images", "test_fraction"):  # change nothing, or see held_out
         del settings[name]
+    if not source.labels:
+        del settings["labels"]
+    if images.held_out:
+        settings["held_out"] = images.held_out
     _check_stamp(out, settings)
     write = _Npy(out) if layout == "npy" else _Folder(out)
     write.prepare(images, severities)
@@ -125,7 +131,7 @@ def _corrupted(
     bar: tqdm,
 ) -> Iterator[_Piece]:
     for first, batch, labels in images.batches(batch_size):
-        # The last batch is filled up, so that it does not cost a compilation of its own.
+        # The last batch is filled up, so that it needs no compilation of its own.
         full = np.resize(batch, (batch_size, *batch.shape[1:]))
         for severity in severities:
             key = keys.example_keys(
@@ -137,7 +143,7 @@ def _corrupted(
 
 
 def _check_stamp(out: Path, settings: dict[str, Any]) -> None:
-    """Leaves the settings in the folder, or compares with those that are there."""
+    """Writes the settings to the folder; compares them if the folder has settings."""
     foreign = sorted(p.name for p in out.iterdir() if p.suffix == ".npy" or p.is_dir())
     if foreign and not (out / STAMP).exists():
         raise ValueError(

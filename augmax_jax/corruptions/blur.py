@@ -15,13 +15,13 @@ _ZOOMS = 26  # the most zoom factors that any severity averages
 
 
 def linear_blur(keys: jax.Array, images: jax.Array, operator: filters.SeparableSum) -> jax.Array:
-    """Defocus, zoom and Gaussian blur of a batch: a linear filter without randomness."""
+    """Defocus, zoom and Gaussian blur of a batch `[B, H, W, C]`: a linear filter, no randomness."""
     del keys
     return filters.apply_sum(operator, images)
 
 
 def zoom_operator(constants: tuple[float, float], height: int, width: int) -> filters.SeparableSum:
-    """Mean of the image and its magnifications by 1, 1 + step, ...: the original counts twice."""
+    """Mean of the image and its magnifications by 1, 1 + step, ...; so the image counts twice."""
     stop, step = constants
     factors = np.arange(1, stop, step)
     weight = 1 / (len(factors) + 1)
@@ -43,12 +43,15 @@ def motion_constants(radius: float, sigma: float, *, capacity: int) -> dict[str,
 
 
 def motion_path(image: jax.Array, degrees: jax.Array, constants: dict[str, Any]) -> jax.Array:
-    """Blur along a straight path from each pixel, edge pixels repeated, rounded to 8 bits.
+    """Blurs along a straight path from each pixel, with edge pixels repeated; rounds to 8 bits.
 
     Args:
-        image: float32 `[H, W, ...]` grey levels.
+        image: grey levels, float32 `[H, W, ...]`.
         degrees: direction of the path; 0 points right and 90 down.
         constants: from `motion_constants`.
+
+    Returns:
+        Whole grey levels, float32 `[H, W, ...]`.
     """
     height, width = image.shape[:2]
     radians = jnp.deg2rad(degrees)
@@ -66,13 +69,13 @@ def motion_path(image: jax.Array, degrees: jax.Array, constants: dict[str, Any])
 
 
 def motion_blur(key: jax.Array, image: jax.Array, constants: dict[str, Any]) -> jax.Array:
-    """Motion within 45° of horizontal."""
+    """Motion blur in a random direction within 45° of horizontal."""
     degrees = jax.random.uniform(key, minval=-45.0, maxval=45.0)
     return motion_path(image, degrees, constants)
 
 
 def glass_constants(constants: tuple[float, int, int], sigmas: Sequence[float]) -> dict[str, Any]:
-    """Constants of `glass_blur`; `sigmas` are those of all severities, which share shapes."""
+    """Constants of `glass_blur`; `sigmas` of all severities decide the shapes, which they share."""
     sigma, reach, sweeps = constants
     taps = filters.gaussian_taps(sigma)
     centre = len(taps) // 2
@@ -86,12 +89,12 @@ def glass_constants(constants: tuple[float, int, int], sigmas: Sequence[float]) 
 
 
 def glass_blur(key: jax.Array, image: jax.Array, constants: dict[str, Any]) -> jax.Array:
-    """Blur, pixels copied from random neighbours one after the other, blur."""
+    """Blurs, copies pixels from random neighbours one after the other, and blurs again."""
     pixels = truncated_gaussian(image, constants["taps"]).reshape(-1, image.shape[2])
     reach = constants["reach"]
 
     def sweep(i, pixels):
-        # Both displacements from one draw: 16 bits each, uniform to 1e-4 for any reach.
+        # One draw gives both displacements, 16 bits each: uniform to 1e-4 for any reach.
         bits = jax.random.bits(jax.random.fold_in(key, i), image.shape[:2], jnp.uint32)
         halves = [(part & 0xFFFF).astype(jnp.int32) for part in (bits, bits >> 16)]
         right, down = ((2 * reach * half >> 16) - reach for half in halves)
@@ -102,20 +105,24 @@ def glass_blur(key: jax.Array, image: jax.Array, constants: dict[str, Any]) -> j
 
 
 def truncated_gaussian(image: jax.Array, taps: jax.Array) -> jax.Array:
-    """Gaussian blur of grey levels, truncated to whole ones as the published code truncates.
+    """Gaussian blur of grey levels, truncated to whole levels as in the published code.
 
-    Where it leaves a whole number a hair short, in flat regions above all, truncation costs a
-    level, and twice in glass blur. That is a tenth of the shift of the mean, so this repeats
-    SciPy's float64 arithmetic: levels / 255, rows then columns, the outermost pair of taps first.
+    Rounding can leave a result just below a whole number, above all in flat regions. Truncation
+    then takes off a level, and glass blur truncates twice. This makes a tenth of the corruption's
+    shift of the mean. So this function repeats SciPy's float64 arithmetic: levels / 255, rows
+    before columns, the outermost pair of taps first.
 
     Args:
         image: float32 `[H, W, C]`, whole grey levels.
         taps: `float64.parts` of the taps from the centre outwards, padded with zeros.
+
+    Returns:
+        float32 `[H, W, C]`, whole grey levels.
     """
     radius = taps.shape[1] - 1
     with float64.enabled():
         weights = float64.joined(taps)
-        # From a table: XLA would divide by a constant as it multiplies by its reciprocal.
+        # From a table, because XLA replaces division by a constant by a multiplication.
         x = _take(float64.constant(np.arange(256) / 255), image.astype(jnp.int32))
         for axis in (0, 1):
             size = x.shape[axis]
@@ -134,31 +141,31 @@ def truncated_gaussian(image: jax.Array, taps: jax.Array) -> jax.Array:
 
 
 def copy_sources(down: jax.Array, right: jax.Array, reach: Any) -> jax.Array:
-    """Where each pixel's value comes from after one sweep of copies, without the sweep.
+    """Computes where each pixel's value comes from after one sweep of copies.
 
-    The published code walks from the bottom right corner to the top left one, and copies to
-    pixel (h, w), for `reach` < h <= H - `reach` and likewise w, the present value of
-    (h + down, w + right). (It writes a swap, but the two sides share memory, so that only the
-    copy happens.) A pixel is written once, so a source that lies ahead still has its first value,
-    and one that lies behind has the value of its own source: chains, which pointer doubling
-    follows to their ends in a few steps instead of one per pixel.
+    The published code walks from the bottom right corner to the top left one. It copies to each
+    pixel (h, w), with `reach` < h <= H - `reach` and the same for w, the present value of
+    (h + down, w + right). (The code says swap, but its two sides share memory, so that only the
+    copy happens.) Each pixel is written once. A source that the walk has not reached yet still has
+    its first value; a source that it has passed has the value of its own source. This makes chains
+    of sources. Pointer doubling follows them to their ends in a few steps instead of one per pixel.
 
     Args:
-        down: int32 `[H, W]` in [-reach, reach).
-        right: likewise.
+        down: rows to the source, int32 `[H, W]` in [-reach, reach).
+        right: columns to the source, int32 `[H, W]` in [-reach, reach).
         reach: the largest displacement.
 
     Returns:
         int32 `[H * W]` indices into the flattened image.
     """
     height, width = down.shape
-    rows, cols = jnp.arange(height)[:, None], jnp.arange(width)
+    rows, cols = jnp.arange(height)[:, None], jnp.arange(width)[None]
     written = (rows > reach) & (rows <= height - reach) & (cols > reach) & (cols <= width - reach)
     own = rows * width + cols
     source = jnp.where(written, own + down * width + right, own).reshape(-1)
-    # Behind the walk, and written by it: the value is that of the source's source.
+    # The walk has passed and written these sources: the value is that of the source's source.
     behind = (source > own.reshape(-1)) & _take(written.reshape(-1), source)
-    # Ends of chains point at themselves, so that doubling leaves them where they are.
+    # The end of a chain points at itself, so that doubling does not move it.
     ahead = jnp.where(behind, source, own.reshape(-1))
 
     def unfinished(jump):
@@ -169,5 +176,5 @@ def copy_sources(down: jax.Array, right: jax.Array, reach: Any) -> jax.Array:
 
 
 def _take(values: jax.Array, index: jax.Array) -> jax.Array:
-    """values[index] for indices that are inside, which need no check."""
+    """values[index] for indices that are known to be inside, without a check."""
     return values.at[index].get(mode="promise_in_bounds")

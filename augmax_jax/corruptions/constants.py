@@ -43,10 +43,10 @@ BENCHMARKS = ("cifar", "tiny_imagenet", "imagenet")
 SEVERITIES = (1, 2, 3, 4, 5)
 
 REVISION = 2
-"""Raised whenever the same key and images give other pixels; kept with what was made by it."""
+"""Raised whenever the same key and images give other pixels; stored with each generated set."""
 
 BASE_SIZE = {"cifar": 32, "tiny_imagenet": 64, "imagenet": 224}
-"""Image size a benchmark was made at."""
+"""Side of the images of each benchmark, in pixels."""
 
 # Gaussian noise: standard deviation.
 _GAUSSIAN_NOISE = {
@@ -90,7 +90,7 @@ _MOTION_BLUR = {
     "tiny_imagenet": ((10, 1), (10, 1.5), (10, 2), (10, 2.5), (12, 3)),
     "imagenet": ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)),
 }
-# Zoom blur: (stop, step) of the range of zoom factors from 1, as numpy.arange counts them:
+# Zoom blur: (stop, step) of the range of zoom factors from 1, as numpy.arange makes them:
 # rounding makes it include `stop` for some.
 _ZOOM_BLUR_SMALL = ((1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01))
 _ZOOM_BLUR = {
@@ -162,7 +162,7 @@ _SATURATE = {
     "imagenet": ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)),
 }
 # Elastic transform: amplitude and sigma of the displacements, reach of the affine jitter.
-# ImageNet-C's were written for a 244-pixel image by its authors; what counts are the pixels.
+# The authors computed ImageNet-C's from a side of 244 pixels; the values in pixels count.
 _ELASTIC_TRANSFORM = {
     "cifar": (
         (0, 0, 2.56),

@@ -13,14 +13,14 @@ _PIXELATE_BITS = 22  # Pillow's fixed-point precision when it resizes 8-bit imag
 
 
 def contrast(key: jax.Array, image: jax.Array, factor: Any) -> jax.Array:
-    """Distance to the channel's mean over the image, scaled."""
+    """Scales the distance of each value to its channel's mean over the image."""
     del key
-    mean = jnp.mean(image, axis=(0, 1))
+    mean = jnp.mean(image, axis=(0, 1))[None, None]
     return (image - mean) * factor + mean
 
 
 def saturate(key: jax.Array, image: jax.Array, constants: dict[str, Any]) -> jax.Array:
-    """S of HSV scaled and shifted; hue and V stay. Greys have the hue of red, as in HSV code."""
+    """Scales and shifts S of HSV and keeps hue and V. Grey has the hue of red, as HSV code does."""
     del key
     value = jnp.max(image, axis=-1, keepdims=True)
     chroma = value - jnp.min(image, axis=-1, keepdims=True)
@@ -28,7 +28,7 @@ def saturate(key: jax.Array, image: jax.Array, constants: dict[str, Any]) -> jax
     wanted = jnp.clip(saturation * constants["factor"] + constants["shift"], 0, 1)
     # How far a channel lies below V, from 0 to 1, depends on the hue alone.
     grey = chroma == 0
-    below = jnp.where(grey, jnp.asarray([0.0, 1.0, 1.0]), value - image)
+    below = jnp.where(grey, jnp.asarray([0.0, 1.0, 1.0])[None, None], value - image)
     below = below / jnp.where(grey, 1, chroma)
     return value * (1 - wanted * below)
 
@@ -36,7 +36,7 @@ def saturate(key: jax.Array, image: jax.Array, constants: dict[str, Any]) -> jax
 def elastic_constants(
     constants: tuple[float, float, float], height: int, width: int, *, base: int
 ) -> dict[str, Any]:
-    """Constants of `elastic_transform`: pixels at size `base`, scaled to the image's."""
+    """Constants of `elastic_transform`: pixels at side `base`, scaled to the image's side."""
     amplitude, sigma, reach = constants
     scale = min(height, width) / base
     taps = filters.gaussian_taps(sigma * scale, truncate=3.0)
@@ -53,11 +53,11 @@ def elastic_transform(key: jax.Array, image: jax.Array, constants: dict[str, Any
     height, width = image.shape[:2]
     affine_key, field_key = jax.random.split(key)
     rows = jnp.arange(height, dtype=jnp.float32)[:, None]
-    cols = jnp.arange(width, dtype=jnp.float32)
+    cols = jnp.arange(width, dtype=jnp.float32)[None]
 
     quarter = min(height, width) // 3
     corners = jnp.asarray([[1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]]) * quarter
-    corners = corners + jnp.asarray([width // 2, height // 2])
+    corners = corners + jnp.asarray([width // 2, height // 2], jnp.float32)[None]
     jitter = jax.random.uniform(affine_key, (3, 2), minval=-1.0) * constants["reach"]
     x, y = _inverse_affine(corners, corners + jitter, cols, rows)
     warped = _bilinear(image, y, x, _reflect_101)
@@ -105,7 +105,7 @@ def _bilinear(image: jax.Array, y: jax.Array, x: jax.Array, border: Any) -> jax.
     cols = [border(left + i, width) for i in (0, 1)]
 
     def corner(i: int, j: int) -> jax.Array:
-        # The border keeps indices inside; saying so halves the time on a CPU.
+        # The border keeps indices inside; this promise halves the time on a CPU.
         return pixels.at[rows[i] + cols[j]].get(mode="promise_in_bounds")
 
     upper = corner(0, 0) * (1 - across) + corner(0, 1) * across
@@ -122,7 +122,7 @@ def pixelate_constants(
     for axis, size in (("row", height), ("col", width)):
         small = max(1, int(size * factors[severity - 1]))
         index, weight = _box_taps(size, small, capacity)
-        # The way back up repeats pixels: a box narrower than a pixel holds one centre.
+        # Enlarging repeats pixels: a box narrower than a pixel holds one centre.
         up = np.floor((np.arange(size) + 0.5) * small / size).astype(int)
         arrays[f"{axis}_index"] = index[up]
         arrays[f"{axis}_weight"] = weight[up]
@@ -147,7 +147,7 @@ def _box_taps(size: int, small: int, capacity: int) -> tuple[np.ndarray, np.ndar
 
 
 def pixelate(key: jax.Array, image: jax.Array, constants: dict[str, Any]) -> jax.Array:
-    """Shrunk by averaging and enlarged by repeating: Pillow's box filter, to the last bit."""
+    """Shrinks by averaging and enlarges by repeating: Pillow's box filter, to the last bit."""
     del key
 
     def average(values: jax.Array, index: jax.Array, weight: jax.Array) -> jax.Array:

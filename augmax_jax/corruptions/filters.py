@@ -1,8 +1,8 @@
 """Linear filters of images as small matrices: one per axis, borders included.
 
-A Gaussian, a zoom, or one term of a disk acts on rows and columns apart, so it is two matrix
-products, whatever it does at the border: fast on every device, and the same compiled function
-serves all severities. The matrices are made on the host in float64.
+A Gaussian, a zoom, or one term of a disk acts on rows and columns separately. So it is two matrix
+products, with any kind of border: this is fast on every device, and one compiled function serves
+all severities. The matrices are made on the host in float64.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ _TRUNCATION_SLACK = 2.0**-10
 
 
 def quantise(levels: jax.Array) -> jax.Array:
-    """Grey levels to uint8: clips to [0, 255] and drops the fraction as published."""
+    """Grey levels to uint8: clips to [0, 255], then drops the fraction, as published."""
     return jnp.clip(levels + _TRUNCATION_SLACK, 0, 255).astype(jnp.uint8)
 
 
@@ -52,8 +52,8 @@ def along_axes(rows: jax.Array, cols: jax.Array, image: jax.Array) -> jax.Array:
 def apply_sum(operator: SeparableSum, images: jax.Array) -> jax.Array:
     """Applies a `SeparableSum` to float32 images `[B, H, W, C]`.
 
-    The whole batch goes through each matrix product at once, in a layout that needs no
-    transposition between them: on a CPU four times faster than one image after the other.
+    Each matrix product takes the whole batch, in a layout that needs no transposition between
+    the products. On a CPU this is four times faster than one image after the other.
     """
     batch, height, width, channels = images.shape
     highest = jax.lax.Precision.HIGHEST
@@ -105,13 +105,13 @@ def gaussian_taps(sigma: float, *, truncate: float = 4.0) -> np.ndarray:
     if radius == 0:
         return np.ones(1)
     offsets = np.arange(-radius, radius + 1)
-    # In SciPy's order of operations, so that the last bits are SciPy's too.
+    # SciPy's order of operations, so that the last bits are equal to SciPy's.
     taps = np.exp(-0.5 / (sigma * sigma) * offsets**2)
     return taps / taps.sum()
 
 
 def gaussian(sigma: float, height: int, width: int) -> SeparableSum:
-    """Gaussian blur of an image, edge pixels repeated outside."""
+    """Gaussian blur of an image; outside it, edge pixels are repeated."""
     taps = gaussian_taps(sigma)
     return separable_sum(
         [filter_matrix(taps, height, nearest)], [filter_matrix(taps, width, nearest)]
@@ -141,7 +141,7 @@ def disk_kernel(radius: float, alias_sigma: float) -> np.ndarray:
     """The defocus kernel: a normalised disk whose edge is softened by a small Gaussian.
 
     The disk sits in a 17×17 grid (larger beyond radius 8) and the softening mirrors the grid's
-    border, so a disk that touches it sums to a little more than one, in the published code too.
+    border, so a disk that touches it sums to a little more than one. So does the published code's.
     """
     reach = 8 if radius <= 8 else int(radius)
     offsets = np.arange(-reach, reach + 1)

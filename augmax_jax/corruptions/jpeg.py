@@ -1,8 +1,8 @@
 """JPEG compression and decompression as arithmetic on pixels, to the last bit of libjpeg.
 
-Entropy coding loses nothing, so it is left out: what remains are the colour transform, the
-halving of the chroma, the integer cosine transforms, the rounding to the quantisation tables,
-and the way back. That runs batched on any device. The integer arithmetic is that of libjpeg's
+Entropy coding is lossless, so it is left out. The colour transform, the halving of the chroma, the
+integer cosine transforms, the rounding to the quantisation tables and their inverses remain. They
+run batched on any device. The integer arithmetic is that of libjpeg's
 default ("slow integer") transforms and "fancy" upsampling, with Pillow's default 4:2:0.
 """
 
@@ -45,8 +45,8 @@ def _fixed(value: float) -> int:
 def _cosine_matrix() -> np.ndarray:
     """The 8-point transform of Loeffler, Ligtenberg and Moschytz with 13-bit constants.
 
-    Its flow graph never rounds between input and output, so it is one integer matrix; its
-    transpose is the inverse transform's.
+    Its flow graph never rounds between input and output, so it is one integer matrix. The inverse
+    transform has the transpose.
     """
     x = np.eye(8, dtype=np.int64)
     plus = [x[i] + x[7 - i] for i in range(4)]
@@ -78,14 +78,14 @@ def _pass(plane: jax.Array, matrix: np.ndarray, bits: int) -> jax.Array:
     groups = plane.reshape(-1, 8, plane.shape[1])
     total = jnp.int32(1 << (bits - 1))
     for i in range(8):
-        total = total + groups[:, i : i + 1] * matrix[:, i, None]
+        total = total + groups[:, i : i + 1] * matrix[None, :, i, None]
     return jnp.right_shift(total, bits).reshape(plane.shape).T
 
 
 def _lossy(plane: jax.Array, table: jax.Array) -> jax.Array:
-    """One component, `[H, W]` with sides that are multiples of 8: to coefficients and back."""
+    """Quantises one component `[H, W]`, sides multiples of 8: to coefficients and back."""
     first, second = _CONST_BITS - _PASS1_BITS, _CONST_BITS + _PASS1_BITS
-    # libjpeg transforms along the rows first on the way in, and down the columns on the way back.
+    # libjpeg compresses rows before columns, and decompresses columns before rows.
     coefficients = _pass(_pass((plane - 128).T, _FORWARD, first), _FORWARD, second).T
     table = jnp.tile(table, (plane.shape[0] // 8, plane.shape[1] // 8))
     step = 8 * table
@@ -96,13 +96,13 @@ def _lossy(plane: jax.Array, table: jax.Array) -> jax.Array:
 
 
 def _halve(plane: jax.Array) -> jax.Array:
-    """Means of 2×2 pixels, rounded down and up in alternating columns."""
+    """Means of 2×2 pixels; columns alternate between rounding down and up."""
     total = plane[::2, ::2] + plane[1::2, ::2] + plane[::2, 1::2] + plane[1::2, 1::2]
-    return jnp.right_shift(total + 1 + jnp.arange(total.shape[1]) % 2, 2)
+    return jnp.right_shift(total + 1 + jnp.arange(total.shape[1])[None] % 2, 2)
 
 
 def _double(plane: jax.Array) -> jax.Array:
-    """Triangle interpolation to twice the size, edge samples repeated."""
+    """Interpolates to twice the size with a triangle filter; edge samples are repeated."""
 
     def neighbours(values: jax.Array) -> tuple[jax.Array, jax.Array]:
         return (
@@ -126,10 +126,9 @@ def _pad(plane: jax.Array, rows: int, cols: int) -> jax.Array:
 
 
 def jpeg_compression(key: jax.Array, image: jax.Array, constants: dict[str, Any]) -> jax.Array:
-    """Saved as JPEG and loaded again: what Pillow returns, to the last bit.
+    """Saves as JPEG and loads again: Pillow's pixels, to the last bit.
 
-    Images of 4 pixels or less in width are too narrow for libjpeg's interpolation of chroma and
-    may differ from it.
+    libjpeg interpolates chroma otherwise in images at most 4 pixels wide, so these may differ.
     """
     del key
     height, width = image.shape[:2]
@@ -142,7 +141,7 @@ def jpeg_compression(key: jax.Array, image: jax.Array, constants: dict[str, Any]
     y = _lossy(_pad(y, 8, 8), constants["luminance"])[:height, :width]
 
     def chroma(plane: jax.Array) -> jax.Array:
-        # Columns are repeated before halving, rows (past an even number) after it.
+        # Padding repeats columns before halving, and rows beyond an even number after it.
         small = _halve(_pad(plane, 2, 16))
         small = _lossy(_pad(small, 8, 8), constants["chrominance"])
         small = small[: (height + 1) // 2, : (width + 1) // 2]

@@ -10,9 +10,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
+from scipy import special
 
-_COUNTS = 512  # thresholds per grey level: photon counts that saturate need none
+_COUNTS = 512  # thresholds per grey level; photon counts that saturate need none
 
 
 def gaussian_noise(key: jax.Array, image: jax.Array, sigma: Any) -> jax.Array:
@@ -34,14 +34,14 @@ def impulse_noise(key: jax.Array, image: jax.Array, amount: Any) -> jax.Array:
 def shot_constants(photons: int) -> dict[str, Any]:
     """Cumulative Poisson probabilities of every grey level, as 32-bit integers.
 
-    An image has 256 rates only, and counts from `photons` on are white, so sampling is a binary
+    An image has only 256 rates, and counts from `photons` on are white. So sampling is a binary
     search in a small table: several times faster than rejection, and exact to 2^-32.
     """
     if not 0 < photons <= _COUNTS:
         raise ValueError(f"photons must be between 1 and {_COUNTS}, got {photons}")
     rate = np.arange(256)[:, None] / 255 * photons
     counts = np.arange(_COUNTS)
-    below = np.where(counts < photons, stats.poisson.cdf(counts, rate), 1.0)
+    below = np.where(counts < photons, special.pdtr(counts, rate), 1.0)
     table = np.minimum(below * 2.0**32, 2**32 - 1).astype(np.uint32)
     return {"table": table, "photons": np.float32(photons)}
 
@@ -54,4 +54,4 @@ def shot_noise(key: jax.Array, image: jax.Array, constants: dict[str, Any]) -> j
     count = jnp.zeros(image.shape, jnp.int32)
     for step in (256, 128, 64, 32, 16, 8, 4, 2, 1):
         count = jnp.where(table[row + count + step - 1] <= bits, count + step, count)
-    return 255 * jnp.minimum(count / constants["photons"], 1)
+    return 255 * jnp.minimum(count.astype(jnp.float32) / constants["photons"], 1)

@@ -24,9 +24,9 @@ from augmax_jax.runtime import errors, keys
 
 
 class Setting(NamedTuple):
-    """What the constants of a corruption depend on."""
+    """What a corruption's arrays are made from."""
 
-    values: tuple[Any, ...]  # of all five severities
+    values: tuple[Any, ...]  # the constants of all five severities
     severity: int
     benchmark: str
     height: int
@@ -44,10 +44,10 @@ class Setting(NamedTuple):
 
 
 class Corruption(NamedTuple):
-    """`apply(key, image, arrays)` for one image, and the arrays for a setting.
+    """A corruption: `apply(key, image, arrays)` for one image, and the arrays for a setting.
 
-    The arrays of all severities have the same shapes, so that one compilation serves them.
-    `batched` functions take all keys and images at once.
+    The arrays of all severities have the same shapes, so that one compilation serves them. If
+    `batched`, `apply` takes all keys and images at once.
     """
 
     apply: Callable[[jax.Array, jax.Array, Any], jax.Array]
@@ -162,15 +162,15 @@ def corrupt(
     """Corrupts a batch of images as a published benchmark does.
 
     An image's result depends on its own key and pixels alone, never on the rest of the batch.
-    Runs on the device that holds `images`; may be called inside `jax.jit` with `name`,
-    `severity` and `benchmark` fixed. One compilation serves the five severities.
+    The function runs on the device that holds `images`. It may be called inside `jax.jit` with
+    `name`, `severity` and `benchmark` fixed. One compilation serves the five severities.
 
     Images may have any size. Kernels and displacements in pixels are those of the benchmark,
-    except that the elastic transform scales with the image and pixelation is relative anyway;
-    so use "cifar" for images of about 32 pixels, "tiny_imagenet" for 64, "imagenet" for 224.
+    but the elastic transform and pixelation scale with the image. So use
+    "cifar" for images of about 32 pixels, "tiny_imagenet" for 64, "imagenet" for 224.
 
     Args:
-        key: one key, or a typed `[B]` array of keys.
+        key: one key, folded with the images' indices, or a typed `[B]` array of keys.
         images: uint8 `[B, H, W, 3]`.
         name: one of `BENCHMARK` or `EXTRA`.
         severity: 1 to 5.
@@ -180,8 +180,8 @@ def corrupt(
         uint8 `[B, H, W, 3]`.
 
     Raises:
-        ValueError: an unknown name, severity or benchmark; images of another shape or dtype;
-            "frost" without its pictures installed (with the command that installs them).
+        ValueError: the name, severity or benchmark is unknown; `images` has another shape or
+            dtype; or the pictures for "frost" are not installed (the message has the command).
     """
     errors.check_name("corruption", name, constants.BENCHMARK + constants.EXTRA)
     errors.check_name("benchmark", benchmark, constants.BENCHMARKS)

@@ -14,7 +14,7 @@ from augmax_jax.corruptions import filters
 
 _WATER = (175.0, 238.0, 238.0)
 _MUD = (63.0, 42.0, 20.0)
-_FARTHEST = 20.0  # distances are cut off here
+_FARTHEST = 20.0  # larger distances are set to this
 # Steps (down, right) of OpenCV's 5×5 distance mask, and their lengths.
 _MOVES = {
     (sign_down * down, sign_right * right): length
@@ -45,7 +45,7 @@ def spatter_constants(constants: tuple[float, ...], height: int, width: int) -> 
 
 
 def spatter(key: jax.Array, image: jax.Array, constants: dict[str, Any]) -> jax.Array:
-    """Water at the first three severities, mud at the last two."""
+    """Splashes water at the first three severities, mud at the last two."""
     noise = jax.random.normal(key, (*image.shape[:2], 1))
     noise = constants["mean"] + constants["deviation"] * noise
     liquid = filters.apply_sum(constants["smooth"], noise[None])[0, ..., 0]
@@ -55,24 +55,24 @@ def spatter(key: jax.Array, image: jax.Array, constants: dict[str, Any]) -> jax.
         wet = (liquid > constants["threshold"]).astype(jnp.float32)[..., None]
         wet = filters.apply_sum(constants["edge"], wet[None])[0]
         wet = jnp.where(wet < 0.8, 0, wet)
-        return image * (1 - wet) + wet * jnp.asarray(_MUD)
+        return image * (1 - wet) + wet * jnp.asarray(_MUD)[None, None]
 
     def water(liquid: jax.Array) -> jax.Array:
         drops = drop_relief(jnp.floor(255 * liquid).astype(jnp.int32) & 255)
-        return image + (constants["strength"] * drops)[..., None] * jnp.asarray(_WATER)
+        return image + (constants["strength"] * drops)[..., None] * jnp.asarray(_WATER)[None, None]
 
     return jax.lax.cond(constants["mud"], mud, water, liquid)
 
 
 def drop_relief(liquid: jax.Array) -> jax.Array:
-    """Thickness of the water, shaded as drops: int32 `[H, W]` in 0..255 to float in [0, 1]."""
+    """Shades the water as drops: thickness int32 `[H, W]` in 0..255 to float in [0, 1]."""
     distance = jnp.minimum(edge_distance(canny(liquid, 50, 150)), _FARTHEST)
     relief = jnp.floor(_window(distance, np.full((3, 3), 1 / 9)) + 1e-4)
     relief = equalise(relief.astype(jnp.int32))
     emboss = np.array([[-2.0, -1, 0], [-1, 1, 1], [0, 1, 2]])
     relief = jnp.clip(_window(relief.astype(jnp.float32), emboss), 0, 255)
     relief = jnp.round(_window(relief, np.full((3, 3), 1 / 9)))
-    shaded = liquid * relief
+    shaded = liquid.astype(jnp.float32) * relief
     return shaded / jnp.maximum(jnp.max(shaded), 1)
 
 
@@ -153,6 +153,6 @@ def equalise(image: jax.Array) -> jax.Array:
     first = jnp.argmax(histogram > 0)
     rest = image.size - histogram[first]
     total = jnp.cumsum(histogram) - histogram[first]
-    scaled = jnp.round(total * (255 / jnp.maximum(rest, 1).astype(jnp.float32)))
+    scaled = jnp.round(total.astype(jnp.float32) * (255 / jnp.maximum(rest, 1).astype(jnp.float32)))
     table = jnp.where(rest == 0, jnp.arange(256), jnp.maximum(scaled, 0).astype(jnp.int32))
     return table[image]

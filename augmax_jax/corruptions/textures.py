@@ -12,10 +12,10 @@ _FILES = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
 
 
 def folder() -> Path:
-    """Where the pictures are. The package is located, not imported.
+    """The folder of the pictures. The package is located, not imported.
 
     Raises:
-        ValueError: it is not installed, with the command that installs it.
+        ValueError: the package is not installed; the message has the command.
     """
     spec = importlib.util.find_spec(PACKAGE)
     for place in (spec.submodule_search_locations or ()) if spec else ():
@@ -34,9 +34,9 @@ def frost_pictures(scale: float, height: int, width: int) -> tuple[np.ndarray, n
 
     Args:
         scale: factor of the benchmark. A picture that would be too small for random pieces of
-            `height` × `width` is enlarged until a tenth of its size is left to choose from.
-        height: of the images to corrupt.
-        width: likewise.
+            `height` × `width` is enlarged until the piece can move by a tenth of its size.
+        height: height of the images to corrupt.
+        width: width of the images to corrupt.
 
     Returns:
         uint8 `[5, H, W, 3]` padded with zeros, and int32 `[5, 2]` heights and widths.
@@ -57,7 +57,7 @@ def frost_pictures(scale: float, height: int, width: int) -> tuple[np.ndarray, n
 
 
 def resize(picture: np.ndarray, scale: float) -> np.ndarray:
-    """Bilinear interpolation at pixel centres, without smoothing first (as OpenCV does)."""
+    """Interpolates bilinearly at pixel centres and does not smooth first, as OpenCV does."""
     if scale == 1:
         return picture
 

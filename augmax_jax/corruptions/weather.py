@@ -26,7 +26,7 @@ def snow_constants(
 
 
 def snow(key: jax.Array, image: jax.Array, constants: dict[str, Any]) -> jax.Array:
-    """Falling flakes, and the same turned by 180°, over a whitened image."""
+    """Adds falling flakes, and the same flakes turned by 180°, to a whitened image."""
     noise_key, angle_key = jax.random.split(key)
     noise = jax.random.normal(noise_key, image.shape[:2])
     noise = constants["mean"] + constants["deviation"] * noise
@@ -41,9 +41,9 @@ def snow(key: jax.Array, image: jax.Array, constants: dict[str, Any]) -> jax.Arr
 
 
 def frost(key: jax.Array, image: jax.Array, constants: dict[str, Any]) -> jax.Array:
-    """A random piece of one of five pictures of frost, added with weights.
+    """Adds a random piece of one of five pictures of frost, with weights.
 
-    `constants`: `pictures` uint8 `[5, Hmax, Wmax, 3]`, their `sizes` int32 `[5, 2]`, and the
+    `constants` are `pictures` uint8 `[5, Hmax, Wmax, 3]`, their `sizes` int32 `[5, 2]`, and the
     weights `image` and `frost`.
     """
     height, width = image.shape[:2]
@@ -59,7 +59,7 @@ def frost(key: jax.Array, image: jax.Array, constants: dict[str, Any]) -> jax.Ar
 
 
 def fog(key: jax.Array, image: jax.Array, constants: dict[str, Any]) -> jax.Array:
-    """Plasma clouds that dim the image to its own maximum."""
+    """Adds plasma clouds and scales the result to the image's own maximum."""
     height, width = image.shape[:2]
     size = max(2, 1 << (max(height, width) - 1).bit_length())
     clouds = plasma(jax.random.uniform(key, (size, size), minval=-1.0), constants["decay"])
@@ -73,8 +73,8 @@ def plasma(noise: jax.Array, decay: Any) -> jax.Array:
     """Diamond-square clouds on a torus, scaled to [0, 1].
 
     Args:
-        noise: float `[n, n]`, uniform in [-1, 1); n a power of two. Every point but the corner
-            uses its own entry once.
+        noise: float `[n, n]`, uniform in [-1, 1); n is a power of two. Every point but the
+            corner uses its own entry once.
         decay: factor by which the noise's root amplitude falls from one scale to the next.
 
     Returns:
@@ -101,7 +101,7 @@ def plasma(noise: jax.Array, decay: Any) -> jax.Array:
 
 
 def brightness(key: jax.Array, image: jax.Array, amount: Any) -> jax.Array:
-    """V of HSV raised by `amount`. Hue and saturation stay, so the channels keep their ratios."""
+    """Raises V of HSV by `amount`. Hue and saturation stay, so the channels keep their ratios."""
     del key
     value = jnp.max(image, axis=-1, keepdims=True)
     raised = jnp.minimum(value + 255 * amount, 255)

@@ -1,9 +1,9 @@
 """Input: a dataset by name or folder becomes three splits of uint8 images and int32 labels.
 
 Small sets are read once into memory (and the trainer keeps them on the devices); large
-ones are decoded on the fly. Either way the training stream is a pure function of
-`(seed, step)`, so a resumed run draws what the unbroken one would have drawn, and
-evaluation yields every example exactly once.
+ones are decoded on the fly. In both cases the training stream is a pure function
+of `(seed, step)`, so a resumed run gets the same batches as an uninterrupted one, and evaluation
+yields every example exactly once.
 
 TensorFlow is imported only when a tfds dataset is read.
 """

@@ -7,6 +7,7 @@ from PIL import Image
 
 from augmax_jax.data.order import split_off, stratified_split
 from augmax_jax.data.split import Batch, IndexedSplit, Place
+from augmax_jax.runtime import extras
 
 
 class ArraySplit(IndexedSplit):
@@ -16,11 +17,11 @@ class ArraySplit(IndexedSplit):
         images: uint8 `[N, H, W, 3]`.
         labels: integers `[N]`.
         seed: decides the order of the epochs.
-        process_index: this host.
+        process_index: number of this host, from 0.
         process_count: number of hosts; each holds the whole split.
 
     Raises:
-        ValueError: shapes or dtype are not these, or there is no example.
+        ValueError: shapes or dtypes are not as described, or there is no example.
     """
 
     resident = True
@@ -86,7 +87,7 @@ class ArraySplit(IndexedSplit):
 def hold_out(
     images: np.ndarray, labels: np.ndarray, share: float, place: Place
 ) -> tuple[ArraySplit, ArraySplit | None]:
-    """Divides arrays into a training split and a stratified one held out from it."""
+    """Divides arrays into a training split and a held-out split, stratified by class."""
     if not share:
         return ArraySplit(images, labels, **place), None
     rows, held = split_off(labels, share, place["seed"])
@@ -106,9 +107,11 @@ def load_digits(image_size: int) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
         image_size: side of the images to make.
 
     Returns:
-        `(images, labels)` for training and for testing.
+        `(images, labels)` for training, and the same for testing: images uint8 `[N, S, S, 3]`,
+        labels int32 `[N]`.
     """
-    from sklearn.datasets import load_digits as sklearn_digits
+    with extras.needed("train"):
+        from sklearn.datasets import load_digits as sklearn_digits
 
     digits = sklearn_digits()
     grey = np.rint(digits.images * (255 / 16)).astype(np.uint8)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from augmax_jax.data.settings import MIN_IMAGE_SIZE, tfds_folder
+from augmax_jax.runtime import extras
 from augmax_jax.runtime.errors import check_name, nearest, shorten
 
 _NAME = re.compile(r"\w+(/[\w.-]+)?(:[\d.*]+)?")
@@ -19,8 +20,14 @@ log = logging.getLogger(__name__)
 
 
 def tensorflow() -> Any:
-    """Imports TensorFlow and hides the accelerators from it: they belong to JAX."""
-    import tensorflow as tf
+    """Imports TensorFlow and hides the accelerators from it: they belong to JAX.
+
+    Raises:
+        MissingExtraError: TensorFlow or tfds is not installed.
+    """
+    with extras.needed("tfds"):
+        import tensorflow as tf
+        import tensorflow_datasets  # noqa: F401 - whoever asks for the one reads with the other
 
     for kind in ("GPU", "TPU"):
         try:
@@ -31,17 +38,17 @@ def tensorflow() -> Any:
 
 
 def open_builder(name: str, data_dir: str, split: str, download: bool = False) -> Any:
-    """The tfds builder of a prepared dataset, in any version that is there.
+    """The tfds builder of a prepared dataset, in any version that is on disk.
 
     Args:
         name: `dataset`, `dataset/config`, optionally with `:version`.
         data_dir: folder of prepared data; empty: tfds's default.
         split: a split that will be read.
-        download: prepare the dataset if it is missing.
+        download: whether to prepare the dataset if it is missing.
 
     Raises:
-        FileNotFoundError: it is known but not prepared; the message has the command.
-        ValueError: no such dataset or configuration, or one must be chosen.
+        FileNotFoundError: the dataset is known but not prepared; the message has the command.
+        ValueError: there is no such dataset or configuration, or one must be chosen.
     """
     tensorflow()
     import tensorflow_datasets as tfds
@@ -76,7 +83,7 @@ def open_builder(name: str, data_dir: str, split: str, download: bool = False) -
         builder.download_and_prepare()
     try:
         builder.as_dataset(split=split)
-    except AssertionError as error:  # how tfds says that there are no files
+    except AssertionError as error:  # tfds raises this if there are no files
         raise FileNotFoundError(_how_to_prepare(name, where, builder)) from error
     return builder
 
@@ -121,7 +128,7 @@ def check_features(builder: Any) -> tuple[str, ...]:
     """The class names of a dataset that has images and class labels.
 
     Raises:
-        ValueError: it has no 8- or 16-bit `image`, no class `label`, or only one class.
+        ValueError: the dataset has no 8- or 16-bit `image`, no class `label`, or only one class.
     """
     import tensorflow_datasets as tfds
 

@@ -15,7 +15,7 @@ from augmax_jax.data.split import Batch
 from augmax_jax.data.square import fit
 
 WORKERS = min(32, 2 * (os.cpu_count() or 1))
-CHUNK = 64  # images per task: decoding a small image takes less time than handing it over
+CHUNK = 64  # images per task: decoding one small image takes less time than starting a task
 _LOOKAHEAD = 3  # batches decoded ahead of the trainer
 _NAMED = 20  # unreadable images that an error lists
 
@@ -34,13 +34,13 @@ def decode_all(
 
     Args:
         pool: the threads.
-        sources: `N` of what `read` takes.
+        sources: N arguments of `read`.
         read: decodes one image.
-        out: uint8 `[N, S, S, 3]`, written to; rows of unreadable images keep what they hold.
+        out: uint8 `[N, S, S, 3]`, changed in place; rows of unreadable images do not change.
         resize: length given to the shorter side before the centre crop; see `square.fit`.
 
     Returns:
-        Which images could be read, bool `[N]`; and what was wrong with the others.
+        Whether each image could be read, bool `[N]`; and an error message for each other one.
     """
     good = np.ones(len(sources), bool)
     size = out.shape[1]
@@ -63,12 +63,12 @@ def report_bad(errors: Sequence[str], total: int, bad_images: str) -> None:
     """Refuses unreadable images or names them in the log.
 
     Args:
-        errors: what is wrong with each, with its name.
-        total: how many images there are, unreadable ones included.
+        errors: a message for each unreadable image, with its name.
+        total: number of images, with the unreadable ones.
         bad_images: "refuse" or "skip".
 
     Raises:
-        BadImageError: there are some and `bad_images` is "refuse".
+        BadImageError: there are unreadable images and `bad_images` is "refuse".
     """
     if not errors:
         return
@@ -96,7 +96,7 @@ def ahead(
     """Yields batches in order while the pool works on the next ones.
 
     Args:
-        submit: given the pool, yields for each batch the tasks that make its parts.
+        submit: takes the pool and yields, for each batch, the tasks that make its parts.
     """
     pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="decode")
     try:

@@ -11,7 +11,7 @@ import numpy as np
 
 from augmax_jax.data.folder import Listing
 
-MOST = 200_000  # files; in larger sets the search would read for longer than it is worth
+MOST = 200_000  # files; a search of larger sets would take too long
 _CHUNK = 256  # files per task
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def warn(train: Listing, test: Listing) -> int:
     if copies:
         log.warning(
             "%d of %d test images are in the training split too, byte for byte, such as %r and %r: "
-            "the test accuracy is too high by what the network remembers of them",
+            "the test accuracy is too high, because the network remembers them",
             len(copies),
             len(test),
             *copies[0],
@@ -51,7 +51,7 @@ def warn(train: Listing, test: Listing) -> int:
 
 
 def _map(function: Callable[[str], Any], paths: Sequence[str] | np.ndarray) -> list[Any]:
-    """The results of a function for many files, in threads: a network's latency is waited for."""
+    """The results of a function for many files, in threads, because a network drive has latency."""
     starts = range(0, len(paths), _CHUNK)
     with ThreadPoolExecutor() as pool:
         parts = pool.map(lambda start: [function(p) for p in paths[start : start + _CHUNK]], starts)
@@ -62,7 +62,7 @@ def _size(path: str) -> int | None:
     try:
         return os.stat(path).st_size
     except OSError:
-        return None  # a broken link; reading it says so
+        return None  # a broken link; reading it raises the error
 
 
 def _digest(path: str) -> bytes | None:

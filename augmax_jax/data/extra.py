@@ -1,14 +1,12 @@
 """Training on distorted copies beside the original images (`config.data.extra_train`).
 
-A copy carries the name of its original, so that copies of held-out images can be left out: a
-checkpoint must not be selected on images whose copies it was trained on. In a set without file
-names (digits, tfds) an image is named by its place in the split.
+A copy has the name of its original, so that copies of held-out images can be left out: a
+checkpoint must not be selected on images if it was trained on their copies. In a set without file
+names (digits, tfds) an image is named by its index in the split.
 """
 
 import dataclasses
 import logging
-import os
-import unicodedata
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,27 +15,22 @@ import numpy as np
 
 from augmax_jax.data import arrays
 from augmax_jax.data.arrays import ArraySplit
-from augmax_jax.data.folder import Listing, concatenate, list_split, quoted
+from augmax_jax.data.folder import Listing, class_folder, concatenate, list_split, quoted
 from augmax_jax.data.folder_split import read_files
 from augmax_jax.data.order import split_off
-from augmax_jax.data.settings import DataConfig
+from augmax_jax.data.settings import TEST_FRACTION, DataConfig
 from augmax_jax.data.split import Place
 from augmax_jax.runtime import files
 from augmax_jax.runtime.paths import expand
 
 MANIFEST = "deepaugment.json"  # beside the class folders of a set of copies
-SKIPPED = "deepaugment.skipped.{}.json"  # names of originals that could not be read, by part
+SKIPPED = "deepaugment.skipped.{}.json"  # names of unreadable originals, one file per part
 
 log = logging.getLogger(__name__)
 
 
-def class_folder(name: str) -> str:
-    """The folder of a class: its name (NFC), where that can be a folder's."""
-    return unicodedata.normalize("NFC", name.replace(os.sep, "_"))
-
-
 def index_name(index: int) -> str:
-    """The name of an image that has none: its place in the split."""
+    """The name of an image without a file name: its index in the split."""
     return f"{index:08}"
 
 
@@ -47,22 +40,22 @@ def list_copies(
     names: Collection[str],
     held: Collection[str],
 ) -> Listing | None:
-    """The images of all folders of `config.extra_train`, less the copies of held-out ones.
+    """The images of all folders of `config.extra_train`, without copies of held-out images.
 
     Args:
         config: the settings.
         class_names: of the training set, in label order.
         names: of all images of the training split, as `Listing.names` gives them.
-        held: those of them that are held out.
+        held: those of them that are held out, to select on or to test on.
 
     Returns:
-        The listing, its labels those of the training set; None if there are no folders.
+        The listing, with the training set's labels; None if there are no folders.
 
     Raises:
         FileNotFoundError: a folder or its training split is missing; the message has the
             command that would make it.
-        ValueError: the classes are others, a set of copies is not complete, or no copy has
-            the name of an original although images are held out.
+        ValueError: the classes differ, a set of copies is not complete, or images are held out
+            and no copy has the name of an original.
     """
     listings = [_list_one(config, d, class_names, names, held) for d in config.extra_train]
     return concatenate(listings) if listings else None
@@ -78,20 +71,20 @@ def hold_out(
     rows: np.ndarray | None = None,
     of: int = 0,
 ) -> tuple[ArraySplit, ArraySplit | None]:
-    """Divides a set in memory as `arrays.hold_out`, and adds the copies to what is trained on.
+    """Divides a set in memory like `arrays.hold_out`, and adds the copies to the training split.
 
     Args:
         config: the settings.
-        class_names: in label order.
-        images: the training split, in the order of its indices.
-        labels: of the images.
-        place: seed and host.
-        rows: the place of each image in the split; None: all of them, in order.
-        of: how many images the split has, if `rows` is given.
+        class_names: names of the classes, in label order.
+        images: the training split in the order of its indices, uint8 `[N, S, S, 3]`.
+        labels: labels of the images, int `[N]`.
+        place: the seed, and the number of this host.
+        rows: index of each image in the split, int `[N]`; None: all of them, in order.
+        of: number of images of the split, if `rows` is given.
 
     Raises:
-        FileNotFoundError: as `list_copies`.
-        ValueError: as `list_copies`; or a folder does not say that it was made from this set.
+        FileNotFoundError: as in `list_copies`.
+        ValueError: as in `list_copies`; or a folder does not say that it was made from this set.
     """
     if not config.extra_train:
         return arrays.hold_out(images, labels, config.holdout, place)
@@ -129,7 +122,7 @@ def _list_one(
     manifest = _manifest(root, config)
     folders = {class_folder(name): label for label, name in enumerate(class_names)}
     other = sorted(set(listing.class_names) - set(folders))
-    # A set of a few images need not have all classes.
+    # A set of copies of a few images need not have all classes.
     absent = [] if manifest.get("limit") else sorted(set(folders) - set(listing.class_names))
     if other or absent:
         raise ValueError(
@@ -179,10 +172,10 @@ def skipped(folder: Path) -> set[str]:
 
 
 def _check_origin(config: DataConfig, directory: str, images: int) -> None:
-    """In a set without file names, places mean something only in the set they come from."""
+    """Without file names, an index names an image only in the set that it comes from."""
     root = expand(directory)
     if not (root / config.train_split).is_dir():
-        return  # list_copies says so
+        return  # list_copies raises the error
     manifest = _manifest(root, config)
     if not manifest:
         raise ValueError(
@@ -199,8 +192,11 @@ def _check_origin(config: DataConfig, directory: str, images: int) -> None:
 
 
 def _command(config: DataConfig, root: Path) -> str:
+    labels = f" --labels {config.labels}" if config.labels else ""
+    other = config.test_fraction != TEST_FRACTION
+    fraction = f" --test_fraction {config.test_fraction:g}" if other else ""
     return (
         "To make a set of copies: python -m augmax_jax.deepaugment distort --network <edsr or cae> "
-        f"--weights <file> --dataset {config.name} --split {config.train_split} --out {root} "
-        "(docs/deepaugment.md)"
+        f"--weights <file> --dataset {config.name} --split {config.train_split} --out {root}"
+        f"{labels}{fraction} (docs/deepaugment.md)"
     )

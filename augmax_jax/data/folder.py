@@ -1,4 +1,4 @@
-"""Image folders: `<dir>/<split>/<class>/*`, and Tiny ImageNet as it is published."""
+"""Class folders: `<dir>/<split>/<class>/*`, and Tiny ImageNet as it is published."""
 
 import dataclasses
 import logging
@@ -13,7 +13,10 @@ from augmax_jax.data import walk
 from augmax_jax.data.formats import extensions
 from augmax_jax.runtime.errors import nearest, shorten
 
-_LAYOUT = "n image folder has the layout <dir>/<split>/<class>/<image>, e.g. {0}/train/cat/1.jpg"
+LAYOUT = (
+    "n image folder has the layout <dir>/<split>/<class>/<image>, e.g. {0}/train/cat/1.jpg, or a "
+    "table labels.csv of file,label beside its images"
+)
 _ANNOTATIONS = "val_annotations.txt"
 
 log = logging.getLogger(__name__)
@@ -25,7 +28,7 @@ class Listing:
 
     Attributes:
         class_names: sorted, in Unicode's composed form (NFC); a label is an index into them.
-        paths: one per image.
+        paths: path of every image.
         labels: int32 `[N]`.
         names: `<class>/<path below the class folder, without its extension>` of every image.
     """
@@ -39,10 +42,15 @@ class Listing:
         return len(self.paths)
 
     def take(self, rows: np.ndarray) -> "Listing":
-        """The listing of some of the images."""
+        """The listing of the images of these rows."""
         return dataclasses.replace(
             self, paths=self.paths[rows], labels=self.labels[rows], names=self.names[rows]
         )
+
+
+def class_folder(name: str) -> str:
+    """The folder of a class: its name (NFC), where that can be a folder's."""
+    return unicodedata.normalize("NFC", name.replace(os.sep, "_"))
 
 
 def concatenate(listings: Sequence[Listing]) -> Listing:
@@ -58,29 +66,29 @@ def concatenate(listings: Sequence[Listing]) -> Listing:
 def list_split(root: str | os.PathLike[str], split: str, *, min_classes: int = 2) -> Listing:
     """Lists a labelled split of an image folder.
 
-    Images may lie deeper than their class folder (`train/<wnid>/images/*`), and links are
-    followed. A flat `val/images` beside `val_annotations.txt` is read too, and so is one that was
-    sorted into `val/images/<class>`. Files that are no images are counted in the log.
+    Images may lie in folders below their class folder (`train/<wnid>/images/*`), and links are
+    followed. A flat `val/images` beside `val_annotations.txt` is read too, also if it was sorted
+    into `val/images/<class>`. The log counts files that are no images.
 
     Args:
         root: the folder.
         split: the name of a folder in it.
-        min_classes: how many classes there must be.
+        min_classes: the least number of classes allowed.
 
     Raises:
         FileNotFoundError: the folder or the split does not exist.
-        ValueError: there are no class folders, too few, or one without images.
+        ValueError: there are no class folders, too few of them, or one without images.
     """
     root = Path(root)
     if not root.is_dir():
-        raise FileNotFoundError(f"no folder {str(root)!r}; a{_LAYOUT.format(root)}")
+        raise FileNotFoundError(f"no folder {str(root)!r}; a{LAYOUT.format(root)}")
     folder = root / split
     if not folder.is_dir():
         there = walk.subfolders(root)
         found = f"it has {quoted(there)}" if there else "it has no subfolders"
         raise FileNotFoundError(
             f"{str(root)!r} has no split {split!r} ({found}).{nearest(split, there)} "
-            f"A{_LAYOUT.format(root)}"
+            f"A{LAYOUT.format(root)}"
         )
     if (folder / _ANNOTATIONS).is_file():
         return _list_annotated(folder, min_classes)
@@ -88,9 +96,9 @@ def list_split(root: str | os.PathLike[str], split: str, *, min_classes: int = 2
 
 
 def is_labelled(root: str | os.PathLike[str], split: str) -> bool:
-    """Whether a split exists and says which class its images have.
+    """Whether a split exists and its images have labels.
 
-    Tiny ImageNet's published `test/images/*` does not.
+    Tiny ImageNet's published `test/images/*` have none.
     """
     folder = Path(root) / split
     if not folder.is_dir():
@@ -102,7 +110,7 @@ def is_labelled(root: str | os.PathLike[str], split: str) -> bool:
 
 
 def class_folders(folder: Path) -> dict[str, Path]:
-    """Class folders by the name of their class (NFC), in its order.
+    """Class folders by the name of their class (NFC), sorted by it.
 
     Raises:
         ValueError: two names are the same text in different Unicode forms.
@@ -129,7 +137,7 @@ def list_classes(folder: Path, *, min_classes: int = 2) -> Listing:
     loose = walk.loose_images(folder)
     if not classes:
         what = "images but no class folders" if loose else "no class folders"
-        raise ValueError(f"{str(folder)!r} has {what}; a{_LAYOUT.format(folder.parent)}")
+        raise ValueError(f"{str(folder)!r} has {what}; a{LAYOUT.format(folder.parent)}")
     found = walk.Found()
     counts = [found.search(path) for path in classes.values()]
     empty = [name for name, count in zip(classes, counts, strict=True) if not count]
@@ -149,7 +157,7 @@ def list_classes(folder: Path, *, min_classes: int = 2) -> Listing:
             " was" if len(loose) == 1 else "s were",
             loose[0],
         )
-    _note_numbers(folder, tuple(classes))
+    note_numbers(folder, tuple(classes))
     below = []
     paths = iter(found.paths)
     for (name, path), count in zip(classes.items(), counts, strict=True):
@@ -166,7 +174,7 @@ def _list_annotated(folder: Path, min_classes: int) -> Listing:
     if not rows or any(len(row) < 2 for row in rows):
         raise ValueError(f"{str(table)!r} must have lines of file name, tab, class")
     if all(not (folder / "images" / row[0]).is_file() for row in rows):
-        # sorted into class folders, the table left behind
+        # someone sorted the images into class folders and left the table
         return list_classes(folder, min_classes=min_classes)
     missing = [row[0] for row in rows if not (folder / "images" / row[0]).is_file()]
     if missing:
@@ -207,7 +215,7 @@ def _listing(
     )
 
 
-def _note_numbers(folder: Path, classes: tuple[str, ...]) -> None:
+def note_numbers(where: Path, classes: tuple[str, ...]) -> None:
     """Says which order numbered classes have, where one could think of another."""
     if not all(name.isdecimal() for name in classes):
         return
@@ -217,7 +225,7 @@ def _note_numbers(folder: Path, classes: tuple[str, ...]) -> None:
         log.warning(
             "%r: the classes are whole numbers and have the order of names, not of values: "
             "label %d is class %r, not %r",
-            str(folder),
+            str(where),
             moved[0],
             classes[moved[0]],
             by_value[moved[0]],

@@ -17,16 +17,16 @@ from augmax_jax.data.square import fit, random_resized_crop
 
 
 def read_split(listing: Listing, config: DataConfig, place: Place) -> ArraySplit:
-    """Reads a whole listing into memory; errors as in `read_files`."""
+    """Reads a whole listing into memory; the errors are those of `read_files`."""
     return ArraySplit(*read_files(listing, config), **place)
 
 
 def read_files(listing: Listing, config: DataConfig) -> tuple[np.ndarray, np.ndarray]:
-    """The images of a whole listing, uint8 `[N, S, S, 3]`, and their labels.
+    """The images of a whole listing, uint8 `[N, S, S, 3]`, and their labels, int32 `[N]`.
 
     Raises:
         BadImageError: files are unreadable and `config.bad_images` is "refuse".
-        ValueError: nothing readable is left of a class.
+        ValueError: a class has no readable image.
     """
     images = np.empty((len(listing), config.image_size, config.image_size, 3), np.uint8)
     with ThreadPoolExecutor(WORKERS) as pool:
@@ -43,10 +43,10 @@ def read_files(listing: Listing, config: DataConfig) -> tuple[np.ndarray, np.nda
 class FolderSplit(IndexedSplit):
     """A split decoded on the fly by a pool of threads.
 
-    The order is that of `ArraySplit`, exact at any step and on any number of hosts, and each
-    host decodes its own share only. A training image that cannot be read is replaced by
-    the next readable one in file order if bad images are skipped; an evaluation image by
-    padding. Each is named in the log once.
+    The order is that of `ArraySplit`, exact at any step and for any number of hosts, and each
+    host decodes its own share only. If bad images are skipped, a training image that cannot be
+    read is replaced by the next readable one in file order, and an evaluation image by
+    padding. The log names each once.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class FolderSplit(IndexedSplit):
         return fit(image, self.config.image_size, resize=self.config.resize)
 
     def _skip(self, row: int, error: BadImageError) -> None:
-        with self._naming:  # two threads may meet the same image
+        with self._naming:  # two threads may find the same bad image
             if row in self._bad:
                 return
             report_bad([str(error)], len(self), self.config.bad_images)

@@ -65,7 +65,7 @@ def extensions() -> frozenset[str]:
 
 
 def needed_plugin(extension: str) -> str:
-    """What `pip install` would make an extension readable; empty if nothing is known to."""
+    """The package that makes an extension readable; empty if none is known."""
     package = next((name for name, those in PLUGINS.items() if extension in those), "")
     return package.replace("_", "-") if extension not in extensions() else ""
 

@@ -28,10 +28,10 @@ class BadImageError(ValueError):
 def read(path: str | os.PathLike[str]) -> Image.Image:
     """Decodes one image file.
 
-    Grey, palette, CMYK and 16-bit images become 8-bit RGB, an alpha channel is dropped (the
-    colours below it are taken), EXIF orientation is applied, and of an animation the first frame
-    is taken. Damage beside the pixels (EXIF, colour profile, texts, a missing end mark) is passed
-    over; the log names the file.
+    Grey, palette, CMYK and 16-bit images become 8-bit RGB. An alpha channel is dropped, and the
+    colours below it are kept. EXIF orientation is applied. The first frame of an animation is
+    used. Damage outside the pixels (EXIF, colour profile, texts, a missing end mark) is ignored,
+    and the log names the file.
 
     Args:
         path: the file.
@@ -57,16 +57,16 @@ def decode(contents: bytes, name: str, *, min_side: int = MIN_IMAGE_SIZE) -> Ima
 
     Args:
         contents: the bytes of the file.
-        name: what messages call it.
-        min_side: how many pixels each side must have.
+        name: name of the image in messages.
+        min_side: the fewest pixels that each side may have.
 
     Returns:
         An RGB image.
 
     Raises:
-        BadImageError: as `read`.
+        BadImageError: as in `read`.
     """
-    extensions()  # the plugins are there
+    extensions()  # loads Pillow's plugins
     with pillow_warnings.of(name):
         try:
             rgb = _decode(contents, name)
@@ -75,7 +75,7 @@ def decode(contents: bytes, name: str, *, min_side: int = MIN_IMAGE_SIZE) -> Ima
             mended = _mended(contents, name)
             if mended is None:
                 raise BadImageError(f"{name}: {reason}") from error
-            log.warning("%s: damaged beside its pixels (%s); used", name, reason)
+            log.warning("%s: damaged outside its pixels (%s); used", name, reason)
             rgb = mended
     if min(rgb.size) < min_side:
         raise BadImageError(
@@ -87,7 +87,7 @@ def decode(contents: bytes, name: str, *, min_side: int = MIN_IMAGE_SIZE) -> Ima
 def to_rgb(image: Image.Image) -> Image.Image:
     """Converts any 8- or 16-bit image to RGB; ValueError for other depths."""
     if image.mode.startswith("I;16") or image.mode == "I":
-        # Pillow would clip these to 255 instead of scaling them.
+        # Pillow would clip these values to 255 and not scale them.
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
             raise ValueError(_WITHOUT_RANGE.format(image.mode))
@@ -95,7 +95,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise ValueError(_WITHOUT_RANGE.format(image.mode))
     if image.mode == "P" and "transparency" in image.info:
-        # The same colours as without this step, and no warning.
+        # This step changes no colour and avoids a warning.
         image = image.convert("RGBA")
     return image.convert("RGB")
 
@@ -115,7 +115,7 @@ def _upright(image: Image.Image, name: str) -> Image.Image:
 
 
 def _mended(contents: bytes, name: str) -> Image.Image | None:
-    """The image of a file whose pixels are sound though Pillow refuses it; None if they are not."""
+    """The image of a file that Pillow refuses, if its pixels are undamaged; otherwise None."""
     try:
         sound = _without_damage(contents)
         return _decode(sound, name) if sound else None
@@ -124,7 +124,7 @@ def _mended(contents: bytes, name: str) -> Image.Image | None:
 
 
 def _without_damage(contents: bytes) -> bytes | None:
-    """The file with what is damaged beside its pixels mended; None if nothing can be."""
+    """The file without the damage outside its pixels; None if that cannot be repaired."""
     if contents.startswith(_PNG):
         return _png_pixels(contents)
     if contents.startswith(_JPEG):
@@ -138,7 +138,7 @@ def _png_pixels(contents: bytes) -> bytes | None:
     while at + 8 <= len(contents):
         length, kind = struct.unpack(">I4s", contents[at : at + 8])
         chunk = contents[at : at + 12 + length]
-        critical = not kind[0] & 0x20  # by the letter's case, says the format
+        critical = not kind[0] & 0x20  # the PNG format marks critical chunks by the letter's case
         if critical or (kind in (b"tRNS", b"eXIf") and _is_sound_png(chunk)):
             out.append(chunk)
         at += 12 + length
@@ -152,9 +152,9 @@ def _is_sound_png(chunk: bytes) -> bool:
 
 
 def _ended_jpeg(contents: bytes) -> bytes | None:
-    """A JPEG file with the end mark that it lacks, if its pixels are all there.
+    """A JPEG file with its missing end mark added, if all its pixels are there; else None.
 
-    They are if what follows the file makes no difference to them.
+    They are if bytes appended to the file do not change them.
     """
     if contents.endswith(_JPEG_END):
         return None

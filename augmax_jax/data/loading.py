@@ -1,6 +1,5 @@
 """Opens a dataset by name or path and returns its splits."""
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,21 +7,14 @@ from typing import Any
 from augmax_jax.data import duplicates
 from augmax_jax.data.arrays import ArraySplit, load_digits
 from augmax_jax.data.extra import hold_out, list_copies
-from augmax_jax.data.folder import (
-    Listing,
-    check_same_classes,
-    concatenate,
-    is_labelled,
-    list_split,
-)
+from augmax_jax.data.folder import Listing, check_same_classes, concatenate
 from augmax_jax.data.folder_split import FolderSplit, read_split
+from augmax_jax.data.image_folder import ImageFolder
 from augmax_jax.data.order import check_seed, split_off
 from augmax_jax.data.settings import DataConfig, is_path
 from augmax_jax.data.split import Data, Place, Split, check_enough, make_data, per_host_batch
 from augmax_jax.runtime.errors import check_name
 from augmax_jax.runtime.paths import expand
-
-log = logging.getLogger(__name__)
 
 
 def load(
@@ -35,21 +27,21 @@ def load(
 ) -> Data:
     """Opens a dataset by name or path.
 
-    A name that is a folder here is read as one, before tfds is asked.
+    A folder of that name on this machine comes before a tfds dataset of that name.
 
     Args:
         config: the settings, as `DataConfig` or a mapping with its fields.
         seed: decides what is held out and the order of the epochs.
         batch_size: if given, checked against the number of hosts and of training images.
-        process_index: this host.
+        process_index: number of this host, from 0.
         process_count: number of hosts.
 
     Returns:
-        The splits, with `holdout` None if nothing is held out.
+        The splits; `holdout` is None if nothing is held out.
 
     Raises:
         FileNotFoundError: the folder does not exist, or the tfds data is not prepared; the
-            message tells the layout or the command that would provide it.
+            message has the layout, or the command that prepares the data.
         ValueError: a setting, name, split, class or image is not usable, or there are fewer
             training images than a batch has; the message says what is allowed, or what to set.
     """
@@ -96,8 +88,12 @@ def _load_digits(config: DataConfig, place: Place) -> Data:
 
 
 def _load_folder(config: DataConfig, root: Path, place: Place, batch_size: int | None) -> Data:
-    everything = train = list_split(root, config.train_split)
-    test_split, test = _list_test(config, root)
+    # Who names another test split wants no images held out for one.
+    fraction = config.test_fraction if config.test_split == "test" else 0.0
+    folder = ImageFolder(root, labels=config.labels, test_fraction=fraction)
+    everything = train = folder.list_split(config.train_split)
+    test_split = folder.test_split(config.test_split)
+    test = folder.list_split(test_split)
     check_same_classes(train, test, str(root), test_split)
     holdout: Listing | None = None
     if config.holdout:
@@ -105,7 +101,11 @@ def _load_folder(config: DataConfig, root: Path, place: Place, batch_size: int |
         train, holdout = train.take(rows), train.take(held)
     if config.extra_train:
         held_names = set(holdout.names) if holdout else set()
-        copies = list_copies(config, train.class_names, set(everything.names), held_names)
+        # The copies may have been made when other images were held out to test on.
+        if folder.one_tree and test_split != config.train_split:
+            held_names |= set(test.names)
+        names = set(everything.names) | held_names
+        copies = list_copies(config, train.class_names, names, held_names)
         train = concatenate([train, copies]) if copies else train
     check_enough(len(train), batch_size)
     duplicates.warn(everything, test)
@@ -122,15 +122,6 @@ def _load_folder(config: DataConfig, root: Path, place: Place, batch_size: int |
         make(train, True),
         make(holdout, False) if holdout else None,
         make(test, False),
-        str((root / test_split).resolve()),
+        folder.place(test_split),
+        folder.held_out,
     )
-
-
-def _list_test(config: DataConfig, root: Path) -> tuple[str, Listing]:
-    """The test split, or the validation split where "test" is absent or has no labels."""
-    split = config.test_split
-    fallback = next((s for s in ("val", "validation") if (root / s).is_dir()), None)
-    if split == "test" and fallback and not is_labelled(root, split):
-        log.warning("%s has no labelled split 'test'; evaluating on %r", root, fallback)
-        split = fallback
-    return split, list_split(root, split)

@@ -13,10 +13,11 @@ from PIL import Image
 
 from augmax_jax.data.arrays import load_digits
 from augmax_jax.data.decode_pool import WORKERS
-from augmax_jax.data.extra import class_folder, index_name
-from augmax_jax.data.folder import list_split
+from augmax_jax.data.extra import index_name
+from augmax_jax.data.folder import class_folder
+from augmax_jax.data.image_folder import ImageFolder
 from augmax_jax.data.images import BadImageError, read
-from augmax_jax.data.settings import BAD_IMAGES, is_path
+from augmax_jax.data.settings import BAD_IMAGES, TEST_FRACTION, check_labels, is_path
 from augmax_jax.runtime.errors import check_name
 from augmax_jax.runtime.paths import expand
 
@@ -29,17 +30,19 @@ class NamedImages(abc.ABC):
     """A split of a dataset.
 
     Attributes:
-        class_names: one per label.
-        class_folders: a folder's name for every class, in label order.
-        suffixes: the extension of every original, or None.
-        shuffled: whether `read` is cheap in any order; otherwise in ascending order only.
+        class_names: names of the classes, in label order.
+        class_folders: the folder's name for every class, in label order.
+        suffixes: the extension of every original file, or None.
+        shuffled: whether `read` is cheap in any order; otherwise it is in ascending order only.
         bad_images: "refuse" or "skip".
+        held_out: what was held out as test split, as `ImageFolder.held_out`.
     """
 
     class_names: tuple[str, ...]
     suffixes: list[str] | None = None
     shuffled = True
     bad_images = "refuse"
+    held_out = ""
 
     @property
     def class_folders(self) -> tuple[str, ...]:
@@ -55,22 +58,22 @@ class NamedImages(abc.ABC):
 
     @property
     def names(self) -> list[str]:
-        """`<class>/<name>` of every image, without an extension; its place if it has no name."""
+        """`<class>/<name>` of every image, without an extension; the index is the name if none."""
         folders = self.class_folders
         return [f"{folders[label]}/{index_name(i)}" for i, label in enumerate(self.labels)]
 
     @abc.abstractmethod
     def try_read(self, indices: Sequence[int]) -> list[Image.Image | BadImageError]:
-        """The images of these indices, RGB, at their own size; or why one cannot be read."""
+        """The RGB images of these indices, at their own size; the error for an unreadable one."""
 
     def read(self, indices: Sequence[int]) -> list[Image.Image | None]:
-        """The images of these indices, RGB, at their own size.
+        """The RGB images of these indices, at their own size.
 
         Returns:
-            An image each; None for one that cannot be read, if those are skipped.
+            An image for each index; None if it cannot be read and such images are skipped.
 
         Raises:
-            BadImageError: an image cannot be read, and such are refused.
+            BadImageError: an image cannot be read, and such images are refused.
         """
         found = self.try_read(indices)
         errors = [image for image in found if isinstance(image, BadImageError)]
@@ -89,28 +92,33 @@ def open_images(
     size: int = 0,
     bad_images: str = "refuse",
     ordered: bool = True,
+    labels: str = "",
+    test_fraction: float = TEST_FRACTION,
 ) -> NamedImages:
     """Opens a split.
 
     Args:
         dataset: "digits", a tfds name, or a folder `<dir>/<split>/<class>/*`.
-        split: of the dataset.
-        data_dir: where tfds data was prepared; empty: tfds's default.
-        size: side of digits, which are drawn at any; 0: 32.
+        split: name of the split.
+        data_dir: folder of prepared tfds data; empty: tfds's default.
+        size: side at which digits are made; 0: 32.
         bad_images: "refuse" images that cannot be read, or "skip" them and name them in the log.
         ordered: a tfds split in the order of its indices, which name the images; otherwise in
             that of evaluation, which reads several files at a time.
+        labels: a folder's table of labels, as `config.data.labels`.
+        test_fraction: share that is held out of a folder without a test split.
 
     Raises:
         FileNotFoundError: it is not there; the message has the layout or the command.
-        ValueError: the name or split is unknown.
+        ValueError: the name or split is unknown, or an argument is not allowed.
     """
     check_name("bad_images", bad_images, BAD_IMAGES)
     dataset = os.fspath(dataset)
+    check_labels(dataset, labels, test_fraction)
     if dataset == "digits":
         return _Digits(split, size or DIGITS_SIZE)
     if is_path(dataset):
-        return _Folder(dataset, split, bad_images)
+        return _Folder(dataset, split, bad_images, labels, test_fraction)
     return _Records(dataset, split, data_dir, bad_images, ordered)
 
 
@@ -130,9 +138,15 @@ class _Digits(NamedImages):
 
 
 class _Folder(NamedImages):
-    def __init__(self, root: str, split: str, bad_images: str) -> None:
+    def __init__(
+        self, root: str, split: str, bad_images: str, labels: str, test_fraction: float
+    ) -> None:
         # Nothing is classified here, so one class is enough.
-        self._listing = list_split(expand(root), split, min_classes=1)
+        folder = ImageFolder(
+            expand(root), labels=labels, test_fraction=test_fraction, min_classes=1
+        )
+        self.held_out = folder.held_out
+        self._listing = folder.list_split(split)
         self.class_names = self._listing.class_names
         self.suffixes = [os.path.splitext(path)[1] for path in self._listing.paths]
         self.bad_images = bad_images
@@ -151,7 +165,7 @@ class _Folder(NamedImages):
 
 
 class _Records(NamedImages):
-    """A tfds split, read in order; a jump ahead skips records without decoding them."""
+    """A tfds split that is read in order; it skips records without decoding them."""
 
     shuffled = False
 
@@ -197,7 +211,7 @@ class _Records(NamedImages):
 
 
 def _caught(decode: Callable[[Any], Image.Image]) -> Callable[[Any], Image.Image | BadImageError]:
-    """The same, but an image that cannot be read is answered with the error."""
+    """`decode`, but it returns the error of an image that cannot be read."""
 
     def caught(source: Any) -> Image.Image | BadImageError:
         try:

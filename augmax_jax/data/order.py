@@ -6,7 +6,7 @@ import functools
 import numpy as np
 
 # What a random stream is for. Distinct purposes never share numbers.
-EPOCH, HOLDOUT, CROP = range(3)
+EPOCH, HOLDOUT, CROP, TEST = range(4)
 
 
 def generator(seed: int, purpose: int, *index: int) -> np.random.Generator:
@@ -21,17 +21,17 @@ def check_seed(seed: int) -> None:
 
 
 class EpochOrder:
-    """An endless stream of examples: one permutation after the other.
+    """An endless stream of examples: one permutation after another.
 
     Epoch `e` covers the stream positions `[e * size, (e + 1) * size)` in an order that is a
-    function of `(seed, e)`, so every example comes exactly once per epoch, batches may
-    straddle epochs, and any position can be looked up directly.
+    function of `(seed, e)`. So every example comes exactly once per epoch, a batch may lie in
+    two epochs, and any position can be looked up directly.
     """
 
     def __init__(self, size: int, seed: int) -> None:
         self.size = size
         self.seed = seed
-        # A batch touches one or two epochs at a time.
+        # A batch lies in one or two epochs.
         self.permutation = functools.lru_cache(maxsize=4)(self._permutation)
 
     def _permutation(self, epoch: int) -> np.ndarray:
@@ -39,7 +39,7 @@ class EpochOrder:
         return generator(self.seed, EPOCH, epoch).permutation(self.size).astype(np.int32)
 
     def indices(self, positions: np.ndarray) -> np.ndarray:
-        """The examples at stream positions, int32, same shape as `positions`."""
+        """Indices of the examples at stream positions, int32, in the shape of `positions`."""
         epochs, offsets = np.divmod(positions, self.size)
         out = np.empty(positions.shape, np.int32)
         for epoch in np.unique(epochs):
@@ -48,7 +48,9 @@ class EpochOrder:
         return out
 
 
-def stratified_split(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def stratified_split(
+    labels: np.ndarray, share: float, seed: int, *, purpose: int = HOLDOUT
+) -> tuple[np.ndarray, np.ndarray]:
     """Splits examples so that both parts have the classes in the same proportions.
 
     Args:
@@ -56,11 +58,12 @@ def stratified_split(labels: np.ndarray, share: float, seed: int) -> tuple[np.nd
         share: share of every class that goes to the second part, in [0, 1); at least one
             example of each class does if `share` is positive and the class has two.
         seed: decides which examples.
+        purpose: what the second part is for, HOLDOUT or TEST.
 
     Returns:
         Indices of the first and of the second part, int64, each ascending.
     """
-    rng = generator(seed, HOLDOUT)
+    rng = generator(seed, purpose)
     second = np.zeros(len(labels), bool)
     if share > 0:
         for label in np.unique(labels):
@@ -71,7 +74,7 @@ def stratified_split(labels: np.ndarray, share: float, seed: int) -> tuple[np.nd
 
 
 def split_off(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """`stratified_split` into what is trained on and what is held out.
+    """`stratified_split` into training and held-out examples.
 
     Raises:
         ValueError: `share` is positive, but no class has two examples, so none is held out.

@@ -1,8 +1,8 @@
 """Pillow's warnings, with the name of the file that they are about.
 
 Pillow calls `warnings.warn` without saying which file it reads, and Python shows a text only once.
-Here each goes to the log with the name. `warnings.catch_warnings` would not do: images are decoded
-by many threads, and it keeps what it changes in one place for all of them.
+Here each goes to the log with the name. `warnings.catch_warnings` is no solution: many threads
+decode images, and it changes a state that all threads share.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def of(name: str) -> Iterator[None]:
-    """Names a file in the warnings that this thread meets within."""
+    """Within this context, the warnings of this thread name the file."""
     _install()
     _reading.name, before = name, getattr(_reading, "name", None)
     try:
@@ -30,7 +30,7 @@ def of(name: str) -> Iterator[None]:
 
 
 class _Show:
-    """Stands for `warnings.showwarning`; what is not about an image goes to the usual one."""
+    """Replaces `warnings.showwarning`; warnings that are not about an image go to the usual one."""
 
     def __init__(self, usual: Any) -> None:
         self.usual = usual

@@ -42,7 +42,7 @@ class Records:
         import tensorflow_datasets as tfds
 
         splits = builder.info.splits
-        if not splits:  # tfds.testing.mock_data: nothing is known but the cardinality
+        if not splits:  # tfds.testing.mock_data: only the cardinality is known
             count = int(builder.as_dataset(split=split).cardinality())
             return cls(builder, [Span(split, 0, count)])
         try:
@@ -72,7 +72,7 @@ class Records:
 
     @property
     def description(self) -> str:
-        """What an error message calls these examples."""
+        """The name of these examples in error messages."""
         names = "+".join(dict.fromkeys(span.split for span in self.spans))
         return f"split {names!r} of dataset {self.builder.name!r}"
 
@@ -91,9 +91,9 @@ class Records:
         """A tf.data dataset of `(contents of the image file, label, name of the record)`.
 
         Args:
-            shuffle_seed: decides in which order files are read; None: always the same.
-            ordered: read file by file, in the order of the examples' indices; otherwise several
-                files at a time.
+            shuffle_seed: decides the order in which files are read; None: a fixed order.
+            ordered: whether to read file by file, in the order of the examples' indices;
+                otherwise several files are read at a time.
         """
         import tensorflow_datasets as tfds
 
@@ -107,7 +107,7 @@ class Records:
         kwargs: dict[str, Any] = {
             "read_config": config,
             "shuffle_files": shuffle_seed is not None,
-            # Decoded by Pillow, as the files of a folder are.
+            # Pillow decodes them, as it decodes the files of a folder.
             "decoders": {"image": tfds.decode.SkipDecoding()},
         }
         if self.builder.info.splits:
@@ -124,22 +124,22 @@ class Records:
         return out.map(lambda x: (x["image"], x["label"], x.get("tfds_id", "")))
 
     def decode(self, contents: bytes, name: bytes) -> Image.Image:
-        """The image of a record, RGB; BadImageError, with the record's name, if it is none."""
-        # Who prepared the set has looked at it: images of any size are taken.
+        """The RGB image of a record; BadImageError, with the record's name, if it is unreadable."""
+        # A published tfds set may hold very small images on purpose, so any size is allowed.
         return decode(contents, f"record {name.decode()} of {self.description}", min_side=1)
 
     def read(
         self, config: DataConfig, *, ordered: bool = False
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Everything at once, resized and centre-cropped.
+        """Reads all examples, resized and centre-cropped.
 
         Args:
-            config: has the size, and what is done about unreadable images.
-            ordered: in the order of the examples' indices; see `dataset`.
+            config: says the size, and what to do about unreadable images.
+            ordered: whether to keep the order of the examples' indices; see `dataset`.
 
         Returns:
-            uint8 `[N, S, S, 3]` and int32 `[N]`, and the place of each, int64 `[N]`: unreadable
-            images have none if they are skipped.
+            Images uint8 `[N, S, S, 3]`, labels int32 `[N]`, and the index of each in the split,
+            int64 `[N]`. Skipped images are not among them.
 
         Raises:
             BadImageError: images are unreadable and `config.bad_images` is "refuse".
@@ -173,7 +173,7 @@ class Records:
         return (images, labels, rows) if good.all() else (images[rows], labels[rows], rows)
 
     def labels(self, *, ordered: bool = False) -> np.ndarray:
-        """The labels alone, int32 `[N]`; no image is decoded. `ordered` as in `dataset`."""
+        """The labels alone, int32 `[N]`, without decoding images; `ordered` as in `dataset`."""
         batches = self.dataset(ordered=ordered).map(lambda _, label, name: label).batch(_READ_BATCH)
         labels = np.concatenate(list(batches.as_numpy_iterator()))
         self.check_labels(labels)

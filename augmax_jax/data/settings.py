@@ -13,46 +13,54 @@ TRAIN_TRANSFORMS = ("flip_crop", "crop", "none", "random_resized_crop")
 TEST_TRANSFORMS = ("resize", "center_crop")
 BAD_IMAGES = ("refuse", "skip")
 MIN_IMAGE_SIZE = 8
+TEST_FRACTION = 0.2  # that is held out of a folder without a test split
 _MAX_IMAGE_SIZE = 8192  # a slip of the keyboard, not a size that a network takes
 _RESIDENT = {"auto": "auto", "none": "auto", "true": True, "false": False}
 
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """What to read and how; the fields of `config.data`.
+    """Which data to read, and how; the fields of `config.data`.
 
     Attributes:
         name: "digits" (embedded), a tfds name (`cifar10`, `imagenet_resized/64x64`), or
-            the path of a folder `<dir>/<split>/<class>/*`.
+            the path of a folder: `<dir>/<split>/<class>/*`, `<dir>/<class>/*`, or any with a
+            table of labels.
+        labels: a folder's table of `file,label[,split]` (CSV or TSV), its path absolute or
+            relative to the folder; empty: `labels.csv` or `labels.tsv` in the folder, if there.
+        test_fraction: share of every class that a folder without a test split holds out as one,
+            in [0, 1), chosen by a seed of its own; 0 refuses such a folder.
         data_dir: where tfds data was prepared; empty: tfds's default.
         train_split: split to train on. tfds slices such as `train[:80%]` are accepted.
-        test_split: split to evaluate on. "test" falls back to "validation" or "val" where
-            the dataset has no (labelled) split called test, and the log says so.
-        holdout: share of the training split kept out of training, to select checkpoints
-            on, in [0, 1); 0 disables it.
-        image_size: side of the square images that come out, from 8 to 8192.
-        train_transform: "flip_crop", "crop" and "none" run on the devices and change
-            nothing here; "random_resized_crop" (with a flip) runs here, while streaming.
+        test_split: split to evaluate on. If "test" does not exist or has no labels,
+            "validation" or "val" is used instead, and the log says so.
+        holdout: share of the training split that is held out, to select checkpoints on, in
+            [0, 1); 0: none.
+        image_size: side of the square images that the network gets, from 8 to 8192.
+        train_transform: "flip_crop", "crop" and "none" run on the devices and have no effect
+            on reading; "random_resized_crop" (with a flip) is done while images are read.
         test_transform: how evaluation images (and training images that are not cropped at
             random) become square: "resize" gives the shorter side `image_size` pixels and cuts
-            out the centre; "center_crop" gives it 256 / 224 of that first, as the ImageNet
-            recipe does.
+            out the centre; "center_crop" gives the shorter side 256 / 224 of that and cuts out
+            the centre, as the ImageNet recipe does.
         resident: True keeps all images in memory, False decodes them on the fly, "auto" (or
-            None) keeps them if they fit `max_resident_bytes`. "true" and "false" are read as
-            the command line gives them.
-        max_resident_bytes: the bound of "auto", over all splits together.
+            None) keeps them if they fit `max_resident_bytes`. The texts "true"
+            and "false" are allowed too.
+        max_resident_bytes: the limit for "auto", in bytes over all splits.
         bad_images: "refuse" images that cannot be read, or "skip" them and name them in
             the log.
         shuffle_buffer: records that a tfds stream shuffles at a time.
         download: whether tfds may download and prepare a missing dataset.
-        extra_train: folders `<dir>/<train_split>/<class>/*` with copies of the training images,
-            which are trained on beside them; copies of held-out images are not.
+        extra_train: folders `<dir>/<train_split>/<class>/*` with copies of the training images.
+            Training uses them too, except the copies of held-out images.
 
     Raises:
         ValueError: a field has another type or a value that is not allowed.
     """
 
     name: str = "cifar10"
+    labels: str = ""
+    test_fraction: float = TEST_FRACTION
     data_dir: str = ""
     train_split: str = "train"
     test_split: str = "test"
@@ -68,13 +76,14 @@ class DataConfig:
     extra_train: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for field in ("name", "data_dir"):
+        for field in ("name", "labels", "data_dir"):
             value = getattr(self, field)
             if isinstance(value, os.PathLike):
                 object.__setattr__(self, field, os.fspath(value))
         for field in ("name", "train_split", "test_split"):
             _check_text(field, getattr(self, field))
         _check_text("data_dir", self.data_dir, may_be_empty=True)
+        check_labels(self.name, self.labels, self.test_fraction)
         check_name("config.data.train_transform", self.train_transform, TRAIN_TRANSFORMS)
         check_name("config.data.test_transform", self.test_transform, TEST_TRANSFORMS)
         check_name("config.data.bad_images", self.bad_images, BAD_IMAGES)
@@ -82,7 +91,7 @@ class DataConfig:
         _check_whole("image_size", self.image_size, MIN_IMAGE_SIZE, _MAX_IMAGE_SIZE)
         _check_whole("max_resident_bytes", self.max_resident_bytes, 0)
         _check_whole("shuffle_buffer", self.shuffle_buffer, 1)
-        # Any share is allowed that leaves something to train on.
+        # Any share is allowed that leaves images to train on.
         if not _is_number(self.holdout) or not 0 <= self.holdout < 1:
             raise ValueError(f"config.data.holdout must be in [0, 1), got {self.holdout!r}")
         if not isinstance(self.download, bool):
@@ -103,7 +112,7 @@ class DataConfig:
 
     @property
     def resize(self) -> int:
-        """Length that the shorter side is given before the centre crop."""
+        """Length to which the shorter side is resized before the centre crop."""
         center_crop = self.test_transform == "center_crop"
         return round(self.image_size * 256 / 224) if center_crop else self.image_size
 
@@ -135,7 +144,7 @@ def check(settings: Mapping[str, Any]) -> None:
 
     Raises:
         ValueError: a field is unknown, or its value is not allowed.
-        FileNotFoundError: `data_dir` is given and is no folder, and nothing may be downloaded.
+        FileNotFoundError: `data_dir` is not empty and no folder, and `download` is False.
     """
     config = DataConfig.from_mapping(settings)
     for name, folder in (("name", config.name), *(("extra_train", f) for f in config.extra_train)):
@@ -157,12 +166,31 @@ def check(settings: Mapping[str, Any]) -> None:
 
 def is_path(name: str) -> bool:
     """Whether a dataset's name is a path: one of a folder that is there, or one written so."""
-    written = name.startswith((".", "~", "$", os.sep)) or name.endswith(os.sep)
+    # A table of labels is no dataset's name, and a better message awaits it as a path.
+    written = name.startswith((".", "~", "$", os.sep)) or name.endswith((os.sep, ".csv", ".tsv"))
     return written or paths.is_remote(name) or paths.expand(name).is_dir()
 
 
+def check_labels(name: str, labels: str, test_fraction: float) -> None:
+    """Raises ValueError unless the settings of an image folder's labels are allowed.
+
+    Args:
+        name: the dataset's.
+        labels: `config.data.labels`.
+        test_fraction: `config.data.test_fraction`.
+    """
+    _check_text("labels", labels, may_be_empty=True)
+    if labels and (name == "digits" or not is_path(name)):
+        raise ValueError(
+            f"config.data.labels={labels!r} is for a folder of images, and config.data.name="
+            f"{name!r} is none: give the folder's path, or leave config.data.labels empty"
+        )
+    if not _is_number(test_fraction) or not 0 <= test_fraction < 1:
+        raise ValueError(f"config.data.test_fraction must be in [0, 1), got {test_fraction!r}")
+
+
 def tfds_folder(data_dir: str | os.PathLike[str]) -> str:
-    """`data_dir` as tfds takes it; buckets are left to TensorFlow."""
+    """`data_dir` as tfds takes it; the address of a bucket stays as it is, for TensorFlow."""
     text = os.fspath(data_dir)
     return text if not text or paths.is_remote(text) else str(paths.expand(text))
 

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class Place(TypedDict):
-    """What every split is told about the run: its seed and which host this is."""
+    """The run's seed, and the number of this host; every split takes them."""
 
     seed: int
     process_index: int
@@ -31,8 +31,8 @@ class Split(abc.ABC):
     `batch_size // process_count` of the global batch.
 
     Attributes:
-        resident: whether `arrays()` and `indices()` are to be had.
-        labels: int32 `[N]` of all examples; None where the images must be read to know them.
+        resident: whether `arrays()` and `indices()` are available.
+        labels: labels of all examples, int32 `[N]`; None if they cannot be read without images.
     """
 
     resident = False
@@ -52,8 +52,8 @@ class Split(abc.ABC):
         """Endless training batches `{"image", "label"}`, from the given step on.
 
         Batch `k` holds the stream positions `[k * batch_size, (k + 1) * batch_size)`, of which
-        each host yields its contiguous share. The stream is one permutation of the split
-        after the other: every example comes once per epoch and no tail is dropped.
+        each host yields its contiguous share. The stream is one permutation of the split after
+        another: every example comes once per epoch, and no example is dropped at its end.
 
         Raises:
             ValueError: `batch_size` is not a positive multiple of the number of hosts.
@@ -71,7 +71,7 @@ class Split(abc.ABC):
         """
 
     def examples(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """A few examples by their place in the split, prepared as for evaluation.
+        """A few examples by their index in the split, prepared as for evaluation.
 
         Args:
             rows: integers `[n]` in [0, N).
@@ -86,7 +86,7 @@ class Split(abc.ABC):
         raise ValueError("this split is streamed, not resident in memory; see data.resident")
 
     def indices(self, step: int, batch_size: int) -> np.ndarray:
-        """Rows of `arrays()` that make up the global training batch of a step, int32 `[B]`."""
+        """Rows of `arrays()` that are the global training batch of a step, int32 `[B]`."""
         raise ValueError("this split is streamed, not resident in memory; see data.resident")
 
     def per_host(self, batch_size: int) -> int:
@@ -95,7 +95,7 @@ class Split(abc.ABC):
 
 
 def per_host_batch(batch_size: int, process_count: int) -> int:
-    """The share of one host; ValueError unless the hosts divide the batch."""
+    """The share of one host; raises ValueError unless the hosts divide the batch evenly."""
     if batch_size < 1 or batch_size % process_count:
         raise ValueError(
             f"batch_size must be a positive multiple of the {process_count} host process(es), "
@@ -114,7 +114,7 @@ def check_enough(examples: int, batch_size: int | None) -> None:
 
 
 class IndexedSplit(Split):
-    """A split whose examples can be fetched by index: exact order, any host count."""
+    """A split whose examples can be read by index: the order is exact, for any number of hosts."""
 
     labels: np.ndarray
 
@@ -135,7 +135,7 @@ class IndexedSplit(Split):
         return np.arange(first, first + share, dtype=np.int64)
 
     def eval_steps(self, batch_size: int) -> range:
-        """The batches that hold all examples."""
+        """Numbers of the evaluation batches that hold all examples."""
         self.per_host(batch_size)
         return range(-(-len(self) // batch_size))
 
@@ -145,15 +145,16 @@ class Data:
     """A dataset ready to train on.
 
     Attributes:
-        name: as it was asked for.
+        name: `config.data.name`.
         num_classes: number of classes.
         class_names: one name per label, in label order.
         train: the training split.
         holdout: examples kept out of training, or None.
         test: the evaluation split.
-        description: one line for people.
+        description: one line of text for the log.
         test_place: where the test split was read from: a folder, or a prepared tfds dataset of
-            one version, with the split's name.
+            one version, with the split's name, and what share of the images it is if they were
+            divided here.
     """
 
     name: str
@@ -173,14 +174,20 @@ def make_data(
     holdout: Split | None,
     test: Split,
     test_place: str,
+    held_out: str = "",
 ) -> Data:
-    """Puts the parts together and says in the log what was found."""
+    """Puts the parts together and says in the log what was found.
+
+    `held_out` says which share of the images the test split is, if it was divided from them here.
+    """
+    apart = f" ({held_out})" if held_out else ""
     held = f", {len(holdout):,} held out" if holdout is not None else ""
     where = "in memory" if train.resident else "streamed"
     copies = f" with those of {', '.join(config.extra_train)}" if config.extra_train else ""
     line = (
-        f"{config.name}: {len(train):,} training images{copies}{held}, {len(test):,} test images, "
-        f"{len(class_names)} classes, {config.image_size}x{config.image_size}, {where}"
+        f"{config.name}: {len(train):,} training images{copies}{held}, {len(test):,} test "
+        f"images{apart}, {len(class_names)} classes, {config.image_size}x{config.image_size}, "
+        f"{where}"
     )
     log.info(line)
     return Data(config.name, len(class_names), class_names, train, holdout, test, line, test_place)

@@ -14,9 +14,9 @@ def fit(image: Image.Image, size: int, *, resize: int | None = None) -> np.ndarr
     """Resizes the shorter side (bilinear, antialiased) and cuts out the centre.
 
     Args:
-        image: RGB.
+        image: RGB image.
         size: side of the result.
-        resize: length given to the shorter side; `size` if None.
+        resize: length to which the shorter side is resized; `size` if None.
 
     Returns:
         uint8 `[size, size, 3]`.
@@ -24,7 +24,7 @@ def fit(image: Image.Image, size: int, *, resize: int | None = None) -> np.ndarr
     short = size if resize is None else resize
     width, height = image.size
     if min(width, height) != short:
-        # The longer side is rounded down, as torchvision does.
+        # The longer side is rounded down, as in torchvision.
         width, height = (side * short // min(image.size) for side in image.size)
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     left, top = round((width - size) / 2), round((height - size) / 2)
@@ -37,16 +37,16 @@ def choose_crop(uniform: np.ndarray, width: int, height: int) -> tuple[int, int,
     """Chooses the window of a random resized crop, with the defaults of torchvision's transform.
 
     The area is a share U[0.08, 1] of the image and the aspect ratio log-uniform in
-    [3/4, 4/3]. The first of ten windows that fits is taken; if none does, the largest
-    centred window whose aspect ratio is in range.
+    [3/4, 4/3]. The first of ten windows that fits is used. If none fits, the largest
+    centred window whose aspect ratio is in range is used.
 
     Args:
         uniform: floats in [0, 1), `[10, 4]`: area, aspect, left, top of each attempt.
-        width: of the image.
-        height: of the image.
+        width: width of the image.
+        height: height of the image.
 
     Returns:
-        left, top, width, height of the window, in pixels.
+        Left, top, width and height of the window, in pixels.
     """
     low, high = _CROP_LOG_ASPECT
     area = width * height * (_CROP_AREA[0] + (_CROP_AREA[1] - _CROP_AREA[0]) * uniform[:, 0])
@@ -69,7 +69,7 @@ def random_resized_crop(image: Image.Image, size: int, rng: np.random.Generator)
     """A random window of the image, resized and flipped half of the time.
 
     Args:
-        image: RGB.
+        image: RGB image.
         size: side of the result.
         rng: source of all randomness.
 

@@ -31,7 +31,7 @@ def load(config: DataConfig, place: Place, batch_size: int | None = None) -> Dat
     test_split = _test_split(builder, config)
     test = Records.open(builder, test_split)
     test_place = f"{builder.data_path}, split {test_split}"
-    # A stream holds out the last records: tfds shuffles when it prepares them.
+    # A stream holds out the last records; tfds shuffled them when it prepared the set.
     held_count = max(1, round(config.holdout * len(train))) if config.holdout else 0
     boundary = len(train) - held_count
     if boundary < 1:
@@ -42,7 +42,7 @@ def load(config: DataConfig, place: Place, batch_size: int | None = None) -> Dat
     if not config.extra_train:
         check_enough(boundary, batch_size)
     if config.keeps(len(train) + len(test)):
-        # In the order of their indices, which name the copies.
+        # Records are read in the order of their indices, which name the copies.
         images, labels, rows = train.read(config, ordered=bool(config.extra_train))
         kept, held = hold_out(config, class_names, images, labels, place, rows=rows, of=len(train))
         check_enough(len(kept), batch_size)
@@ -83,9 +83,9 @@ class RecordSplit(Split):
 
     Epochs are shuffled by file and by a buffer of `config.shuffle_buffer` records, as a
     function of `(seed, epoch)`; random crops are a function of `(seed, stream position)`, the same
-    as those of a folder. A resumed stream skips records before they are decoded. Of several
-    hosts, each streams its own contiguous part of the split. If bad images are skipped, one in
-    training is replaced by the next readable one of its batch, one in evaluation by padding.
+    as those of a folder. A resumed stream skips records before they are decoded. Each host
+    streams its own contiguous part of the split. If bad images are skipped, a training image is
+    replaced by the next readable one of its batch, and an evaluation image by padding.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class RecordSplit(Split):
         return len(self.records)
 
     def examples(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """A few records by their place in the split; one that cannot be read is black."""
+        """A few records by their index in the split; an image that cannot be read is black."""
         found = []
         for row in rows:
             record = self.records.slice(int(row), int(row) + 1).dataset()
@@ -137,7 +137,7 @@ class RecordSplit(Split):
         return map(self._replace_unreadable, ahead(submit))
 
     def _encoded(self, share: int, position: int) -> Iterator[Batch]:
-        """Records from a position of this host's stream on, not decoded."""
+        """Records of this host's stream from a position on, not decoded."""
         first_epoch, skip = divmod(position, len(self.part))
         for epoch in itertools.count(first_epoch):
             rng = generator(self.seed, EPOCH, epoch)
@@ -170,7 +170,7 @@ class RecordSplit(Split):
 
         Args:
             batch: records, not decoded.
-            positions: in the stream, which decide random crops; None for evaluation.
+            positions: positions in the stream, which decide random crops; None for evaluation.
         """
         size, count = self.config.image_size, len(batch["label"])
         images, mask = np.zeros((count, size, size, 3), np.uint8), np.ones(count, bool)
@@ -189,13 +189,13 @@ class RecordSplit(Split):
         return {"image": images, "label": batch["label"], "mask": mask}
 
     def _skip(self, error: str) -> None:
-        with self._naming:  # in every epoch again, but named once
+        with self._naming:  # skipped in every epoch, but named once
             if error not in self._bad:
                 report_bad([error], len(self), self.config.bad_images)
                 self._bad.add(error)
 
     def _replace_unreadable(self, batch: Batch) -> Batch:
-        """Puts the next readable image of a training batch where one cannot be read."""
+        """Replaces unreadable images of a training batch by the next readable one of the batch."""
         good = np.flatnonzero(batch["mask"])
         if not len(good):
             raise ValueError(f"no image of a batch of {self.records.description} can be read")
@@ -204,7 +204,7 @@ class RecordSplit(Split):
 
     def eval_batches(self, batch_size: int) -> Iterator[Batch]:
         share = self.per_host(batch_size)
-        # All hosts go through as many batches as the one with the largest part.
+        # All hosts yield as many batches as the host with the largest part.
         largest = -(-len(self) // self.process_count)
 
         def submit(pool: ThreadPoolExecutor) -> Iterator[list[Future[Batch]]]:

@@ -13,12 +13,12 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass
 class Found:
-    """Images below some folders, and what else is there.
+    """Images below some folders, and the other files there.
 
     Attributes:
-        paths: the images, in the order in which folders were searched, each folder's sorted.
-        others: how many other files there are, by extension in lower case.
-        loops: links to a folder that holds them; not followed.
+        paths: the images in the order in which folders were searched, sorted within each folder.
+        others: number of other files by extension, in lower case.
+        loops: links to a folder that holds the link itself; they are not followed.
     """
 
     paths: list[str] = dataclasses.field(default_factory=list)
@@ -28,8 +28,8 @@ class Found:
     def search(self, folder: str | os.PathLike[str]) -> int:
         """Adds the images at any depth below a folder, sorted; returns how many there are.
 
-        Links to files and folders are followed. Hidden and system files and folders are passed
-        over at every level.
+        Links to files and folders are followed. Hidden and system files and folders are skipped
+        at every level.
         """
         images: list[str] = []
         self._search(os.fspath(folder), images, (_identity(folder),))
@@ -53,7 +53,7 @@ class Found:
                     self.others[os.path.splitext(entry.name)[1].lower()] += 1
 
     def warn(self, folder: str | os.PathLike[str]) -> None:
-        """Says in the log what was left out."""
+        """Logs the files and links that were left out."""
         if self.others:
             log.warning("%r: %s", os.fspath(folder), self.describe_others())
         for loop in self.loops:
@@ -70,7 +70,7 @@ class Found:
 
 
 def subfolders(folder: str | os.PathLike[str]) -> list[str]:
-    """Names of the folders in a folder, sorted; links are followed, hidden ones passed over."""
+    """Names of the folders in a folder, sorted; links are followed, hidden folders skipped."""
     with os.scandir(folder) as entries:
         return sorted(e.name for e in entries if _is_folder(e) and not is_system(e.name))
 
@@ -84,7 +84,7 @@ def loose_images(folder: str | os.PathLike[str]) -> list[str]:
 def is_image(entry: os.DirEntry[str]) -> bool:
     """Whether an entry is a file with an image's extension, or a broken link that has one.
 
-    A broken link counts, so that reading it says which one is broken.
+    A broken link counts, so that reading it raises an error that names it.
     """
     if os.path.splitext(entry.name)[1].lower() not in extensions():
         return False

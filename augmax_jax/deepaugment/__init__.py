@@ -1,8 +1,8 @@
 """DeepAugment: copies of a dataset, distorted by networks with damaged weights and activations.
 
-Hendrycks et al. 2021, "The Many Faces of Robustness", as combined with AugMax in the paper's Tables
-4 and 5. The commands are `python -m augmax_jax.deepaugment distort` and `... train`; here are the
-functions behind them. Training on the copies: `config.data.extra_train`.
+Hendrycks et al. 2021, "The Many Faces of Robustness", which the paper combines with AugMax in its
+Tables 4 and 5. The commands are `python -m augmax_jax.deepaugment distort` and `... train`; this
+package has their functions. `config.data.extra_train` trains on the copies.
 """
 
 from augmax_jax.deepaugment.distortion import distort

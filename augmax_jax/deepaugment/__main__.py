@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import jax
 
 from augmax_jax.data.images import BadImageError
+from augmax_jax.data.settings import TEST_FRACTION
 from augmax_jax.deepaugment.distortion import FORMATS, QUALITY, distort
 from augmax_jax.deepaugment.networks import NETWORKS
 from augmax_jax.deepaugment.training import LEARNING_RATE, train
@@ -23,7 +24,7 @@ def _shard(text: str) -> tuple[int, int]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m augmax_jax.deepaugment",
+        prog=console.program("augmax_jax.deepaugment"),
         description="Distort a dataset with DeepAugment's networks, or train these networks.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
@@ -31,9 +32,21 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--network", required=True, help=" or ".join(NETWORKS))
     common.add_argument(
-        "--dataset", required=True, help="digits, a tfds name, or a folder <dir>/<split>/<class>/*"
+        "--dataset", required=True, help="digits, a tfds name, or a folder of images"
     )
     common.add_argument("--split", default="train", help="split of the dataset (default: train)")
+    common.add_argument(
+        "--labels",
+        default="",
+        help="table of file,label[,split] of a folder, relative to it or absolute (default: its "
+        "labels.csv or labels.tsv, if there)",
+    )
+    common.add_argument(
+        "--test_fraction",
+        type=float,
+        default=TEST_FRACTION,
+        help="share that is held out of a folder without a test split (default: %(default)s)",
+    )
     common.add_argument("--data_dir", default="", help="where tfds data was prepared")
     common.add_argument(
         "--bad_images",
@@ -55,33 +68,33 @@ def _parser() -> argparse.ArgumentParser:
         "--size",
         type=int,
         default=None,
-        help="shorter side of the files; 0: as the network gives them, as published; default: "
-        "the originals' if those have at most 128 pixels, else 0",
+        help="shorter side of the files; 0: the network's output, as published; default: "
+        "the originals' if they have at most 128 pixels, else 0",
     )
     make.add_argument(
         "--working_size",
         type=int,
         default=0,
-        help="shorter side of what goes into the network; default: 128 for edsr and 512 for cae, "
-        "as published, or if that is less half of --size and twice --size",
+        help="shorter side of the network's input; default: 128 for edsr and 512 for cae, as "
+        "published, or half of --size for edsr and twice --size for cae if that is less",
     )
     make.add_argument(
         "--grid",
         type=int,
         default=0,
-        help="longer sides are multiples of it, to save compilation; 1: as published; default: a "
-        "sixteenth of the working size",
+        help="longer sides of the network's input are multiples of it, so that fewer shapes are "
+        "compiled; 1: as published; default: a sixteenth of the working size",
     )
-    make.add_argument("--limit", type=int, default=0, help="only so many images; 0: all")
+    make.add_argument("--limit", type=int, default=0, help="number of images to distort; 0: all")
     make.add_argument("--format", default="jpeg", help=" or ".join(FORMATS))
-    make.add_argument("--quality", type=int, default=QUALITY, help="of JPEG files (default: 75)")
+    make.add_argument("--quality", type=int, default=QUALITY, help="JPEG quality (default: 75)")
     make.add_argument("--batch_size", type=int, default=0, help="default: up to 8")
     make.add_argument(
         "--shard",
         type=_shard,
         default=(0, 1),
         metavar="i/n",
-        help="do the i-th of n parts, i from 0; all parts may write to the same folder",
+        help="do part i of n, counted from 0; all parts may write to the same folder",
     )
 
     learn = commands.add_parser(
@@ -94,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         "--patch",
         type=int,
         default=0,
-        help="side of the squares to learn from; default: the images', at most 64",
+        help="side of the training patches; default: the images' side, at most 64",
     )
     learn.add_argument("--learning_rate", type=float, default=LEARNING_RATE)
     learn.add_argument("--limit", type=int, default=10_000, help="images kept in memory")
@@ -108,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(_parser().parse_args(arguments))
     command = options.pop("command")
     try:
-        with jax.enable_x64(False):  # in float64 other pixels would come out
+        with jax.enable_x64(False):  # in float64 the pixels would differ
             if command == "distort":
                 distort(image_format=options.pop("format"), **options)
             else:

@@ -16,13 +16,13 @@ from augmax_jax.deepaugment.layers import Layer, Network, Weights, check_weights
 from augmax_jax.runtime.keys import example_keys
 
 CODE = 32  # channels
-STRIDE = 4  # pixels per place of the code
+STRIDE = 4  # pixels per position of the code, in height and width
 PARAMETERS = 2_241_859
 
 _BEFORE = (1, 2)  # zeros before a convolution of stride 2: one before, two after
 _INNER = Layer(128, 128, kernel=3, padding=(1, 1))
 
-# In the network's order, by which the weight damage numbers them.
+# In the order of the network; the weight damage numbers layers in this order.
 LAYERS: dict[str, Layer] = {
     "e_conv_1.1": Layer(3, 64, kernel=5, stride=2, padding=_BEFORE),
     "e_conv_2.1": Layer(64, 128, kernel=5, stride=2, padding=_BEFORE),
@@ -49,12 +49,15 @@ class CAE(Network):
     def __call__(
         self, images: jax.Array, key: jax.Array, bottleneck_id: jax.Array | None = None
     ) -> jax.Array:
-        """Encodes, makes bits, decodes.
+        """Encodes images, draws bits and decodes them.
 
         Args:
             images: float `[B, H, W, 3]` in [0, 1].
             key: one key, or one per image `[B]`.
-            bottleneck_id: int `[B]`, the damage to each image's code; None: none.
+            bottleneck_id: id of the damage to each image's code, int `[B]`; None: no damage.
+
+        Returns:
+            float `[B, 4 (H // 4), 4 (W // 4), 3]` in [-1, 1].
         """
         keys = jax.vmap(jax.random.split)(example_keys(key, images.shape[0]))
         z = self.encode(images)
@@ -91,11 +94,14 @@ class CAE(Network):
 def binarize(key: jax.Array, z: jax.Array) -> jax.Array:
     """Random bits that are 1 with probability (1 + z) / 2.
 
-    The gradient goes straight through, as if the bit were (1 + z) / 2.
+    The gradient is that of (1 + z) / 2 (a straight-through estimator).
 
     Args:
         key: one key, or one per image `[B]`.
-        z: float `[B, h, w, C]`.
+        z: float `[B, h, w, C]` in [-1, 1].
+
+    Returns:
+        0 or 1, float `[B, h, w, C]`.
     """
     uniform = jax.vmap(lambda k: jax.random.uniform(k, z.shape[1:]))(example_keys(key, len(z)))
     chance = (1 + z) / 2
@@ -104,14 +110,14 @@ def binarize(key: jax.Array, z: jax.Array) -> jax.Array:
 
 
 def check(weights: Mapping[str, np.ndarray]) -> Weights:
-    """The weights of a file of the CAE, ours or published; errors of `layers.check_weights`."""
+    """The weights in a file of the CAE, ours or published; raises as `layers.check_weights`."""
     return check_weights(LAYERS, weights, "the compressive autoencoder (CAE)")
 
 
 def reconstruct(
     params: Mapping, key: jax.Array, images: jax.Array, bottleneck_id: jax.Array | None = None
 ) -> jax.Array:
-    """uint8 `[B, H, W, 3]` to uint8 with sides a multiple of 4, clipped; fractions are cut off."""
+    """uint8 `[B, H, W, 3]` to uint8 with sides that are multiples of 4, clipped and truncated."""
     scaled = images.astype(jnp.float32) / 255
     out: Any = CAE().apply({"params": params}, scaled, key, bottleneck_id)
     return jnp.floor(255 * jnp.clip(out, 0, 1)).astype(jnp.uint8)

@@ -1,18 +1,18 @@
 """What DeepAugment does to the code of the CAE, image by image (Hendrycks et al. 2021).
 
-One id an image, on z (in front of the random bits) unless said otherwise:
+Each image has one id. Id 0 acts on the random bits, the others on z, from which bits are drawn:
 
-    0  the bits are multiplied by 3 + 4 u r: u one number, r one per bit, both uniform in [0, 1)
-    1  20% of the places become 0, in all channels
-    2  10% of the places are negated
+    0  the bits are multiplied by 3 + 4 u r: u is one number, r one per bit, uniform in [0, 1)
+    1  20% of the positions become 0, in all channels
+    2  10% of the positions are negated, in all channels
     3  the first ten channels are permuted
     4  five channels, drawn with replacement, are reversed over height, width or both
-    5  all channels are
+    5  all channels are reversed over height, width or both
     6  a 3x3 convolution: the identity plus U(-0.1, 0.1) everywhere
     7  a 3x3 convolution: the identity, and for half of the channels one more tap of weight 1
-       from any channel and place
-    8  every channel is shifted by at most a place; the offset is drawn at the start, and again
-       before a channel with probability 0.2
+       from any channel and position
+    8  every channel is shifted by at most one position; the offset is drawn at the start, and
+       again before each channel with probability 0.2
 """
 
 import math
@@ -27,7 +27,7 @@ _PERMUTED = 10
 
 
 def draw(key: jax.Array, batch: int) -> jax.Array:
-    """An id for each image, int32 `[B]`; `key` is one key, or one per image."""
+    """Draws an id for each image, int32 `[batch]`; `key` is one key, or one per image."""
     keys = example_keys(key, batch)
     return jax.vmap(lambda k: jax.random.randint(k, (), 0, len(IDS)))(keys)
 
@@ -38,16 +38,17 @@ def damage(key: jax.Array, z: jax.Array, ids: jax.Array) -> tuple[jax.Array, jax
     Args:
         key: one key, or one per image `[B]`.
         z: float `[B, h, w, C]`, in [-1, 1].
-        ids: int `[B]`.
+        ids: int `[B]` in 0..8.
 
     Returns:
-        z, which ids 6 to 8 may carry out of [-1, 1], and what the bits are multiplied by.
+        The damaged z, float `[B, h, w, C]`, which ids 6 to 8 may take out of [-1, 1]; and the
+        factors of the bits, of the same shape.
     """
     return jax.vmap(_damage)(example_keys(key, len(z)), z, ids)
 
 
 class _Draws:
-    """Hands out numbers of one long draw: many draws would take long to compile."""
+    """Takes numbers from one long draw, because many draws would take long to compile."""
 
     def __init__(self, key: jax.Array, count: int) -> None:
         self._rest = jax.random.uniform(key, (count,))
@@ -58,13 +59,13 @@ class _Draws:
         return taken.reshape(shape)
 
     def integers(self, stop: int, *shape: int) -> jax.Array:
-        """From 0 to stop - 1."""
+        """Whole numbers from 0 to stop - 1."""
         return jnp.minimum(self.uniform(*shape) * stop, stop - 1).astype(jnp.int32)
 
 
 def _damage(key: jax.Array, z: jax.Array, i: jax.Array) -> tuple[jax.Array, jax.Array]:
     height, width, channels = z.shape
-    few = 17 + 7 * channels + 2  # all draws but the fields
+    few = 17 + 7 * channels + 2  # numbers of all draws except the whole fields
     draws = _Draws(key, z.size + height * width + 9 * channels**2 + few)
     gain = jnp.where(i == 0, 3 + 4 * draws.uniform() * draws.uniform(*z.shape), 1)
 
@@ -85,8 +86,9 @@ def _damage(key: jax.Array, z: jax.Array, i: jax.Array) -> tuple[jax.Array, jax.
 def _reversed(draws: _Draws, z: jax.Array, everything: jax.Array) -> jax.Array:
     """Channels reversed over two of the axes (batch, height, width).
 
-    A batch is one image, over which reversal does nothing: so it is over height, width or both.
-    The reference makes its draws in two steps, which cancel for a channel drawn twice.
+    A batch holds one image, and its reversal does nothing: so channels are reversed over height,
+    width or both. The reference makes its draws in two steps, which cancel for a channel that is
+    drawn twice.
     """
     channels = z.shape[-1]
     turned = jnp.stack([z[::-1], z[:, ::-1], z[::-1, ::-1]])[draws.integers(3)]
@@ -96,7 +98,7 @@ def _reversed(draws: _Draws, z: jax.Array, everything: jax.Array) -> jax.Array:
 
 
 def _identity(channels: int) -> jax.Array:
-    """float `[3, 3, in, out]`."""
+    """The kernel that changes nothing, float `[3, 3, in, out]`."""
     return jnp.zeros((3, 3, channels, channels)).at[1, 1].set(jnp.eye(channels))
 
 
@@ -111,7 +113,7 @@ def _tapped(draws: _Draws, channels: int) -> jax.Array:
     y, x = draws.integers(3, 2, channels)
     kernel = _identity(channels)
     outputs = jnp.arange(channels)
-    # Set and not added: a tap on the channel itself, in the middle, changes nothing.
+    # The tap is set, not added: a tap in the middle of the channel itself changes nothing.
     taps = jnp.where(chosen, 1.0, kernel[y, x, source, outputs])
     return kernel.at[y, x, source, outputs].set(taps)
 
@@ -120,14 +122,14 @@ def _shifted(draws: _Draws, channels: int) -> jax.Array:
     again = draws.uniform(channels) < 0.2
     offsets = draws.integers(3, channels + 1, 2)
     outputs = jnp.arange(channels)
-    # Offset 0 is the one drawn at the start; a new one holds until the next.
+    # Offset 0 is the one from the start; a new offset holds until the next draw.
     current = jax.lax.cummax(jnp.where(again, outputs + 1, 0))
     y, x = offsets[current].T
     return jnp.zeros((3, 3, channels, channels)).at[y, x, outputs, outputs].set(1)
 
 
 def _convolve(z: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Zero-padded 3x3 convolution as nine products: kernels differ from image to image."""
+    """Zero-padded 3x3 convolution as nine products, because each image has its own kernel."""
     height, width, _ = z.shape
     padded = jnp.pad(z, ((1, 1), (1, 1), (0, 0)))
     exact = jax.lax.Precision.HIGHEST

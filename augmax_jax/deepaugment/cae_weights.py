@@ -1,8 +1,9 @@
 """The ways in which DeepAugment damages the weights of the CAE (Hendrycks et al. 2021).
 
-One of them at a time, on a layer that is drawn from the first layers of the decoder and the last
-of the encoder. "Filter" is an index along the first axis of PyTorch's weight; for the transposed
-convolution among those layers that is an input channel, as in the published script.
+One of them is applied at a time. It acts on a layer that is drawn from the last layers of the
+encoder and the first of the decoder. A "filter" is an index along the first axis of PyTorch's
+weight. For the transposed convolution among those layers this is an input channel, as in the
+published script.
 """
 
 from collections.abc import Callable
@@ -22,7 +23,7 @@ _NAMES = tuple(LAYERS)  # layer number -> name
 def _change_filters(
     layer: str, weights: Weights, change: Callable[[jax.Array, jax.Array], jax.Array], count
 ) -> Weights:
-    """Changes weight and bias of filters, given how often each was drawn."""
+    """Changes weight and bias of filters; `count` says how often each was drawn."""
     names = (f"{layer}.weight", f"{layer}.bias")
     return {n: change(weights[n], effects.per_filter(count, weights[n])) for n in names}
 
@@ -32,14 +33,14 @@ def _filters(layer: str, weights: Weights) -> int:
 
 
 def _reverse(key: jax.Array, weights: Weights, i: str, j: str) -> Weights:
-    # The published script means to do the same to layer j, but takes j's weight for its bias:
-    # the weight is reversed twice, so it stays, and the bias is not touched.
+    # The published script should do the same to layer j, but it mistakes j's weight for its bias:
+    # it reverses the weight twice, which changes nothing, and leaves the bias.
     return {n: weights[n][::-1] for n in (f"{i}.weight", f"{i}.bias")}
 
 
 def _negate_filters(key: jax.Array, weights: Weights, i: str, j: str) -> Weights:
     count = effects.counts(key, 12, _filters(i, weights))
-    # One draw after the other: a filter drawn twice is as it was.
+    # One draw after another: a filter that is drawn twice does not change.
     return _change_filters(i, weights, lambda w, n: jnp.where(n % 2 == 1, -w, w), count)
 
 
@@ -53,7 +54,7 @@ def _minus_gelu_filters(key: jax.Array, weights: Weights, i: str, j: str) -> Wei
     most = int(count.max())
 
     def change(w: jax.Array, n: jax.Array) -> jax.Array:
-        for time in range(most):  # as often as a filter was drawn
+        for time in range(most):  # repeated as often as a filter was drawn
             w = jnp.where(n > time, effects.minus_gelu(w), w)
         return w
 
@@ -62,7 +63,7 @@ def _minus_gelu_filters(key: jax.Array, weights: Weights, i: str, j: str) -> Wei
 
 def _amplify(key: jax.Array, weights: Weights, i: str, j: str) -> Weights:
     changed: Weights = {}
-    for each, layer in zip(jax.random.split(key), (i, j), strict=True):  # i may be j
+    for each, layer in zip(jax.random.split(key), (i, j), strict=True):  # i and j may be equal
         name = f"{layer}.weight"
         changed[name] = effects.amplify(each, changed.get(name, weights[name]), 8)
     return changed
@@ -81,7 +82,7 @@ def _rotate(key: jax.Array, weights: Weights, i: str, j: str) -> Weights:
 
 def _negate_weights(key: jax.Array, weights: Weights, i: str, j: str) -> Weights:
     weight = weights[f"{i}.weight"]
-    # A set of filters: one that is drawn twice is negated once.
+    # The draws are a set of filters: one that is drawn twice is negated once.
     drawn = effects.counts(key, len(weight) // 5, len(weight)) > 0
     return {f"{i}.weight": jnp.where(effects.per_filter(drawn, weight), -weight, weight)}
 
@@ -110,8 +111,8 @@ def damage(key: jax.Array, weights: Weights, effect_id: int | None = None) -> We
     """Damages weights.
 
     Args:
-        key: what all draws come from.
-        weights: of the CAE, not changed.
+        key: one key, for all draws.
+        weights: weights of the CAE; not changed in place.
         effect_id: the effect to apply; None: one of `DRAWN`.
 
     Returns:

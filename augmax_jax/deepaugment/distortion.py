@@ -1,9 +1,9 @@
 """Writes a DeepAugment copy of a dataset (Hendrycks et al. 2021, "The many faces of robustness").
 
-Images of one run share damaged weights (see `plan`) and go through one compiled program in batches
-of a fixed size, the last one filled up; what is done to activations is drawn for each image within
-the program. Images that are not square would need a program for every shape, so the longer side is
-rounded to a multiple of `grid`: a few dozen shapes cover ImageNet.
+Images of one run share damaged weights (see `plan`). They go through one compiled program in
+batches of a fixed size; the last batch is filled up. The program draws the damage to activations
+for each image. Images that are not square would need a program for every shape, so the longer side
+is rounded to a multiple of `grid`: a few dozen shapes cover ImageNet.
 """
 
 import functools
@@ -22,17 +22,18 @@ from augmax_jax.data.extra import MANIFEST, SKIPPED, skipped
 from augmax_jax.data.images import BadImageError
 from augmax_jax.data.named_images import NamedImages, open_images
 from augmax_jax.data.order import check_seed
+from augmax_jax.data.settings import TEST_FRACTION
 from augmax_jax.deepaugment import layers, networks, plan
 from augmax_jax.runtime import compiler, files, paths
 from augmax_jax.runtime.errors import check_name
 from augmax_jax.runtime.progress import Progress
 
 FORMATS = {"jpeg": (".jpg", ".jpeg"), "png": (".png",)}
-QUALITY = 75  # of the published copies: Pillow's default
-SMALL = 128  # a set of images up to this side keeps their size
+QUALITY = 75  # quality of the published copies, Pillow's default
+SMALL = 128  # copies of images up to this side keep the originals' size
 MIN_WORKING_SIZE = 16
-MAX_ASPECT = 4  # of longer images the middle is taken
-_MAX_BATCH = 8  # runs have 20 images on average, and the last batch is filled up
+MAX_ASPECT = 4  # ratio of the sides; the middle of longer images is used
+_MAX_BATCH = 8  # a run has 20 images on average, and its last batch is filled up
 _LARGEST_ACTIVATION = 2**29  # bytes
 _REVISION = 1  # raise when the same settings give other pixels
 
@@ -40,7 +41,7 @@ Source = str | os.PathLike[str] | Mapping[str, Any]
 
 
 class Sizes(NamedTuple):
-    """Lengths of shorter sides: of what goes in, of what is written (0: as it comes out)."""
+    """Shorter sides of the network's input and of the files (0: the network's output), and grid."""
 
     working: int
     written: int
@@ -64,29 +65,32 @@ def distort(
     batch_size: int = 0,
     data_dir: str = "",
     bad_images: str = "refuse",
+    labels: str = "",
+    test_fraction: float = TEST_FRACTION,
     shard: tuple[int, int] = (0, 1),
     progress: bool = True,
 ) -> Path:
     """Distorts every image of a split and writes `out/<split>/<class>/<name of the original>`.
 
-    Run it again to go on after an interruption: files appear complete or not at all, and what
-    is written does not depend on where it stopped. The settings are kept beside the classes in
-    `deepaugment.json`; other settings are refused.
+    Run it again to go on after an interruption: every file is complete, and its content does not
+    depend on where the work stopped. `deepaugment.json`, beside the class folders, holds the
+    settings; other settings are refused.
 
     Args:
         network: "edsr" or "cae".
         weights: a file of PyTorch (the published one), safetensors or npz (ours); or its tensors
             by name.
-        dataset: "digits", a tfds name, or a folder `<dir>/<split>/<class>/*`.
+        dataset: "digits", a tfds name, or a folder of images (docs/data.md).
         out: folder to write; made if it is missing.
-        split: of the dataset.
-        size: shorter side of the written images; 0: as the network gives them, as published;
-            None: the originals' where those have at most 128 pixels, else 0.
-        working_size: shorter side of what goes into the network; 0: as published (128 for EDSR,
-            512 for the CAE), or if that is less half of `size` for EDSR, twice `size` for the CAE;
-            at least 16.
-        grid: the longer side of what goes in is a multiple of it; 0: a sixteenth of the shorter.
-        limit: distort so many images only; 0: all.
+        split: name of the split.
+        size: shorter side of the written images; 0: that of the network's output, as published;
+            None: the originals' if they have at most 128 pixels, else 0.
+        working_size: shorter side of the network's input, at least 16; 0: as published (128 for
+            EDSR, 512 for the CAE), or half of `size` for EDSR and twice `size` for the CAE if
+            that is less.
+        grid: the longer side of the network's input is a multiple of it; 0: a sixteenth of the
+            shorter side.
+        limit: number of images to distort; 0: all.
         image_format: "jpeg" or "png".
         quality: of JPEG files, 1 to 100.
         seed: everything random is a function of it.
@@ -95,6 +99,9 @@ def distort(
         bad_images: "refuse" originals that cannot be read, when the work comes to them (what is
             written by then stays, and the same call with "skip" goes on), or "skip" them: they get
             no copy, and `deepaugment.skipped.*.json` names them.
+        labels: a folder's table of labels, as `config.data.labels`.
+        test_fraction: share that is held out of a folder without a test split, as
+            `config.data.test_fraction`; "train" is the rest.
         shard: (i, n) does the i-th of n parts of the work. Parts may run at the same time, on
             several machines, into the same folder.
         progress: whether to show it.
@@ -106,7 +113,7 @@ def distort(
         FileNotFoundError: the dataset or the file of weights is not there.
         ValueError: an argument is not as described, the weights do not fit the network, two
             originals have the same name, or `out` holds a copy made with other settings.
-        BadImageError: an original cannot be read, and such are refused.
+        BadImageError: an original cannot be read, and such images are refused.
         OSError: `out` cannot be written.
     """
     entry = networks.get(network)
@@ -114,7 +121,15 @@ def distort(
     check_seed(seed)
     tensors = weights if isinstance(weights, Mapping) else layers.read_file(weights)
     pristine = entry.check(tensors)
-    images = open_images(dataset, split, data_dir=data_dir, size=size or 0, bad_images=bad_images)
+    images = open_images(
+        dataset,
+        split,
+        data_dir=data_dir,
+        size=size or 0,
+        bad_images=bad_images,
+        labels=labels,
+        test_fraction=test_fraction,
+    )
     sizes = _sizes(entry, images, size, working_size, grid)
     targets = _paths(images, image_format)
     folder = paths.expand(out) / split
@@ -134,6 +149,10 @@ def distort(
         "seed": seed,
         "revision": _REVISION,
     }
+    if labels:
+        settings["labels"] = labels
+    if images.held_out:
+        settings["held_out"] = images.held_out
     _check_folder(folder, settings)
 
     work = plan.make(
@@ -167,7 +186,7 @@ def distort(
             indices = run.indices[readable]
             keys = work.image_keys(indices)
             for batch in _batches(scaled, rows):
-                # Filled up, so that there is one program per shape.
+                # The batch is filled up, so that there is one program per shape.
                 filled = np.resize(batch, rows)
                 stack = np.stack([scaled[i] for i in filled])
                 result = np.asarray(forward(params, keys[filled], stack))
@@ -196,7 +215,7 @@ def _program(network: str) -> Any:
 
 
 def scale(image: Image.Image, sizes: Sizes) -> np.ndarray:
-    """The image as it goes into the network, uint8 `[H, W, 3]`."""
+    """Scales an image to the network's input, uint8 `[H, W, 3]`."""
     width, height = image.size
     short, long = sorted((width, height))
     if long > MAX_ASPECT * short:
@@ -206,7 +225,7 @@ def scale(image: Image.Image, sizes: Sizes) -> np.ndarray:
         width, height = image.size
         short, long = sorted((width, height))
     side = sizes.working
-    # As torchvision, which cuts off the fraction, if the grid is 1.
+    # If the grid is 1 the fraction is cut off, as in torchvision.
     longer = int(side * long / short / sizes.grid + (0.5 if sizes.grid > 1 else 0)) * sizes.grid
     longer = side if long == short else max(longer, side)
     target = (side, longer) if width == short else (longer, side)
@@ -230,7 +249,7 @@ def _save(path: Path, pixels: np.ndarray, size: int, image_format: str, quality:
 def _ahead(
     pool: ThreadPoolExecutor, images: NamedImages, runs: Sequence[plan.Run]
 ) -> Iterator[tuple[plan.Run, list[Image.Image | None]]]:
-    """Reads a run's images while the one before is worked on."""
+    """Reads a run's images while the run before is distorted."""
     waiting = None
     for run in runs:
         reading = pool.submit(images.read, run.indices.tolist())
@@ -242,7 +261,7 @@ def _ahead(
 
 
 def _batches(images: Sequence[np.ndarray], rows: int) -> Iterator[np.ndarray]:
-    """Places of images of one shape, at most `rows` at a time."""
+    """Yields indices of images of one shape, at most `rows` at a time."""
     shapes: dict[tuple[int, ...], list[int]] = {}
     for i, image in enumerate(images):
         shapes.setdefault(image.shape, []).append(i)
@@ -272,7 +291,8 @@ def first_readable(images: NamedImages) -> Image.Image:
     """The first image that can be read.
 
     Raises:
-        BadImageError: the first cannot be read and such are refused, or none can.
+        BadImageError: the first image cannot be read and such images are refused, or no image
+            can be read.
     """
     for i in range(len(images)):
         (image,) = images.read([i])
@@ -287,7 +307,7 @@ def _batch_size(entry: networks.Entry, sizes: Sizes) -> int:
 
 
 def _paths(images: NamedImages, image_format: str) -> list[str]:
-    """The file of every copy: the original's name, with the extension of what it holds."""
+    """The file of every copy: the original's name, with the extension of the copy's format."""
     names, endings = images.names, FORMATS[image_format]
     paths = []
     for i, name in enumerate(names):
@@ -296,7 +316,9 @@ def _paths(images: NamedImages, image_format: str) -> list[str]:
     if len(set(names)) < len(names):
         seen: set[str] = set()
         twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise ValueError(f"two images are called {twice!r} but for their extension; rename one")
+        raise ValueError(
+            f"two images are called {twice!r} and differ only in their extensions; rename one"
+        )
     return paths
 
 

@@ -17,7 +17,7 @@ from augmax_jax.deepaugment.layers import Layer, Network, Weights, check_weights
 BLOCKS = 16
 FEATURES = 64
 SCALE = 4
-MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, red, green, blue, in [0, 1]
+MEAN = (0.4488, 0.4371, 0.4040)  # mean of DIV2K: red, green, blue, in [0, 1]
 PARAMETERS = 1_517_571
 
 
@@ -49,7 +49,10 @@ class EDSR(Network):
 
         Args:
             images: float `[B, H, W, 3]` in [0, 255].
-            damage: what to do to each image's activations; None: nothing.
+            damage: damage to each image's activations; None: no damage.
+
+        Returns:
+            float `[B, 4 H, 4 W, 3]`, about [0, 255], not clipped.
         """
         mean = 255 * jnp.array(MEAN, images.dtype)
         head = self.layer("head.0", images - mean)
@@ -73,7 +76,7 @@ class EDSR(Network):
 
 
 def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
-    """Channels to pixels as PyTorch orders them: channel c f² + y f + x is pixel (y, x) of c."""
+    """Turns channels into pixels as PyTorch does: channel c f² + y f + x is pixel (y, x) of c."""
     batch, height, width, channels = x.shape
     out = channels // factor**2
     x = x.reshape(batch, height, width, out, factor, factor)
@@ -82,13 +85,13 @@ def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
 
 
 def check(weights: Mapping[str, np.ndarray]) -> Weights:
-    """The weights of a file of EDSR, ours or published.
+    """The weights in a file of EDSR, ours or published.
 
     The published file also holds the subtraction and addition of the mean, as convolutions
-    that are not trained. They must be what they are here.
+    that are not trained. They must be equal to those of this module.
 
     Raises:
-        ValueError: as `layers.check_weights`; or the file was trained with another mean.
+        ValueError: as in `layers.check_weights`; or the file was trained with another mean.
     """
     rest = dict(weights)
     for name, sign in (("sub_mean", -1), ("add_mean", 1)):
@@ -104,9 +107,9 @@ def check(weights: Mapping[str, np.ndarray]) -> Weights:
 
 
 def enlarge(params: Mapping, images: jax.Array, damage: FeatureDamage | None = None) -> jax.Array:
-    """uint8 `[B, H, W, 3]` to uint8 `[B, 4H, 4W, 3]`, clipped; fractions are cut off.
+    """uint8 `[B, H, W, 3]` to uint8 `[B, 4H, 4W, 3]`, clipped and truncated.
 
-    (The published script converts to bytes that way, it does not round.)
+    The published script truncates too; it does not round.
     """
     enlarged: Any = EDSR().apply({"params": params}, images.astype(jnp.float32), damage)
     return jnp.floor(jnp.clip(enlarged, 0, 255)).astype(jnp.uint8)

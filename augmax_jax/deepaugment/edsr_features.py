@@ -1,18 +1,19 @@
 """What DeepAugment does to the activations of EDSR, image by image (Hendrycks et al. 2021).
 
-Head damage, one id an image, on the output of the head:
+Head damage acts on the output of the head; each image has one id:
 
-    1  five times, one channel is overwritten by another
+    1  one channel is overwritten by another, five times
     2  values are set to 0 with probability 0.05
     3  values are negated with probability 0.025
     4  nothing
 
-Body damage, one id an image, after the first five of the 17 modules of the body:
+Body damage acts on the 17 modules of the body, ids 1 to 3 after the first five; each image has
+one id:
 
     1  negation
     2  ReLU (probability 1/3) or GELU
     3  reversal over channels and height (probability 1/3), or over channels and width
-    4  (elsewhere) up to three modules are skipped, and the others run side by side
+    4  up to three of the last modules are skipped, and the others run side by side
     5  nothing
 """
 
@@ -35,11 +36,11 @@ class FeatureDamage:
     """The damage of a batch; every field has one entry per image.
 
     Attributes:
-        keys: of the random masks and channels, `[B]`.
-        head_id: int32 `[B]`.
-        body_id: int32 `[B]`.
-        first: bool `[B]`, whether ids 2 and 3 of the body do the first of their two things.
-        last: int32 `[B]`, the module that alone counts under id 4 of the body.
+        keys: keys of the random masks and channels, `[B]`.
+        head_id: id of the damage to the head's output, int32 `[B]` in 1..4.
+        body_id: id of the damage to the body, int32 `[B]` in 1..5.
+        first: whether ids 2 and 3 of the body do the first of their two options, bool `[B]`.
+        last: the only module that has an effect under id 4 of the body, int32 `[B]`.
     """
 
     keys: jax.Array
@@ -53,18 +54,18 @@ class FeatureDamage:
         return jax.vmap(_head)(self.keys, self.head_id, features)
 
     def enter(self, place: int, x: jax.Array, head: jax.Array) -> jax.Array:
-        """What module `place` gets, instead of the output `x` of the module before it.
+        """The input of module `place`, which is not always the output `x` of the module before it.
 
-        The published loop feeds the head's output to every module that it does not skip, and
-        each overwrites the result of the one before: only the last one counts. So that one
-        starts from the head, and what ran before it is forgotten.
+        The published loop gives the head's output to every module that it does not skip, and
+        each overwrites the result of the module before. So only the last of them has an effect:
+        it starts from the head's output, and earlier results are lost.
         """
         if place < _MODULES - 1 - _SKIPS:  # at most three of the last modules are skipped
             return x
         return _where((self.body_id == 4) & (self.last == place), head, x)
 
     def leave(self, place: int, outputs: jax.Array, x: jax.Array) -> jax.Array:
-        """What goes on after module `place`, given its outputs and the ones before them."""
+        """The result after module `place`, from its outputs and the result before it."""
         if place == _MIDDLE:
             return self._middle(outputs)
         if place <= _MODULES - 1 - _SKIPS:
@@ -90,12 +91,15 @@ def draw(
 
     Args:
         key: one key, or one per image `[B]`.
-        batch: B.
-        head_id: of all images, or of each; None: drawn.
-        body_id: likewise.
+        batch: number of images B.
+        head_id: id for all images, or one per image `[B]`; None: drawn.
+        body_id: id for all images, or one per image `[B]`; None: drawn.
+
+    Returns:
+        A `FeatureDamage` of B images.
     """
     keys = jax.vmap(jax.random.split)(example_keys(key, batch))
-    # One draw for everything: many would take long to compile.
+    # One draw for everything, because many draws would take long to compile.
     u = jax.vmap(lambda k: jax.random.uniform(k, (3 + _SKIPS,)))(keys[:, 0])
     heads = 1 + _integer(u[:, 0], len(HEAD_IDS)) if head_id is None else head_id
     bodies = 1 + _integer(u[:, 1], len(BODY_IDS)) if body_id is None else body_id
@@ -116,7 +120,7 @@ def _last_module(skipped: jax.Array) -> jax.Array:
 
 
 def _integer(uniform: jax.Array, stop: int) -> jax.Array:
-    """Integers from 0 to stop - 1 from numbers in [0, 1)."""
+    """Turns numbers in [0, 1) into integers from 0 to stop - 1."""
     return jnp.minimum(uniform * stop, stop - 1).astype(jnp.int32)
 
 
@@ -124,8 +128,8 @@ def _head(key: jax.Array, head_id: jax.Array, features: jax.Array) -> jax.Array:
     channels = features.shape[-1]
     draws = jax.random.uniform(key, (2 * _COPIES + features.size,))
     pairs = _integer(draws[: 2 * _COPIES], channels).reshape(_COPIES, 2)
-    # Written as a swap of two views, which copies: the first channel is overwritten before it
-    # is read. So the second one stays as it is.
+    # The published code swaps two views. The swap only copies: the first channel is overwritten
+    # before it is read, so the second channel does not change.
     source = jnp.arange(channels)
     for i in range(_COPIES):
         source = source.at[pairs[i, 0]].set(source[pairs[i, 1]])

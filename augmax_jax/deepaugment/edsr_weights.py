@@ -1,7 +1,7 @@
 """The 17 ways in which DeepAugment damages the weights of EDSR (Hendrycks et al. 2021).
 
 Each takes a key and the weights and returns the tensors that it changes. c0 and c2 are the first
-and the second convolution of a residual block. Blocks, and all else, are drawn.
+and the second convolution of a residual block. The blocks and all other choices are drawn.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from augmax_jax.deepaugment.layers import Weights
 
 Effect = Callable[[jax.Array, Weights], Weights]
 
-DRAWS = 3  # effects at a time
+DRAWS = 3  # effects that are applied together
 _EVERY_THIRD = (0, 3, 6, 9)
 _EVERY_FOURTH = (1, 5, 9)
 _ANY = tuple(range(15))  # the last of the 16 blocks is never chosen
@@ -38,7 +38,7 @@ def _both(block: int) -> tuple[str, str]:
 def _several(
     key: jax.Array, weights: Weights, change: Callable, places: tuple[int, ...]
 ) -> Weights:
-    """Changes the weight of five layers, one after the other; one may be drawn twice."""
+    """Changes the weight of five layers, one after another; a layer may be drawn twice."""
     changed: Weights = {}
     for each in jax.random.split(key, _TIMES):
         block_key, place_key, change_key = jax.random.split(each, 3)
@@ -92,7 +92,7 @@ def _shift(key: jax.Array, weights: Weights) -> Weights:
     weight = weights[name]
     y, x = jax.random.randint(place_key, (2, weight.shape[1]), 0, 3)
     sign = jax.random.rademacher(sign_key, (weight.shape[1],), weight.dtype)
-    # The same for all outputs, which therefore become equal.
+    # All outputs get the same values, and so become equal.
     kernels = jnp.zeros_like(weight).at[:, jnp.arange(weight.shape[1]), y, x].set(sign)
     return {name: effects.convolve(weight, kernels)}
 
@@ -123,7 +123,7 @@ def _noise(key: jax.Array, weights: Weights) -> Weights:
 def _rotate(key: jax.Array, weights: Weights) -> Weights:
     def change(key: jax.Array, weight: jax.Array) -> jax.Array:
         turns_key, axes_key = jax.random.split(key)
-        axes = ((2, 3), (0, 1))[effects.pick(axes_key, (0, 1))]  # kernels, or (out, in)
+        axes = ((2, 3), (0, 1))[effects.pick(axes_key, (0, 1))]  # the kernels' axes, or (out, in)
         return jnp.rot90(weight, effects.pick(turns_key, (1, 2, 3)), axes)
 
     return _several(key, weights, change, (0, 2))
@@ -139,7 +139,7 @@ def _random_zeros(key: jax.Array, weights: Weights) -> Weights:
 
 def _negate_filters(key: jax.Array, weights: Weights) -> Weights:
     def change(key: jax.Array, weight: jax.Array) -> jax.Array:
-        # Indexed all at once: a filter drawn twice is negated once.
+        # One indexing for all draws: a filter that is drawn twice is negated once.
         drawn = effects.counts(key, 32, len(weight)) > 0
         return jnp.where(effects.per_filter(drawn, weight), -weight, weight)
 
@@ -176,8 +176,8 @@ def damage(key: jax.Array, weights: Weights, ids: Sequence[int] | None = None) -
     """Damages weights.
 
     Args:
-        key: what all draws come from.
-        weights: of EDSR, not changed.
+        key: one key, for all draws.
+        weights: weights of EDSR; not changed in place.
         ids: the effects to apply, in order; None: three, drawn with replacement.
 
     Returns:

@@ -7,17 +7,17 @@ import jax.numpy as jnp
 
 
 def pick(key: jax.Array, choices: Sequence[int]) -> int:
-    """One of the choices, uniformly."""
+    """Draws one of the choices uniformly."""
     return choices[int(jax.random.randint(key, (), 0, len(choices)))]
 
 
 def minus_gelu(x: jax.Array) -> jax.Array:
-    """-GELU(x), the exact one."""
+    """-GELU(x), exact and not the tanh approximation."""
     return -jax.nn.gelu(x, approximate=False)
 
 
 def amplify(key: jax.Array, weight: jax.Array, strength: float) -> jax.Array:
-    """weight (1 + strength u r): u one number, r one per value, uniform in [0, 1).
+    """weight (1 + strength u r): u is one number, r one per value, both uniform in [0, 1).
 
     The reference writes `rand_like(w - 1)`, which is `rand_like(w)`: r is not shifted.
     """
@@ -27,24 +27,24 @@ def amplify(key: jax.Array, weight: jax.Array, strength: float) -> jax.Array:
 
 
 def random_signs(key: jax.Array, weight: jax.Array) -> jax.Array:
-    """Every value negated with probability 1/2."""
+    """Negates every value with probability 1/2."""
     return jnp.where(jax.random.bernoulli(key, shape=weight.shape), weight, -weight)
 
 
 def random_zeros(key: jax.Array, weight: jax.Array) -> jax.Array:
-    """Every value set to 0 with probability 1/2."""
+    """Sets every value to 0 with probability 1/2."""
     return jnp.where(jax.random.bernoulli(key, shape=weight.shape), weight, 0)
 
 
 def keep_largest(weight: jax.Array) -> jax.Array:
-    """Only the largest entry of each kernel stays."""
+    """Sets every entry of each kernel to 0 except the largest."""
     flat = weight.reshape(*weight.shape[:2], -1)
     largest = jax.nn.one_hot(jnp.argmax(flat, axis=-1), flat.shape[-1], dtype=bool)
     return jnp.where(largest, flat, 0).reshape(weight.shape)
 
 
 def convolve(weight: jax.Array, kernels: jax.Array) -> jax.Array:
-    """A weight `[out, in, 3, 3]`, taken as a batch of images, convolved with zero padding."""
+    """Convolves a weight `[out, in, 3, 3]` as if it were a batch of images, zero-padded."""
     return jax.lax.conv_general_dilated(
         weight,
         kernels,
@@ -56,7 +56,7 @@ def convolve(weight: jax.Array, kernels: jax.Array) -> jax.Array:
 
 
 def counts(key: jax.Array, draws: int, length: int) -> jax.Array:
-    """How often each index is drawn, int32 `[length]`, in `draws` draws with replacement."""
+    """How often each index comes in `draws` draws with replacement, int32 `[length]`."""
     drawn = jax.random.randint(key, (draws,), 0, length)
     return jnp.zeros(length, jnp.int32).at[drawn].add(1)
 

@@ -35,12 +35,12 @@ class Layer:
     """One convolution.
 
     Attributes:
-        inputs: channels that come in.
-        outputs: channels that go out.
+        inputs: number of input channels.
+        outputs: number of output channels.
         kernel: side of the kernel.
         stride: step of the kernel.
         padding: zeros before and after, the same for height and width.
-        transposed: a transposed convolution with stride = kernel, so without overlap.
+        transposed: whether it is a transposed convolution; its stride is then its kernel.
     """
 
     inputs: int
@@ -87,7 +87,7 @@ class Enlarge(nn.Module):
 
 
 class Network(nn.Module):
-    """A network that is a table of layers and a way through them."""
+    """Base of networks that are a table of layers and a forward pass through them."""
 
     LAYERS: ClassVar[Mapping[str, Layer]]
 
@@ -129,8 +129,8 @@ def check_weights(
     """Float32 weights of exactly these layers.
 
     Raises:
-        ValueError: tensors are missing, left over, of another shape or not finite numbers; all
-            of them are named.
+        ValueError: tensors are missing, left over, of another shape or not finite; the message
+            names all of them.
     """
     shapes = {f"{name}.weight": layer.shape for name, layer in layers.items()}
     shapes |= {f"{name}.bias": (layer.outputs,) for name, layer in layers.items()}
@@ -160,12 +160,12 @@ def check_weights(
 
 
 def read_file(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """The tensors of a PyTorch, safetensors or npz file; errors of `torch_files`."""
+    """The tensors in a PyTorch, safetensors or npz file; raises as `pytorch.files`."""
     return torch_files.read_state_dict(paths.expand(path))
 
 
 def save_file(path: str | os.PathLike[str], weights: Mapping[str, jax.Array]) -> None:
-    """Writes weights as an npz file that `read_file` reads; complete or not at all."""
+    """Writes weights as an npz file that `read_file` reads, atomically."""
     check_save_path(path)
 
     def write(partial: os.PathLike[str]) -> None:
@@ -183,7 +183,7 @@ def check_save_path(path: str | os.PathLike[str]) -> None:
 
 
 def digest(weights: Mapping[str, jax.Array]) -> str:
-    """A hash of the weights' values, whatever file they were in."""
+    """A hash of the weights' values, the same for every file format."""
     total = hashlib.sha256()
     for name in sorted(weights):
         total.update(name.encode())

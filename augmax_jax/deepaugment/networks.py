@@ -19,19 +19,20 @@ from augmax_jax.runtime.errors import check_name
 
 
 class Entry(NamedTuple):
-    """What the commands need of a network.
+    """The record of a network for the commands.
 
     Attributes:
         module: the Flax network.
-        layers: its table.
-        check: tensors of a file to weights.
-        damage: (key, weights) to damaged weights.
-        forward: (params, keys `[B]`, uint8 images `[B, H, W, 3]`) to distorted uint8 images, the
-            damage to each image's activations drawn from its key.
-        working_size: length of the shorter side of what the published script feeds in.
-        ratio: of that length to the images' where those are small. ImageNet is trained on at
-            about 300 pixels (the whole image at the scale of an average crop), so about as there.
-        floats_per_pixel: of the largest activation, per pixel that goes in.
+        layers: its layers by name.
+        check: function from the tensors in a file to weights.
+        damage: function from (key, weights) to damaged weights.
+        forward: function from (params, keys `[B]`, uint8 images `[B, H, W, 3]`) to distorted
+            uint8 images; each image's key draws the damage to its activations.
+        working_size: shorter side of the network's input in the published script.
+        ratio: shorter side of the network's input, as a multiple of that of small images. It is
+            about the published ratio for ImageNet, whose images have about 300 pixels at the
+            scale of an average training crop.
+        floats_per_pixel: size of the largest activation in floats, per pixel of the input.
     """
 
     module: Network

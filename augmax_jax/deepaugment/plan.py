@@ -1,9 +1,9 @@
 """Plans which images share damaged weights; the seed alone decides.
 
-The published script draws new weights before an image with probability 0.05, and goes through the
-set in random order. So here: the set is put in a random order and cut into runs; the images of a
-run share weights, and the run is the unit of work. Damage to activations hangs off an image's
-index. Neither where an interrupted job stopped nor how the runs are shared out changes anything.
+The published script goes through the set in random order, and draws new weights before an image
+with probability 0.05. Here the set is put in a random order and cut into runs. The images of a run
+share weights, and a run is the unit of work. Damage to activations depends on an image's index. So
+neither an interruption nor the division of runs among machines changes a result.
 """
 
 from typing import NamedTuple
@@ -20,8 +20,8 @@ class Run(NamedTuple):
     """Images that share weights.
 
     Attributes:
-        number: from 0.
-        indices: of the images, in the order of the work.
+        number: number of the run, from 0.
+        indices: indices of its images, int `[N]`, in the order of the work.
     """
 
     number: int
@@ -32,9 +32,9 @@ class Plan(NamedTuple):
     """The work and its keys.
 
     Attributes:
-        runs: all of them.
-        weights_key: of all weight damage; fold in the number of a run.
-        images_key: of all activation damage; fold in the index of an image.
+        runs: all runs, in order.
+        weights_key: key of all weight damage; fold in the number of a run.
+        images_key: key of all activation damage; fold in the index of an image.
     """
 
     runs: list[Run]
@@ -57,19 +57,19 @@ def make(
     """Plans the work.
 
     Args:
-        key: of everything.
-        network: number of the network. Networks have the same order, so the same images under a
-            limit, and draws of their own for the rest.
-        images: in the set.
-        limit: how many of them to take; 0: all.
-        shuffle: whether the order is random; otherwise as they come.
+        key: one key, for all draws.
+        images: number of images in the set.
+        network: number of the network. All networks have the same order of images, so the same
+            images under a limit; their other draws differ.
+        limit: number of images to use; 0: all.
+        shuffle: whether the order is random; otherwise it is that of the set.
     """
     order_key, key = jax.random.split(key)
     keys = jax.random.split(jax.random.fold_in(key, network), 3)
     order = jax.random.permutation(order_key, images) if shuffle else np.arange(images)
     order = np.asarray(order)[: limit or None]
     redraws = np.array(jax.random.uniform(keys[_REDRAWS], (len(order),)) < REDRAW)
-    redraws[:1] = False  # damaged weights are drawn before the first image anyway
+    redraws[:1] = False  # weights are always drawn before the first image
     parts = np.split(order, np.flatnonzero(redraws))
     runs = [Run(number, indices) for number, indices in enumerate(parts)]
     return Plan(runs, keys[_WEIGHTS], keys[_IMAGES])

@@ -1,9 +1,10 @@
 """Trains the networks of DeepAugment on any images, where published weights are not at hand.
 
-EDSR learns to undo a four times reduction (bicubic, antialiased; mean absolute error), the CAE to
-reproduce its input through the random bits (mean squared error, gradients straight through the
-bits). Adam; the rate rises for 200 steps (without that the CAE's last tanh saturates) and then
-falls with a cosine. Weights are saved under the names of the published files.
+EDSR learns to undo a reduction by four (bicubic, antialiased), with the mean absolute error. The
+CAE learns to reproduce its input through the random bits, with the mean squared error and
+straight-through gradients. The optimizer is Adam. The learning rate rises for 200 steps, because
+otherwise the CAE's last tanh saturates, and then falls with a cosine. Weights are saved under the
+names of the published files.
 """
 
 import functools
@@ -21,6 +22,7 @@ from PIL import Image
 from augmax_jax.data.images import BadImageError
 from augmax_jax.data.named_images import NamedImages, open_images
 from augmax_jax.data.order import check_seed
+from augmax_jax.data.settings import TEST_FRACTION
 from augmax_jax.deepaugment import cae, edsr, layers, networks
 from augmax_jax.deepaugment.distortion import first_readable
 from augmax_jax.runtime import compiler, files
@@ -28,9 +30,9 @@ from augmax_jax.runtime.paths import expand
 from augmax_jax.runtime.progress import Progress
 
 LEARNING_RATE = 1e-3
-_WARMUP = 200  # steps; at most a tenth of them
+_WARMUP = 200  # steps, but at most a tenth of all
 _SAVE_EVERY = 250
-_KEPT_SIDE = 4  # images are kept with a shorter side of at most so many patches
+_KEPT_SIDE = 4  # images are kept with a shorter side of at most this many patches
 _SHOW_EVERY = 20
 
 
@@ -48,6 +50,8 @@ def train(
     seed: int = 0,
     data_dir: str = "",
     bad_images: str = "refuse",
+    labels: str = "",
+    test_fraction: float = TEST_FRACTION,
     weights: str | os.PathLike[str] = "",
     progress: bool = True,
 ) -> np.ndarray:
@@ -55,20 +59,23 @@ def train(
 
     Args:
         network: "edsr" or "cae".
-        dataset: "digits", a tfds name, or a folder `<dir>/<split>/<class>/*`.
+        dataset: "digits", a tfds name, or a folder of images (docs/data.md).
         out: the npz file to write.
-        split: of the dataset.
-        steps: updates.
+        split: name of the split.
+        steps: number of updates.
         batch_size: patches per update.
         patch: side of the squares cut out of images, a multiple of 4; 0: the side of the first
             image, at most 64. Smaller images are enlarged to it.
-        learning_rate: of Adam, at its highest.
-        limit: images to learn from, kept in memory.
-        seed: everything random is a function of it.
-        data_dir: where tfds data was prepared; empty: tfds's default.
+        learning_rate: highest learning rate of Adam.
+        limit: number of images to learn from; they are kept in memory.
+        seed: decides everything random.
+        data_dir: folder of prepared tfds data; empty: tfds's default.
         bad_images: "refuse" images that cannot be read, or "skip" them and name them in the log.
+        labels: a folder's table of labels, as `config.data.labels`.
+        test_fraction: share that is held out of a folder without a test split, as
+            `config.data.test_fraction`; "train" is the rest.
         weights: a file to start from; empty: random weights.
-        progress: whether to show it.
+        progress: whether to show a progress bar.
 
     Returns:
         The loss of every step, float32 `[steps]`, on images in [0, 1].
@@ -76,7 +83,8 @@ def train(
     Raises:
         FileNotFoundError: the dataset or the file of weights is not there.
         ValueError: an argument is not as described.
-        BadImageError: an image cannot be read, and such are refused; found before any step.
+        BadImageError: an image cannot be read, and such images are refused; raised before any
+            step.
         OSError: `out` cannot be written.
     """
     entry = networks.get(network)
@@ -89,7 +97,14 @@ def train(
         raise ValueError(f"learning_rate must be positive, got {learning_rate}")
     key = jax.random.key(seed)
     out = expand(out)
-    opened = open_images(dataset, split, data_dir=data_dir, bad_images=bad_images)
+    opened = open_images(
+        dataset,
+        split,
+        data_dir=data_dir,
+        bad_images=bad_images,
+        labels=labels,
+        test_fraction=test_fraction,
+    )
     patch = patch or max(16, min(64, min(first_readable(opened).size)) // 4 * 4)
     if patch < 16 or patch % 4:
         raise ValueError(f"patch must be a multiple of 4 and at least 16, got {patch}")
@@ -132,11 +147,12 @@ def train(
 
 
 def initial(network: str, key: jax.Array) -> layers.Params:
-    """Random parameters, of PyTorch's default distribution; biases are 0.
+    """Random parameters from PyTorch's default distribution; biases are 0.
 
-    Under it a signal fades from layer to layer. EDSR, whose body is one long sum, learns well
-    from there, but the bits of the CAE would start as mere noise: so what is not a residual
-    gets larger weights (He et al. 2015), and the code tells of the image from the start.
+    With this distribution a signal gets weaker from layer to layer. EDSR, whose body is one long
+    sum, still learns well, but the bits of the CAE would be noise at the start. So its layers
+    outside residual blocks get larger weights (He et al. 2015), and the code depends on the image
+    from the start.
     """
     module = networks.get(network).module
     image = jnp.zeros((1, 16, 16, 3))
@@ -172,7 +188,7 @@ LOSSES = {"edsr": edsr_loss, "cae": cae_loss}
 
 
 def _keep(opened: NamedImages, limit: int, patch: int, key: jax.Array) -> list[np.ndarray]:
-    """Some images of the set, with a shorter side from one to four patches."""
+    """Images of the set, with a shorter side of one to four patches."""
     count = min(limit, len(opened))
     if opened.shuffled:
         indices = np.asarray(jax.random.permutation(key, len(opened)))[:count]
@@ -197,7 +213,7 @@ def _keep(opened: NamedImages, limit: int, patch: int, key: jax.Array) -> list[n
 def _cut(
     images: list[np.ndarray], batch_size: int, patch: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Random squares of random images, mirrored half of the time; uint8."""
+    """Cuts random squares out of random images and mirrors half of them; uint8."""
     batch = np.empty((batch_size, patch, patch, 3), np.uint8)
     for i, row in enumerate(rng.integers(len(images), size=batch_size)):
         image = images[row]

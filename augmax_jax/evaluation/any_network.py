@@ -40,40 +40,41 @@ def evaluate_model(
 
         results = evaluate_model(lambda x: net.apply(params, x), images, labels, directory="out")
 
-    A function that JAX can trace is compiled. Any other (NumPy, PyTorch, scikit-learn, a remote
-    service) is called on the host, batch by batch, with NumPy arrays; docs/evaluate_any_network.md
-    has examples. All that can be checked is checked before the work starts, and nothing is
-    written if the input is refused.
+    A function that JAX can trace is compiled. Any other function (NumPy, PyTorch, scikit-learn, a
+    remote service) is called on the host, batch by batch, with NumPy arrays;
+    docs/evaluate_any_network.md has examples. The arguments are checked before the work starts,
+    and nothing is written if one is refused.
 
     Args:
-        predictor: float32 `[B, H, W, 3]` in [0, 1] to `[B, C]`: logits (log-probabilities are
-            logits too) or probabilities. It sees batches of one size, the last one filled up with
-            black images. C may be more classes than the labels show.
+        predictor: function from float32 `[B, H, W, 3]` in [0, 1] to `[B, C]`: logits
+            (log-probabilities are logits too) or probabilities. All batches have one size; the
+            last one is filled up with black images. C may be more than the labels show.
         images: uint8 `[N, H, W, 3]`, each side at least 8.
         labels: integers `[N]` in [0, C).
-        name: of the network, for the report.
+        name: name of the network, for the report.
         dataset: name of the images, for the report.
-        class_names: C names in the order of the logits, for the pictures; the numbers without.
+        class_names: C names in the order of the logits, for the pictures; None: numbers.
         outputs: "logits", "probabilities", or "auto": probabilities if those of all clean images
             are in [0, 1] and sum to 1, which the log and the results say.
-        constants: whose severities: "cifar" for images of about 32 pixels, "tiny_imagenet" for
-            64, "imagenet" for 224.
-        baseline: what mCE is relative to: "alexnet" (only with constants="imagenet"),
-            "tiny_imagenet_resnet18" (only with "tiny_imagenet"), or the `results.json` of another
-            evaluation of these images, or its directory; "" for no mCE.
-        batch_size: images at a time.
-        seed: of the corruptions.
+        constants: the benchmark whose severities to use: "cifar" for images of about 32 pixels,
+            "tiny_imagenet" for 64, "imagenet" for 224.
+        baseline: the classifier that mCE is relative to: "alexnet" (only with
+            constants="imagenet"), "tiny_imagenet_resnet18" (only with "tiny_imagenet"), or the
+            `results.json` of another evaluation of these images, or its directory; "" for no
+            mCE.
+        batch_size: images at a time, at least 1.
+        seed: seed of the corruptions.
         directory: if given, `results.json`, tables, pictures and `report.html` go there, and an
             interrupted evaluation of the same network on the same images goes on.
-        progress: show a bar on a terminal.
+        progress: whether to show a bar on a terminal.
 
     Returns:
-        The results, as a run's `results.json`, with "clean" scores under "last".
+        The results, in the form of a run's `results.json`, with "clean" scores under "last".
 
     Raises:
         ValueError: an argument is not as described, the predictor fails or gives NaN, or the
-            baseline is one of other images.
-        FileNotFoundError: the baseline is not there.
+            baseline belongs to other images.
+        FileNotFoundError: the baseline does not exist.
         OSError: the directory cannot be written.
     """
     images, labels = _check_images(images), _check_labels(labels, len(images))
@@ -180,7 +181,7 @@ def _check_class_names(names: Sequence[str] | None, classes: int) -> tuple[str, 
 
 
 def _check_directory(directory: str | Path) -> Path:
-    """The directory, not made yet; OSError if it could not be written."""
+    """The directory, which is not made here; OSError if it cannot be written."""
     path = paths.expand(directory)
     there = next(p for p in (path, *path.absolute().parents) if p.exists())
     if not there.is_dir():

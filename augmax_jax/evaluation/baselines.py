@@ -13,11 +13,11 @@ class Baseline:
     """The classifier that corruption errors are relative to.
 
     Attributes:
-        name: what results call it.
-        errors: corruption to its errors, all five or their mean.
+        name: its name in results.
+        errors: corruption -> its errors at the five severities, or their mean.
         clean_error: error on clean images; needed for relative mCE only.
         constants: the benchmark whose severities gave the errors ("cifar", "tiny_imagenet" or
-            "imagenet"); "" where that is not known.
+            "imagenet"); "" if that is not known.
     """
 
     name: str
@@ -26,10 +26,10 @@ class Baseline:
     constants: str = ""
 
     def mean_error(self, corruption: str) -> float:
-        """Error on one corruption, over all severities.
+        """Error on one corruption, averaged over severities.
 
         Raises:
-            ValueError: there is none, or it is not a fraction in (0, 1].
+            ValueError: the baseline has no such error, or it is not a fraction in (0, 1].
         """
         if corruption not in self.errors:
             raise ValueError(
@@ -57,7 +57,7 @@ ALEXNET_ERRORS = dict(
         strict=True,
     )
 )
-"""Mean errors of AlexNet on ImageNet-C, the benchmark's own yardstick."""
+"""Mean errors of AlexNet on ImageNet-C, the baseline of the benchmark's authors."""
 
 ALEXNET_CLEAN_ERROR = 0.43478
 """Top-1 error of the same network on clean ImageNet, as torchvision publishes it."""
@@ -77,7 +77,7 @@ TINY_IMAGENET_RESNET18_ERRORS = dict(
 """Mean errors of the paper's normally trained ResNet-18 on Tiny ImageNet-C."""
 
 TINY_IMAGENET_RESNET18_CLEAN_ERROR = 0.3836
-"""Its error on clean Tiny ImageNet (Table 5: SA 61.64)."""
+"""Error of the same network on clean Tiny ImageNet (paper, Table 5: SA 61.64)."""
 
 BASELINES = {
     baseline.name: baseline

@@ -1,11 +1,13 @@
 """The benchmarks that a run can be asked for, by name: published, made on the fly, or a folder."""
 
+from __future__ import annotations
+
 import hashlib
 import logging
 import os
+from typing import TYPE_CHECKING
 
 import jax
-from ml_collections import ConfigDict
 
 from augmax_jax.data import Data
 from augmax_jax.data.benchmarks import NAMES, Benchmark, open_benchmark
@@ -13,14 +15,17 @@ from augmax_jax.evaluation.corrupted import CORRUPTED, corrupted
 from augmax_jax.evaluation.spatial import SPATIAL, worst_of_maps
 from augmax_jax.runtime import errors, paths
 
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
 logger = logging.getLogger(__name__)
 
 MADE = (CORRUPTED, SPATIAL)
-"""Benchmarks that are made of the test split as it is read."""
+"""Benchmarks that are made on the fly from the test split."""
 
 
 def check_name(name: str) -> None:
-    """Raises ValueError unless a benchmark can have this name; a folder need not be there."""
+    """Raises ValueError unless a benchmark can have this name; a folder need not exist."""
     is_path = os.sep in name or name.startswith((".", "~")) or paths.expand(name).is_dir()
     if not is_path or not name:
         errors.check_name("benchmark", name, (*MADE, *NAMES))
@@ -30,13 +35,13 @@ def find(name: str, config: ConfigDict, data: Data) -> Benchmark:
     """The benchmark that a config names.
 
     Args:
-        name: "corrupted", "spatial", a published one, or a folder.
-        config: the run's.
-        data: the run's; its test split is what the first two are made of.
+        name: "corrupted", "spatial", the name of a published set, or a folder.
+        config: the run's config.
+        data: the run's data; the first two are made from its test split.
 
     Raises:
         ValueError: the name is unknown, or the set does not fit the run.
-        FileNotFoundError: it is not there.
+        FileNotFoundError: the set does not exist.
     """
     place = f"test split: {data.test_place}"
     if name == CORRUPTED:
@@ -58,11 +63,14 @@ def find(name: str, config: ConfigDict, data: Data) -> Benchmark:
 
 
 def missing(config: ConfigDict, data: Data) -> dict[str, str]:
-    """Why benchmarks of a config cannot be measured, by name; said in the log as well.
+    """Finds the config's benchmarks that cannot be measured, and logs why.
 
     Args:
-        config: the run's.
-        data: the run's.
+        config: the run's config.
+        data: the run's data.
+
+    Returns:
+        Name of the benchmark -> the reason.
     """
     reasons = {}
     for name in config.evaluate.benchmarks:
@@ -75,11 +83,11 @@ def missing(config: ConfigDict, data: Data) -> dict[str, str]:
 
 
 def file_stem(name: str, benchmark: Benchmark) -> str:
-    """What the files of a benchmark are called.
+    """The stem of the names of a benchmark's files.
 
     Args:
-        name: as it was asked for.
-        benchmark: the set; two folders of the same name have other files.
+        name: the benchmark's name in the config.
+        benchmark: the set; two folders of the same name get different stems.
     """
     stem = benchmark.name.replace("/", "_")
     if name in (*MADE, *NAMES):

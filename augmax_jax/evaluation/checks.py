@@ -1,9 +1,9 @@
 """Checks the evaluation's settings before any work."""
 
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-from ml_collections import ConfigDict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from augmax_jax import corruptions
 from augmax_jax.data.benchmarks import NAMES, opening
@@ -12,31 +12,34 @@ from augmax_jax.evaluation.corrupted import CORRUPTED
 from augmax_jax.runtime import paths
 from augmax_jax.runtime.errors import check_name
 
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
 
 def check(config: ConfigDict) -> None:
-    """Checks `config.evaluate` as far as that takes no data.
+    """Checks `config.evaluate` as far as possible without data.
 
-    A benchmark that is not there is no error: it is named when training starts, by
-    `benchmarks.missing`, and in the results.
+    A benchmark that does not exist is no error: `benchmarks.missing` logs it when training
+    starts, and the results name it.
 
     Args:
-        config: the whole config; `config.data.name` says whose errors a baseline must be.
+        config: the whole config; a baseline must have errors on `config.data.name`.
 
     Raises:
-        ValueError: a setting or a name is unknown, or the baseline serves none of the
+        ValueError: a setting or a name is unknown, or the baseline fits none of the
             benchmarks.
-        FileNotFoundError: `data_dir` or a file of the baseline is not there.
+        FileNotFoundError: `data_dir` or a file of the baseline does not exist.
     """
     settings = config.evaluate
     check_name("config.evaluate.checkpoint", settings.checkpoint, ("best", "last"))
     check_name("config.evaluate.constants", settings.constants, corruptions.BENCHMARKS)
     _check_benchmarks(settings.benchmarks)
+    _check_baseline(config)
     if settings.data_dir and not paths.expand(settings.data_dir).is_dir():
         raise FileNotFoundError(
             f"config.evaluate.data_dir {settings.data_dir!r} is no folder: name the one that holds "
             "the published sets"
         )
-    _check_baseline(config)
 
 
 def _check_benchmarks(names: Any) -> None:
@@ -50,7 +53,7 @@ def _check_benchmarks(names: Any) -> None:
 
 
 def _check_baseline(config: ConfigDict) -> None:
-    """The baseline must be readable, and serve a benchmark if one has corruptions."""
+    """The baseline must be readable, and fit a benchmark if one has corruptions."""
     baseline = config.evaluate.baseline
     reference = comparison.read(baseline)
     if reference is None:
@@ -75,7 +78,7 @@ def _check_baseline(config: ConfigDict) -> None:
 
 
 def _constants(name: str, config: ConfigDict) -> str | None:
-    """Whose severities a benchmark has; None for one without corruptions, or that is absent."""
+    """The constants of a benchmark; None if it has no corruptions or does not exist."""
     if name == CORRUPTED:
         return config.evaluate.constants
     if name in NAMES:

@@ -23,10 +23,10 @@ class Target:
     """The benchmark whose mCE is wanted.
 
     Attributes:
-        name: what results call it.
-        constants: whose severities it has, "" where that is not known.
-        dataset: what the network was made for, "" where that is not known.
-        identity: of the set, as of `Store.identity`; empty before it was read.
+        name: its name in results.
+        constants: the benchmark whose severities it has, "" if that is not known.
+        dataset: the dataset that the network was made for, "" if that is not known.
+        identity: identity of the set, as `Store.identity` gives it; empty before it is read.
     """
 
     name: str
@@ -37,11 +37,11 @@ class Target:
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """What a baseline's name stands for: a published one, or the results of runs.
+    """The baseline that a name stands for: a published one, or the results of runs.
 
     Attributes:
         published: the published baseline, or None.
-        runs: `results.json` of each run by its path.
+        runs: path -> content of the `results.json` of each run.
     """
 
     published: Baseline | None
@@ -54,8 +54,8 @@ class Reference:
             target: the benchmark.
 
         Raises:
-            ValueError: the errors are those on another benchmark or data set, are no fractions,
-                or one of the 15 is 0: nothing can be relative to that.
+            ValueError: the errors belong to another benchmark or dataset or are no fractions, or
+                one of the 15 is 0, so that no error can be relative to it.
         """
         if self.published is not None:
             if self.published.constants != target.constants:
@@ -79,14 +79,15 @@ class Reference:
 
 
 def read(name: str) -> Reference | None:
-    """Reads what `config.evaluate.baseline` names.
+    """Reads the baseline that `config.evaluate.baseline` names.
 
     Args:
         name: "" for none, a published baseline, or the `results.json` of another run, or its
-            directory; of several runs (seeds, say), with commas between, the errors are averaged.
+            directory. The errors of several runs (such as seeds), separated by commas, are
+            averaged.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: the name is unknown, or a file holds no benchmark with all 15 corruptions.
     """
     parts = [part.strip() for part in name.split(",") if part.strip()]
@@ -169,7 +170,7 @@ def _check_same_set(
 
 
 def _clean_error(results: Mapping[str, Any]) -> float | None:
-    """The run's error on clean images, None where it does not say."""
+    """The run's error on clean images; None if its results lack it."""
     scores = (results.get("clean") or {}).get(results.get("selected"), {})
     accuracy = scores.get("accuracy")
     return 1 - accuracy if isinstance(accuracy, int | float) and 0 <= accuracy <= 1 else None

@@ -9,7 +9,7 @@ from augmax_jax.evaluation import identity
 from augmax_jax.evaluation.derived import DerivedSplit
 from augmax_jax.runtime import errors, keys
 
-CORRUPTED = "corrupted"  # what results call the test split corrupted as it is read
+CORRUPTED = "corrupted"  # name in results of the test split, corrupted on the fly
 
 
 def corrupted(
@@ -20,17 +20,17 @@ def corrupted(
     seed: int = 0,
     place: str = "",
 ) -> Benchmark:
-    """A `-C` benchmark of anyone's images, corrupted as they are read.
+    """A `-C` benchmark of any images, which are corrupted on the fly.
 
     The images are those that `corruption_sets.generate` writes for the same split and seed.
 
     Args:
         split: the clean images.
-        constants: whose severities: "cifar" for images of about 32 pixels, "tiny_imagenet"
-            for 64, "imagenet" for 224.
+        constants: the benchmark whose severities to use: "cifar" for images of about 32 pixels,
+            "tiny_imagenet" for 64, "imagenet" for 224.
         names: the corruptions.
-        seed: of the draws.
-        place: where the split was read from, as results are to say.
+        seed: seed of the draws.
+        place: where the split was read from, for the results.
 
     Raises:
         ValueError: a name or the constants are unknown, or "frost" is among the names and its

@@ -7,19 +7,19 @@ import numpy as np
 
 from augmax_jax.data import Batch, Split
 
-# (images uint8 [b, H, W, 3], place of the first of them in the split) -> images
+# (images uint8 [b, H, W, 3], index of the first of them in the split) -> images
 Transform = Callable[[np.ndarray, int], jax.Array]
 
 
 class DerivedSplit(Split):
-    """A split whose evaluation images come out transformed.
+    """A split whose evaluation images are transformed.
 
-    The transform is told where in the split the images lie, so that what it draws does not
-    depend on the batch size.
+    The transform gets the images' index in the split, so that its draws do not depend on the
+    batch size.
 
     Args:
         split: the original images.
-        transform: of a batch.
+        transform: function from a batch and the index of its first image to the new batch.
     """
 
     def __init__(self, split: Split, transform: Transform) -> None:
@@ -32,7 +32,7 @@ class DerivedSplit(Split):
         return len(self._split)
 
     def train_batches(self, batch_size: int, start_step: int = 0) -> Iterator[Batch]:
-        """Not to be had: a benchmark is not trained on."""
+        """Raises ValueError: the split is for evaluation only."""
         raise ValueError("a derived split is for evaluation only")
 
     def eval_batches(self, batch_size: int) -> Iterator[Batch]:

@@ -38,14 +38,14 @@ class Mistake(NamedTuple):
 
 
 class Gallery:
-    """Keeps one image under every corruption, and the mistakes a network is surest of.
+    """Keeps one image under every corruption, and the network's most confident mistakes.
 
     The parts of a benchmark hold the same images in the same order, and each image is kept once:
     where a later part makes the network surer of a wrong class, that mistake takes its place.
 
     Args:
         class_names: the network's classes.
-        mistakes: how many to keep.
+        mistakes: number of mistakes to keep.
     """
 
     def __init__(self, class_names: Sequence[str], *, mistakes: int = MISTAKES) -> None:
@@ -96,12 +96,12 @@ class Gallery:
     def write(self, directory: Path, stem: str, benchmark: Benchmark) -> None:
         """Writes `corruptions_<stem>.png`, `mistakes_<stem>.png`, and the latter as JSON.
 
-        Where some parts were evaluated in an earlier session and so not seen by this one,
-        a picture that is there already is left.
+        If an earlier session evaluated some parts, this one has not seen their images; then
+        existing pictures stay.
 
         Args:
-            directory: where to.
-            stem: what the files of the benchmark are called.
+            directory: directory of the pictures.
+            stem: stem of the names of the benchmark's files.
             benchmark: the set.
         """
         directory.mkdir(parents=True, exist_ok=True)

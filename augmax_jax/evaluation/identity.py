@@ -1,9 +1,9 @@
 """Digests that tell one evaluated set, or one network, from another.
 
-A kept result counts only for the very set that gave it. Reading a whole set to recognise it
-would cost as much as evaluating it, so its identity is where it lies, how many examples of what
-size it has, a digest of their labels, and a digest of the pixels of a few images from its first
-to its last, as the network gets them.
+A stored result is valid only for the set that it was computed on. Reading a whole set to recognise
+it would take as long as evaluating it. So the identity of a set has its location, the number and
+size of its examples, a digest of their labels, and a digest of the pixels of a few images from the
+first to the last, as the network gets them.
 """
 
 import hashlib
@@ -24,11 +24,11 @@ def of_split(split: Split) -> dict[str, Any]:
     """The identity of a split's content; a few of its images are decoded.
 
     Args:
-        split: any that gives its `examples`.
+        split: a split that has `examples`.
 
     Returns:
-        "count", "size" (height and width), and the digests "labels" and "images". Where labels
-        are not known without reading the set, those of the sampled images stand for all.
+        "count", "size" (height and width), and the digests "labels" and "images". If labels are
+        not known without reading the set, only those of the sampled images are digested.
     """
     rows = np.unique(np.linspace(0, len(split) - 1, SAMPLED).round().astype(int))
     images, labels = split.examples(rows)
@@ -41,10 +41,10 @@ def of_split(split: Split) -> dict[str, Any]:
 
 
 def of_frost() -> str:
-    """A digest of the pictures that the corruption "frost" is made with.
+    """A digest of the pictures that the corruption "frost" uses.
 
     Raises:
-        ValueError: they are not installed.
+        ValueError: the pictures are not installed.
     """
     pictures = sorted(path for path in textures.folder().iterdir() if path.is_file())
     return _hexadecimal(*(part for p in pictures for part in (p.name.encode(), p.read_bytes())))
@@ -54,7 +54,7 @@ def digest(tree: Any) -> str:
     """A digest of a tree of host arrays, such as a network's variables, with shapes and dtypes."""
     parts: list[bytes] = []
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        array = np.ascontiguousarray(leaf)  # of a string, too
+        array = np.ascontiguousarray(leaf)  # also makes an array of a string
         head = f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}"
         parts += [head.encode(), array.tobytes()]
     return _hexadecimal(*parts)
@@ -64,10 +64,10 @@ def combined(parts: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, 
     """The identity of a whole set from those of its parts.
 
     Args:
-        parts: corruption to severity to identity, as of `of_split`.
+        parts: corruption -> severity -> identity, as `of_split` gives it.
 
     Returns:
-        The same with "count" for all parts together; empty without parts.
+        An identity of that form, with the "count" of all parts; empty if there are no parts.
     """
     every = [part for by_severity in parts.values() for part in by_severity.values()]
     if not any(every):

@@ -1,13 +1,12 @@
 """The benchmark loop: accuracy, loss and calibration by corruption and severity, and their means.
 
-A benchmark is read part by part; what a part gave is written at once, so an interrupted
-evaluation goes on where it was.
+A benchmark is read part by part, and the scores of each part are written at once, so an interrupted
+evaluation goes on where it stopped.
 """
 
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from augmax_jax import corruptions
 from augmax_jax.data.benchmarks import Benchmark
@@ -17,6 +16,10 @@ from augmax_jax.evaluation.gallery import Gallery
 from augmax_jax.evaluation.predictions import Score, predict, scores
 from augmax_jax.evaluation.spatial import Worst
 from augmax_jax.evaluation.store import Rows, Store
+from augmax_jax.runtime import extras
+
+with extras.needed("train"):
+    from tqdm import tqdm
 
 
 def evaluate_benchmark(
@@ -35,10 +38,10 @@ def evaluate_benchmark(
         score: the network.
         benchmark: the set.
         batch_size: examples at a time.
-        devices: over which `score` splits a batch.
-        store: keeps what is done, and knows what was.
-        gallery: collects pictures as the images pass.
-        progress: show a bar.
+        devices: number of devices over which `score` splits a batch.
+        store: keeps the scores of parts, and has those of earlier sessions.
+        gallery: collects pictures from the images.
+        progress: whether to show a bar.
 
     Returns:
         corruption -> severity -> {"accuracy", "loss", "ece", "count", "by_class"}, the last as
@@ -46,7 +49,7 @@ def evaluate_benchmark(
         the worst part counts has it besides, without "by_class".
 
     Raises:
-        ValueError: the network gives NaN or infinity, or a part is not what it should be.
+        ValueError: the network gives NaN or infinity, or a part of the set is wrong.
     """
     store = store or Store(benchmark=benchmark)
     parts: list[tuple[str | None, int | None]] = [
@@ -85,7 +88,7 @@ def evaluate_benchmark(
 
 
 def _worst_so_far(store: Store) -> Worst:
-    """The worst of the parts in the store; without it they are forgotten."""
+    """Restores the worst outcomes of the parts in the store; without them, clears the store."""
     worst = Worst(store.path and store.path.with_suffix(".npz"), owner=store.owner)
     if not (store.rows and worst.restore()):
         store.clear()
@@ -99,13 +102,13 @@ def summarize(
     clean_accuracy: float | None = None,
     baseline: Baseline | None = None,
 ) -> dict[str, Any]:
-    """What `results.json` keeps of a benchmark.
+    """The entry of a benchmark in `results.json`.
 
     Args:
         rows: from `evaluate_benchmark`.
         benchmark: the set.
         clean_accuracy: SA, for relative mCE.
-        baseline: adds mCE.
+        baseline: if given, the entry has mCE.
 
     Returns:
         "source", "accuracy", "loss" and "ece" by corruption and severity, and what

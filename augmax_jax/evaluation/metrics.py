@@ -1,7 +1,7 @@
 """Robustness and calibration metrics: error tables and per-example sums to numbers.
 
 An *error table* maps a corruption to its five top-1 errors, one per severity, each a
-fraction in [0, 1]. All results are fractions too: an mCE that papers print as 82.56 is
+fraction in [0, 1]. All results are fractions too: where papers print an mCE of 82.56, it is
 0.8256 here. Sources: Hendrycks and Dietterich, "Benchmarking neural network robustness to
 common corruptions and perturbations", ICLR 2019 (CE, mCE, relative mCE); the AugMax paper,
 Tables 2-6 (SA, RA, the noise-free subset); Guo et al., "On calibration of modern neural
@@ -58,7 +58,7 @@ def robust_accuracy(errors: ErrorTable, corruptions: Iterable[str] = BENCHMARK) 
 def accuracy_by_corruption(
     errors: ErrorTable, corruptions: Iterable[str] | None = None
 ) -> dict[str, float]:
-    """Accuracy on each corruption, averaged over severities; all of the table by default."""
+    """Accuracy on each corruption, averaged over severities; by default for the whole table."""
     names = list(errors if corruptions is None else corruptions)
     return dict(zip(names, (1 - error_matrix(errors, names).mean(1)).tolist(), strict=True))
 
@@ -72,19 +72,19 @@ def accuracy_by_severity(
 
 
 def accuracy_by_family(errors: ErrorTable) -> dict[str, float]:
-    """Accuracy on noise, blur, weather and digital corruptions, every corruption counting alike."""
+    """Accuracy on noise, blur, weather and digital corruptions, averaged over corruptions."""
     return {family: robust_accuracy(errors, names) for family, names in FAMILIES.items()}
 
 
 def corruption_errors(
     errors: ErrorTable, baseline: str | Baseline, corruptions: Iterable[str] = BENCHMARK
 ) -> dict[str, float]:
-    """CE: sum of errors over severities, relative to the baseline's.
+    """CE: sum of errors over severities, divided by the baseline's sum.
 
     Args:
         errors: the error table.
         baseline: one of `BASELINES` by name, or your own.
-        corruptions: those to compute.
+        corruptions: the corruptions to compute it for; all must be in the table.
 
     Returns:
         CE of each corruption; 1 means as bad as the baseline.
@@ -109,10 +109,10 @@ def relative_mean_corruption_error(
     baseline: str | Baseline,
     corruptions: Iterable[str] = BENCHMARK,
 ) -> float:
-    """Relative mCE: what corruption adds to the clean error, relative to the baseline's.
+    """Relative mCE: the increase of the error by corruption, divided by the baseline's increase.
 
     Raises:
-        ValueError: the baseline has no clean error, or corruption adds nothing to it.
+        ValueError: the baseline has no clean error, or a corruption does not increase it.
     """
     baseline = _baseline(baseline)
     if not 0 <= clean_error <= 1:
@@ -141,18 +141,18 @@ def summarize(
     clean_error: float | None = None,
     baseline: str | Baseline | None = None,
 ) -> dict[str, Any]:
-    """Every number that an error table supports.
+    """All numbers that follow from an error table.
 
     Args:
         errors: the error table. Averages over the 15 benchmark corruptions are left out if
-            one of them is missing; others (the 4 extra ones, say) only count in
+            one of them is missing; others (such as the 4 extra ones) are only in
             `by_corruption`.
         clean_error: error on clean images.
-        baseline: adds CE and mCE, and relative mCE if both clean errors are known and every
-            corruption adds to the baseline's.
+        baseline: if given, there are CE and mCE, and relative mCE if both clean errors are known
+            and every corruption increases the baseline's.
 
     Returns:
-        JSON-able dict with `by_corruption`, and where they apply `sa`, `ra`,
+        A dict that JSON can hold, with `by_corruption`, and if they apply `sa`, `ra`,
         `ra_noise_free`, `by_severity`, `by_family`, `baseline`, `ce`, `mce`,
         `mce_noise_free`, `relative_mce`.
     """
@@ -170,7 +170,7 @@ def summarize(
             out["ce"] = corruption_errors(errors, baseline)
             out["mce"] = mean_corruption_error(errors, baseline)
             out["mce_noise_free"] = mean_corruption_error(errors, baseline, NOISE_FREE)
-            # Undefined where a corruption does the baseline no harm, as on easy data.
+            # Undefined if a corruption does not increase the baseline's error, as on easy data.
             harmed = baseline.clean_error is not None and all(
                 baseline.mean_error(name) > baseline.clean_error for name in BENCHMARK
             )
@@ -180,7 +180,7 @@ def summarize(
 
 
 class Outcomes(NamedTuple):
-    """What each example adds to the metrics; NumPy arrays, or all JAX.
+    """What each example adds to the metrics. All arrays are NumPy or all are JAX.
 
     Attributes:
         correct: whether its top-1 prediction is right, bool `[N]`.
@@ -196,16 +196,16 @@ class Outcomes(NamedTuple):
 class Tally(NamedTuple):
     """Sums over examples, from which accuracy, NLL and calibration follow.
 
-    Sums of disjoint batches add up (`a.plus(b)`, or `psum` over devices), so nothing depends
-    on how a set was cut into batches. All arrays are NumPy or all are JAX.
+    Tallies of disjoint batches add up (`a.plus(b)`, or `psum` over devices), so the results do
+    not depend on how a set was cut into batches. All arrays are NumPy or all are JAX.
 
     Attributes:
-        count: examples.
-        correct: correctly classified ones.
+        count: number of examples.
+        correct: number of correctly classified examples.
         nll: sum of negative log-likelihoods, in nats.
-        bin_count: examples by confidence, `[bins]`.
-        bin_correct: correct ones by confidence, `[bins]`.
-        bin_confidence: sum of confidences, `[bins]`.
+        bin_count: number of examples by confidence, `[bins]`.
+        bin_correct: number of correct examples by confidence, `[bins]`.
+        bin_confidence: sum of confidences by confidence, `[bins]`.
     """
 
     count: Any
@@ -237,7 +237,7 @@ class Tally(NamedTuple):
 
 
 def tally(logits: Any, labels: Any, mask: Any = None, *, bins: int = 15) -> Tally:
-    """Adds up what the metrics need over a batch; jittable.
+    """Sums a batch for the metrics; it can be jitted.
 
     Args:
         logits: float `[N, C]`, NumPy (summed in float64) or JAX (in float32); -inf
@@ -247,8 +247,8 @@ def tally(logits: Any, labels: Any, mask: Any = None, *, bins: int = 15) -> Tall
         bins: number of confidence bins of equal width, each open on the left.
 
     Raises:
-        ValueError: shapes do not fit, there is nothing to count, `bins` is not positive, or
-            (NumPy only) a label is no class.
+        ValueError: shapes do not fit together or are empty, `bins` is not positive, or (NumPy
+            only) a label is out of range.
     """
     on_device = isinstance(logits, jax.Array)
     xp: Any = jnp if on_device else np
@@ -274,7 +274,7 @@ def outcomes(logits: Any, labels: Any) -> Outcomes:
     """What each example adds to the metrics.
 
     Args:
-        logits: float `[N, C]`, NumPy or JAX, used as they are; -inf excludes a class.
+        logits: float `[N, C]`, NumPy or JAX; their dtype is kept. -inf excludes a class.
         labels: int `[N]` in [0, C).
     """
     xp: Any = jnp if isinstance(logits, jax.Array) else np
@@ -288,20 +288,20 @@ def outcomes(logits: Any, labels: Any) -> Outcomes:
 
 
 def add_up(found: Outcomes, mask: Any = None, *, bins: int = 15) -> Tally:
-    """The sums of outcomes; jittable.
+    """The sums of outcomes; it can be jitted.
 
     Args:
-        found: of `N` examples.
+        found: outcomes of N examples.
         mask: bool `[N]`, False for padding; None counts all.
-        bins: as of `tally`.
+        bins: number of confidence bins, as in `tally`.
     """
     xp: Any = jnp if isinstance(found.nll, jax.Array) else np
     correct, nll, confidence = found
     mask = xp.ones(correct.shape, bool) if mask is None else mask
     correct = mask & correct
-    # A network that gives NaN has no confidence: it falls in the first bin.
+    # A NaN has no confidence, so it goes to the first bin.
     index = xp.clip(xp.ceil(xp.nan_to_num(confidence) * bins).astype(int) - 1, 0, bins - 1)
-    member = (index[:, None] == xp.arange(bins)) & mask[:, None]
+    member = (index[:, None] == xp.arange(bins)[None]) & mask[:, None]
     return Tally(
         count=mask.sum(),
         correct=correct.sum(),
@@ -323,7 +323,7 @@ def negative_log_likelihood(logits: Any, labels: Any) -> float:
 
 
 def expected_calibration_error(logits: Any, labels: Any, *, bins: int = 15) -> float:
-    """ECE: how far confidence is from accuracy (Guo et al. 2017, Eq. 3).
+    """ECE: mean distance between confidence and accuracy (Guo et al. 2017, Eq. 3).
 
     The confidence of a prediction is its softmax probability. Predictions are put into
     `bins` intervals of equal width, ((b-1)/bins, b/bins]; the result is the mean over bins,
@@ -332,20 +332,26 @@ def expected_calibration_error(logits: Any, labels: Any, *, bins: int = 15) -> f
     Args:
         logits: float `[N, C]`.
         labels: int `[N]`.
-        bins: 15 in the literature.
+        bins: number of bins; the literature uses 15.
+
+    Returns:
+        A fraction in [0, 1].
     """
     return tally(logits, labels, bins=bins).calibration_error
 
 
 def restrict_classes(logits: Any, classes: Sequence[int] | np.ndarray) -> Any:
-    """Excludes all but some classes, as ImageNet-A and -R need with their 200 of 1000.
+    """Excludes all classes except some; ImageNet-A and -R have 200 of the 1000 classes.
 
     Args:
         logits: float `[N, C]`.
-        classes: indices of the classes that remain possible.
+        classes: indices of the classes to keep.
 
     Returns:
         `[N, C]`, -inf elsewhere: argmax and softmax are those of the remaining columns.
+
+    Raises:
+        ValueError: no classes, or an index that is none of the C.
     """
     xp: Any = jnp if isinstance(logits, jax.Array) else np
     classes = np.asarray(classes)
@@ -356,4 +362,4 @@ def restrict_classes(logits: Any, classes: Sequence[int] | np.ndarray) -> Any:
         )
     keep = np.zeros(logits.shape[-1], bool)
     keep[classes] = True
-    return xp.where(keep, logits, -xp.inf)
+    return xp.where(keep[None], logits, -xp.inf)

@@ -14,22 +14,22 @@ from augmax_jax.runtime import compiler, parallel
 
 # uint8 [B, H, W, 3] -> logits float32 [B, C], on the host.
 Score = Callable[[np.ndarray], np.ndarray]
-# (batch with its mask, logits of the batch): a look at the examples as they pass.
+# (batch with its mask, logits of the batch) -> None; called for every batch.
 Observe = Callable[[Batch, np.ndarray], None]
 
 
 def model_score(
     model: nn.Module, devices: Sequence[jax.Device], *, route: str = "clean"
 ) -> Callable[[Any], Score]:
-    """A pmapped eval-mode forward, compiled once for all sets of one batch size.
+    """A pmapped forward pass in eval mode, compiled once for all sets of one batch size.
 
     Args:
         model: the network.
-        devices: those to spread a batch over.
+        devices: devices over which a batch is split.
         route: norm route; the paper evaluates on the clean one.
 
     Returns:
-        A function of replicated variables to a `Score`.
+        A function from replicated variables to a `Score`.
     """
 
     def logits(variables, images):
@@ -56,17 +56,17 @@ def predict(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Logits of a whole split.
 
-    Batches have one size, the last one padded and masked, so no example is dropped or
-    counted twice whatever the sizes. Of several processes each reads its share of the
-    split, and all get the predictions of the whole.
+    All batches have one size; the last one is padded and masked. So no example is dropped or
+    counted twice. If there are several processes, each reads its share of the split, and all
+    get the predictions of the whole split.
 
     Args:
         score: the network.
-        split: what to predict.
-        batch_size: most examples of this process at a time.
-        devices: the batch size becomes a multiple of this.
-        observe: sees every batch of this process with its logits.
-        what: what messages call the images.
+        split: the split to predict.
+        batch_size: the most examples of this process at a time.
+        devices: number of devices; the batch size is rounded up to a multiple of it.
+        observe: called with every batch of this process and its logits.
+        what: name of the images in messages.
 
     Returns:
         Logits float32 `[N, C]` and labels int32 `[N]`.
@@ -97,7 +97,7 @@ def predict(
 
 
 def _useless(logits: np.ndarray) -> np.ndarray:
-    """Whether no class is the most likely one: a NaN, +inf, or nothing but -inf; bool `[N]`."""
+    """Whether logits have no most likely class: a NaN, a +inf, or only -inf; bool `[N]`."""
     return ~np.isfinite(logits.max(-1))
 
 
@@ -115,7 +115,7 @@ def scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 
 def scores_of(sums: metrics.Tally) -> dict[str, float]:
-    """The same from sums over examples."""
+    """The scores of `scores`, from sums over examples."""
     return {
         "accuracy": sums.accuracy,
         "loss": sums.negative_log_likelihood,

@@ -14,31 +14,32 @@ from augmax_jax.runtime.errors import check_name
 logger = logging.getLogger(__name__)
 
 OUTPUTS = ("auto", "logits", "probabilities")
-_SUM_TOLERANCE = 1e-2  # of probabilities: those of half precision miss 1 by some thousandths
+_SUM_TOLERANCE = 1e-2  # distance of a row's sum from 1; in half precision it is a few thousandths
 _SMALLEST = np.finfo(np.float32).tiny  # a probability of 0 has no logarithm
 
 Predictor = Callable[[Any], Any]
 
 
 class AnyNetwork:
-    """A predictor, called as it needs to be and checked as it answers.
+    """A predictor, compiled or called on the host, whose outputs are checked.
 
-    It is traced once with abstract images. If that works, it is compiled. If it does not, the
-    predictor is no JAX function: it is called on the host with NumPy arrays.
+    The predictor is traced once with abstract images. If that works, it is compiled. Otherwise it
+    is no JAX function: it is called on the host with NumPy arrays.
 
     Args:
-        predictor: float32 images `[B, H, W, 3]` in [0, 1] to `[B, C]`.
+        predictor: function from float32 images `[B, H, W, 3]` in [0, 1] to `[B, C]`.
         batch: shape of the images that it will be called with.
-        classes: how many classes the labels show, at least.
-        outputs: see `settle`; "auto" until then gives what the predictor gives.
+        classes: the least number of classes C, which the labels show.
+        outputs: "logits", "probabilities" or "auto". Until `settle` decides what "auto" means,
+            `score` returns the predictor's outputs unchanged.
 
     Attributes:
-        traced: whether it is compiled.
-        outputs: what its outputs are.
+        traced: whether the predictor is compiled.
+        outputs: "logits", "probabilities" or "auto".
 
     Raises:
-        ValueError: it is not callable, `outputs` is unknown, or a traced one does not give
-            `[B, C]` with enough classes.
+        ValueError: the predictor is not callable, `outputs` is unknown, or a traced predictor
+            does not give `[B, C]` with enough classes.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class AnyNetwork:
         self._refusal = ""
         try:
             found = jax.eval_shape(predictor, jax.ShapeDtypeStruct(batch, jnp.float32))
-        except Exception as error:  # whatever a function that is not JAX does with a tracer
+        except Exception as error:  # other functions than JAX's may raise anything for a tracer
             self._refusal = f"{type(error).__name__}: {_first_line(error)}"
         self.traced = not self._refusal
         if self.traced:
@@ -79,14 +80,14 @@ class AnyNetwork:
         """Logits float32 `[B, C]` of uint8 images `[B, H, W, 3]`.
 
         Raises:
-            ValueError: the predictor fails, or does not give what it should.
+            ValueError: the predictor fails, or its output is not numbers `[B, C]`.
         """
         found = np.asarray(self._call(images))
         self._check(found.shape, found.dtype, len(images))
         found = found.astype(np.float32, copy=False)
         if self.outputs != "probabilities":
             return found
-        # NaN passes: it is counted and named where the images are known.
+        # NaN passes here: `predict` counts it and names the images.
         if not (_are_probabilities(found) | np.isnan(found).any(-1)).all():
             raise ValueError(
                 "outputs='probabilities', but the predictor gives values below 0 or above 1, or "
@@ -95,13 +96,13 @@ class AnyNetwork:
         return _logarithm(found)
 
     def settle(self, logits: np.ndarray) -> np.ndarray:
-        """Decides what "auto" means, by what the predictor gives for the clean images.
+        """Decides what "auto" means, from the outputs for the clean images.
 
-        Rows in [0, 1] that all sum to 1 are probabilities; anything else is logits, which
-        log-probabilities are too.
+        If all rows are in [0, 1] and sum to 1, they are probabilities. Otherwise they are
+        logits; log-probabilities are logits too.
 
         Args:
-            logits: what `score` gave, float32 `[N, C]`.
+            logits: outputs of `score`, float32 `[N, C]`.
 
         Returns:
             Logits float32 `[N, C]`.
@@ -112,7 +113,7 @@ class AnyNetwork:
             self.outputs = "logits"
             return logits
         self.outputs = "probabilities"
-        logger.info("the outputs sum to 1: they are taken for probabilities, not for logits")
+        logger.info("the outputs sum to 1, so they count as probabilities and not as logits")
         return _logarithm(logits)
 
     def _on_host(self, images: np.ndarray) -> np.ndarray:
@@ -163,7 +164,7 @@ def _are_probabilities(rows: np.ndarray) -> np.ndarray:
 
 
 def _logarithm(probabilities: np.ndarray) -> np.ndarray:
-    """Logits whose softmax is these probabilities; NaN stays."""
+    """Logits whose softmax gives these probabilities; NaN stays NaN."""
     return np.log(np.maximum(probabilities, _SMALLEST))
 
 

@@ -1,13 +1,14 @@
 """Evaluates the best and the last checkpoint of a run on clean data and robustness sets."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flax.linen as nn
 import jax
-from ml_collections import ConfigDict
 
 from augmax_jax import report
 from augmax_jax.data import Data
@@ -16,13 +17,16 @@ from augmax_jax.evaluation.gallery import Gallery
 from augmax_jax.evaluation.loop import evaluate_benchmark, summarize
 from augmax_jax.evaluation.predictions import Score, model_score, predict, scores
 from augmax_jax.evaluation.store import Store
-from augmax_jax.runtime import files, parallel, run_directory
+from augmax_jax.runtime import files, model_file, parallel, provenance, run_directory
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 logger = logging.getLogger(__name__)
 
 
 class Candidate(NamedTuple):
-    """Variables to evaluate: how many steps made them, and the record kept with them."""
+    """Variables to evaluate, their number of training steps, and the record kept with them."""
 
     step: int
     variables: dict[str, Any]
@@ -30,11 +34,11 @@ class Candidate(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """What is evaluated: a network, the data it is for, and the settings.
+    """What is evaluated: a network, its data and the settings.
 
     Attributes:
         config: the run's settings, validated.
-        devices: those to spread a batch over.
+        devices: devices over which a batch is split.
         data: the dataset's splits.
         model: the network.
     """
@@ -56,7 +60,7 @@ def evaluate_candidates(
 
     Args:
         subject: what to evaluate.
-        directory: where `results.json`, tables, pictures and `report.html` go.
+        directory: directory for `results.json`, tables, pictures and `report.html`.
         candidates: "best" or "last", or both; `config.evaluate.checkpoint` chooses.
         seconds: time spent training, if this process knows it.
 
@@ -67,6 +71,7 @@ def evaluate_candidates(
         ValueError: the network gives NaN or infinity for some images.
     """
     config = subject.config
+    session = provenance.begin(subject.devices)
     chosen = config.evaluate.checkpoint
     if chosen not in candidates:
         chosen = next(iter(candidates))
@@ -83,7 +88,7 @@ def evaluate_candidates(
         "dataset": config.data.name,
         "seed": config.seed,
         "epochs": config.epochs,
-        "device": f"{len(subject.devices)} x {subject.devices[0].device_kind}",
+        "device": session["device"],
         "select_on": config.select_on,
         "selected": chosen,
         "seconds": seconds if seconds is not None else before.get("seconds"),
@@ -127,9 +132,22 @@ def evaluate_candidates(
         },
         clean_accuracy=results["clean"][chosen]["accuracy"],
     )
+    results["provenance"] = _provenance(directory, provenance.finish(session))
     files.write_json(directory / run_directory.RESULTS, results)
     report.write(directory)
     return results
+
+
+def _provenance(directory: Path, session: dict[str, Any]) -> dict[str, Any]:
+    """Where the network and its results come from.
+
+    Returns:
+        "evaluated", a session as of `runtime.provenance`; "trained", the seed and sessions of a
+        run; or "imported", the source of an import.
+    """
+    known = model_file.read(directory) or {}
+    found = {"trained": known.get("provenance"), "imported": known.get("source")}
+    return {name: value for name, value in found.items() if value} | {"evaluated": session}
 
 
 def evaluate_benchmarks(
@@ -146,11 +164,12 @@ def evaluate_benchmarks(
         subject: what to evaluate.
         directory: its directory.
         score: the network.
-        network: what tells this network from others, as values that JSON keeps.
+        network: facts that identify this network, as values that JSON can hold.
         clean_accuracy: SA.
 
     Returns:
-        What was measured, by benchmark; and the reason for each that could not be.
+        Name of each benchmark -> its entry in `results.json`; and name -> the reason for each that
+        could not be measured.
     """
     config = subject.config.evaluate
     reference = comparison.read(config.baseline)

@@ -1,8 +1,8 @@
 """The spatial attack as a benchmark: the worst of k rotations and shifts of each image.
 
-After Engstrom et al., "Exploring the landscape of spatial robustness", ICML 2019, as the AugMax
-paper measures it (Table 11). Each of the k maps is a part of the benchmark; what counts is, image
-by image, the map under which the label is least likely.
+After Engstrom et al., "Exploring the landscape of spatial robustness", ICML 2019, in the form that
+the AugMax paper measures (Table 11). Each of the k maps is a part of the benchmark. For each image,
+the map under which the label is least likely counts.
 """
 
 import functools
@@ -21,21 +21,21 @@ from augmax_jax.evaluation.derived import DerivedSplit
 from augmax_jax.evaluation.predictions import scores_of
 from augmax_jax.runtime import files
 
-SPATIAL = "spatial"  # what results call the benchmark
-MAP = "map"  # what its parts are called, beside their number
+SPATIAL = "spatial"  # name of the benchmark in results
+MAP = "map"  # name of its parts, before their number
 _REVISION = 1  # raise when the same images and seed give other maps
 
 
 def worst_of_maps(split: Split, *, k: int = 10, seed: int = 0, place: str = "") -> Benchmark:
     """The benchmark of k random maps: rotations within 30 degrees, shifts within 3 pixels.
 
-    `adversary.worst_of_k_spatial` is the same as one jittable function.
+    `adversary.worst_of_k_spatial` is the same attack as one function that can be jitted.
 
     Args:
         split: clean images.
-        k: maps tried for each image.
-        seed: of the maps.
-        place: where the split was read from, as results are to say.
+        k: number of maps tried for each image, at least 1.
+        seed: seed of the maps.
+        place: where the split was read from, for the results.
     """
     draw = jax.jit(functools.partial(spatial.draw_spatial, k=k), static_argnums=1)
     warp = jax.jit(spatial.spatial_transform)
@@ -68,9 +68,9 @@ class Worst:
     """The outcome of each image under the worst part so far.
 
     Args:
-        path: an `.npz` file that keeps it, so that an interrupted evaluation can go on; None
-            keeps nothing.
-        owner: the evaluation that the file belongs to.
+        path: an `.npz` file that keeps the outcomes, so that an interrupted evaluation can go on;
+            None: no file.
+        owner: digest of the evaluation that the file belongs to.
     """
 
     def __init__(self, path: Path | None = None, *, owner: str = "") -> None:
@@ -79,7 +79,7 @@ class Worst:
         self._outcomes: metrics.Outcomes | None = None
 
     def restore(self) -> bool:
-        """Reads what the file keeps; False if there is none, or it is damaged or another's."""
+        """Reads the file; False if it does not exist, is damaged or is another evaluation's."""
         if self._path is None:
             return False
         try:
@@ -93,7 +93,7 @@ class Worst:
         return True
 
     def add(self, logits: np.ndarray, labels: np.ndarray) -> None:
-        """Takes in one more part; of equally bad ones the first counts.
+        """Adds one more part; among equally bad parts the first counts.
 
         Args:
             logits: float `[N, C]`.
@@ -118,6 +118,6 @@ class Worst:
             np.savez(file, owner=np.array(self._owner), **arrays)
 
     def scores(self) -> dict[str, float]:
-        """The scores of the worst of all parts, as of `predictions.scores`."""
+        """The scores of the worst part of each image, as in `predictions.scores`."""
         assert self._outcomes is not None, "no part was added"
         return scores_of(metrics.add_up(self._outcomes))

@@ -19,15 +19,15 @@ Rows = dict[str, dict[str, dict[str, Any]]]
 
 
 class Store:
-    """What has been evaluated so far, kept in a JSON file.
+    """The scores of the parts evaluated so far, kept in a JSON file.
 
-    The file says which network was evaluated on which set, and of each part what it held. A
-    file of another network or set is started anew, a part that holds something else is
-    evaluated again; either is said in the log.
+    The file has the identity of the network, of the set, and of each part. If the network or the
+    set differs, the file is started anew; if a part differs, it is evaluated again. The log says
+    both.
 
     Args:
-        path: the file; None keeps nothing.
-        network: what tells this network from others, as values that JSON keeps.
+        path: the file; None: no file.
+        network: facts that identify this network, as values that JSON can hold.
         benchmark: the set.
 
     Attributes:
@@ -43,7 +43,7 @@ class Store:
         benchmark: Benchmark | None = None,
     ) -> None:
         of_set = {"place": benchmark.place, **benchmark.recipe} if benchmark else {}
-        # As JSON gives them back, so that they compare equal.
+        # In the form that JSON gives back, so that they compare equal.
         self._network = json.loads(json.dumps(network or {}))
         self._set = json.loads(json.dumps(of_set))
         self.path = path
@@ -74,16 +74,16 @@ class Store:
 
     @property
     def owner(self) -> str:
-        """A digest of the network and the set, for what is kept beside the file."""
+        """A digest of the network and the set, for other files of this evaluation."""
         return identity.digest(json.dumps([self._network, self._set], sort_keys=True))
 
     def has(self, corruption: str, severity: str, part: Mapping[str, Any]) -> bool:
-        """Whether the scores of a part are kept, and were found on what it holds now.
+        """Whether the store has scores of a part with the present content.
 
         Args:
             corruption: the row.
             severity: the column.
-            part: identity of the part as it is now; empty where the whole set's says it.
+            part: present identity of the part; empty if that of the whole set is enough.
         """
         if severity not in self.rows.get(corruption, {}):
             return False
@@ -110,7 +110,7 @@ class Store:
             files.write_json(self.path, kept | {"rows": self.rows, "parts": self._parts})
 
     def keep_only(self, parts: Sequence[tuple[str, str]]) -> None:
-        """Forgets parts that the set does not have, or no longer."""
+        """Removes parts that the set does not have."""
         for corruption, severity in [(c, s) for c, by in self.rows.items() for s in by]:
             if (corruption, severity) not in parts:
                 del self.rows[corruption][severity], self._parts[corruption][severity]
@@ -118,11 +118,11 @@ class Store:
         self._parts = {c: by for c, by in self._parts.items() if by}
 
     def clear(self) -> None:
-        """Forgets all parts."""
+        """Removes all parts."""
         self.rows, self._parts = {}, {}
 
     def identity(self) -> dict[str, Any]:
-        """What tells the evaluated set from others, as `results.json` keeps it."""
+        """The identity of the evaluated set, as in `results.json`."""
         return {**self._set, **identity.combined(self._parts)}
 
     def write_csv(self) -> None:

@@ -4,8 +4,8 @@ A view is a batch of images, the norm route it takes, its weight in the classifi
 loss, and whether it takes part in the consistency term. Every row of the paper's tables
 is a method plus a config. docs/methods.md says what each method does and costs.
 
-A method is one record (`MethodSpec`), in a file of its own or of its family. What the rest of
-the package lists (routes of views, labels, curves, checks) is read off the records.
+A method is one record (`MethodSpec`), in a file of its own or of its family. The rest of
+the package reads its lists (routes of views, labels, curves, checks) from the records.
 """
 
 from augmax_jax.methods.augmax import maximise

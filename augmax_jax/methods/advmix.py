@@ -1,8 +1,11 @@
 """AdvMix and AdvMax: the worst of k draws of the operators' levels (paper, App. B)."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
 from augmax_jax import adversary, augment
 from augmax_jax.adversary.stadv import check_settings
@@ -18,6 +21,9 @@ from augmax_jax.methods.base import (
 )
 from augmax_jax.methods.settings import chain_settings
 from augmax_jax.runtime.numbers import check_count
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 SEARCH_CURVES = {
     "worst_loss": "Loss of the worst candidate, mean",
@@ -37,13 +43,13 @@ def _worst_levels(
     """Chains of fixed operators at the worst of k draws of their levels and signs.
 
     Args:
-        inputs: of the step.
+        inputs: inputs of the step.
         logits_fn: the network.
-        chain_keys: draw depths and operators, `[B]`.
-        level_keys: draw levels and signs, `[B]`.
-        m: skip weights with which each draw is judged, `[B]`.
-        w: chain weights likewise, `[B, K]`.
-        config: the run's.
+        chain_keys: keys for depths and operators, `[B]`.
+        level_keys: keys for levels and signs, `[B]`.
+        m: skip weights with which each draw is mixed and judged, `[B]`.
+        w: chain weights with which each draw is mixed and judged, `[B, K]`.
+        config: the run's config.
     """
     chains = chain_settings(config)
     return adversary.worst_of_k(
@@ -86,7 +92,7 @@ ADVMIX = MethodSpec(
     check_worst_of_k,
     SEARCH_CURVES,
 )
-"""AdvMix: AugMix's operators and weights, the worst of k draws of levels."""
+"""AdvMix: AugMix's operators and weights with the worst of k draws of the levels."""
 
 
 def _build_advmax(setup: Setup) -> Method:

@@ -1,22 +1,23 @@
 """Adversarial noise training (ANT): a noise generator learns beside the network.
 
-Rusak et al., ECCV 2020. At the start of every epoch a generator is trained from
-scratch against the network as it stands, and kept; then it goes on learning with the network,
-one Adam step a step. The network sees one mixed batch: part with noise of this generator, part
-with noise of two kept ones, the rest as it is.
+Rusak et al., ECCV 2020. At the start of every epoch a new generator is trained from scratch
+against the present network, and a copy is kept. Then the generator goes on learning with the
+network: one Adam step in each training step. The network sees one mixed batch: one part has noise
+of this generator, one part has noise of two kept generators, and the rest has none.
 
-The published code draws new batches for the training from scratch. Here it happens within
-the epoch's first step, on that step's images with new noise at every iteration: so it is part
-of the compiled step, resumes exactly, and needs no second stream of data.
+The published code draws new batches for the training from scratch. Here that training is part of
+the epoch's first step; it uses that step's images, with new noise at every iteration. So it is
+within the compiled step, resumes exactly, and needs no second stream of data.
 """
 
+from __future__ import annotations
+
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from ml_collections import ConfigDict
 
 from augmax_jax.adversary import noise_generator as noise
 from augmax_jax.adversary.inputs import cross_entropies
@@ -33,12 +34,15 @@ from augmax_jax.methods.base import (
 )
 from augmax_jax.runtime.numbers import check_count, check_number
 
-# Multiples of it fall evenly into [0, 1): any run of neighbours holds every share of a batch.
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+# Its multiples modulo 1 fall evenly into [0, 1), so any consecutive examples divide into shares.
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def _build(setup: Setup) -> Method:
-    """ANT as `config.ant` sets it; its state is the generator, its optimizer and the kept ones."""
+    """ANT by `config.ant`; its state is the generator, its optimizer and the kept generators."""
     settings = setup.config.ant
     route = setup.routes["ant"]
     adam = optax.scale_by_adam()
@@ -52,13 +56,13 @@ def _build(setup: Setup) -> Method:
         }
 
     def learn(inputs: StepInputs, keys: jax.Array, state: dict[str, Any], new: jax.Array):
-        """The generator's step, after its training from scratch if an epoch is new.
+        """The generator's step; in an epoch's first step, its training from scratch comes before.
 
         Both are iterations of one loop, so the network's gradient is compiled once.
 
         Returns:
-            Generator and optimizer, the generator as trained from scratch, the mean loss
-            that its noise causes.
+            The generator and its optimizer, the generator after training from scratch, and the
+            mean loss under its noise.
         """
         images = to_float(inputs.images)
         norm = settings.rms * math.sqrt(math.prod(images.shape[1:]))
@@ -76,7 +80,8 @@ def _build(setup: Setup) -> Method:
             trained = _where(turn, generator, trained)
             optimizer = _where(turn & new, adam.init(generator), optimizer)
             value, gradient = inputs.mean(jax.value_and_grad(loss)(generator, i))
-            updates, optimizer = adam.update(gradient, optimizer)
+            with jax.numpy_dtype_promotion("standard"):  # Adam raises a float to an int32 count
+                updates, optimizer = adam.update(gradient, optimizer)
             rate = jnp.where(turn, settings.learning_rate, settings.retrain_learning_rate)
             generator = jax.tree.map(lambda x, u: x - rate * u, generator, updates)
             return generator, optimizer, trained, -value
@@ -91,10 +96,10 @@ def _build(setup: Setup) -> Method:
         )
 
     def mixed(inputs: StepInputs, keys: jax.Array, generators: list, epoch: jax.Array) -> jax.Array:
-        """The batch: current noise, that of two kept generators, and images as they are."""
+        """The batch: images with noise of the current or of two kept generators, and clean ones."""
         images = to_float(inputs.images)
         norm = settings.rms * math.sqrt(math.prod(images.shape[1:]))
-        fraction = (inputs.place * _GOLDEN) % 1.0
+        fraction = (inputs.place.astype(jnp.float32) * _GOLDEN) % 1.0
         # In the first epoch there is nothing to replay.
         current = jnp.where(epoch > 0, settings.share, settings.share + 2 * settings.replay_share)
         ends = [current, current + settings.replay_share, current + 2 * settings.replay_share]
@@ -124,7 +129,7 @@ def _build(setup: Setup) -> Method:
 
 def _check(config: ConfigDict) -> None:
     settings = config.ant
-    noise.check_kernel(settings.kernel, "config.ant.kernel")
+    noise.check_kernel(settings.kernel, name="config.ant.kernel")
     check_number("config.ant.rms", settings.rms, low=1e-6, high=1)
     check_number("config.ant.share", settings.share, low=0, high=1)
     check_number("config.ant.replay_share", settings.replay_share, low=0, high=0.5)

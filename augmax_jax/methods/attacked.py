@@ -34,11 +34,11 @@ def attacked_method(name: str, setup: Setup, attack: Attack) -> Method:
     """Clean, AugMix and attacked views under the AugMax objective.
 
     `config.objective.variant` "paper" puts weight ½ on the clean and ½ on the attacked view
-    and sends both augmented views over the augmented route; "released" does as the released
-    code: weight 1 on the clean view alone, the AugMix view over the clean route.
+    and sends both augmented views over the augmented route. "released" does what the released
+    code does: weight 1 on the clean view alone, and the AugMix view over the clean route.
 
     Args:
-        name: of the attacked view.
+        name: name of the attacked view.
         setup: what the method is built from.
         attack: makes the attacked images.
     """
@@ -52,7 +52,7 @@ def attacked_method(name: str, setup: Setup, attack: Attack) -> Method:
         images, diagnostics = attack(
             inputs, attack_keys, lambda x: inputs.logits_fn(x, route[name])
         )
-        # The released code's order; it decides only what single-norm statistics see last.
+        # The released code's order; it matters only to the running statistics of single norms.
         return [
             View(name, images, route[name], variant.attacked_weight, True),
             View("augmix", x_augmix, route["augmix"], 0.0, True),

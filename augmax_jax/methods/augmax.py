@@ -1,7 +1,10 @@
 """AugMax: mixing weights learned against the network (paper, Algorithm 1 and 2)."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import jax
-from ml_collections import ConfigDict
 
 from augmax_jax import adversary, augment
 from augmax_jax.adversary.augmax import check_settings
@@ -16,6 +19,9 @@ from augmax_jax.methods.base import (
 )
 from augmax_jax.methods.settings import chain_settings, compaction
 from augmax_jax.runtime.numbers import check_flag
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 CURVES = {**ASCENT_CURVES, "skip_weight": "Skip weight m after the ascent, mean"}
 
@@ -33,12 +39,12 @@ def maximise(
 
     Args:
         logits_fn: the network in eval mode, on the attacked view's route.
-        keys: one per example `[B]`.
+        keys: one key per example, `[B]`.
         images: uint8 `[B, H, W, 3]`.
         chains: uint8 `[B, K, H, W, 3]`.
         labels: int `[B]`.
-        config: the run's.
-        num_classes: of the dataset.
+        config: the run's config.
+        num_classes: number of classes of the dataset.
 
     Returns:
         What `adversary.augmax` found.
@@ -58,7 +64,7 @@ def maximise_from(
     config: ConfigDict,
     num_classes: int,
 ) -> adversary.AugMaxResult:
-    """`maximise` from a given start (m, p); the keys draw targets, if any."""
+    """`maximise` from a given start (m, p); the keys are for random targets, if there are any."""
     settings = config.adversary
     targets = None
     if settings.targeted:

@@ -34,4 +34,4 @@ def _build(setup: Setup) -> Method:
 
 
 AUGMIX = MethodSpec("augmix", "AugMix", (CLEAN, base.AUGMIX._replace(copies=2)), _build)
-"""AugMix: cross-entropy on the clean view, consistency with two random mixes."""
+"""AugMix: cross-entropy on the clean view, and consistency with two random mixes."""

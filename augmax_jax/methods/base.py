@@ -1,16 +1,20 @@
 """The parts of a method: its inputs, its views and its record."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
 from augmax_jax.models import ROUTES
 from augmax_jax.runtime.epochs import Epochs
 from augmax_jax.runtime.errors import check_name
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 # (float images [B', H, W, 3], route) -> logits of the network in eval mode.
 RoutedLogitsFn = Callable[[jax.Array, str], jax.Array]
@@ -19,7 +23,7 @@ Diagnostics = dict[str, jax.Array]
 
 
 class View(NamedTuple):
-    """One version of the batch on its way through the network.
+    """One version of the batch, and how it goes through the network and into the loss.
 
     Attributes:
         name: "clean", "augmix_1", "augmax", ...: one of `MethodSpec.view_labels`.
@@ -37,14 +41,14 @@ class View(NamedTuple):
 
 
 class StepInputs(NamedTuple):
-    """What a method gets to see of a step: one device's share of the batch.
+    """The inputs of a method in one step: one device's share of the batch.
 
     Attributes:
-        logits_fn: the network as it stands, in eval mode, on the route asked for.
-        keys: one key per example `[B]`, whatever the device it lies on.
+        logits_fn: the present network, in eval mode, on a given route.
+        keys: one key per example `[B]`; it does not depend on the example's device.
         images: uint8 `[B, H, W, 3]`, after flip and crop.
         labels: int `[B]`.
-        place: place of each example in the global batch, int `[B]`.
+        place: index of each example in the global batch, int `[B]`.
         key: one key of the step, the same on every device.
         step: steps taken before this one, int32 scalar.
         mean: averages a pytree over the devices.
@@ -65,10 +69,11 @@ class Method:
     """A training method, built for a config.
 
     Attributes:
-        views: from the inputs of a step and the method's state to the views, in the order
-            in which they are forwarded, scalars for the log, and the next state.
-        init: from a key to the first state, a pytree of arrays; None for most methods. The
-            state is the same on every device, and is saved with the run.
+        views: function of the inputs of a step and the method's state. It returns the views, in
+            the order in which they go through the network, scalars for the log, and the
+            next state.
+        init: function from a key to the first state, a pytree of arrays; None for most methods.
+            The state is the same on every device, and is saved with the run.
     """
 
     views: Callable[[StepInputs, Any], tuple[list[View], Diagnostics, Any]]
@@ -84,8 +89,8 @@ class Setup(NamedTuple):
     """What a method is built from.
 
     Attributes:
-        config: the run's.
-        num_classes: of the dataset.
+        config: the run's config.
+        num_classes: number of classes of the dataset.
         routes: the norm route of each kind of view of the method.
         epochs: turns steps into epochs, for methods that change with them.
     """
@@ -103,8 +108,8 @@ class Variant(NamedTuple):
     attacked_weight: float
 
 
-# The paper's Eq. 5, and what its released code does instead (it also routes the AugMix view
-# differently: `ViewSpec.released_route`).
+# The weights of the paper's Eq. 5, and those of its released code (which also sends the AugMix
+# view over another route: `ViewSpec.released_route`).
 RELEASED = "released"
 VARIANTS = {"paper": Variant(0.5, 0.5), RELEASED: Variant(1.0, 0.0)}
 
@@ -117,8 +122,8 @@ class ViewSpec(NamedTuple):
         label: what reports call it.
         route: its norm route unless the config says otherwise, "clean" or "augmented".
         released_route: the route under `config.objective.variant = "released"`; None: `route`.
-        copies: how many views of the kind a step makes. One is logged under `name`, several
-            under `name_1`, `name_2`, ...
+        copies: how many views of this kind a step makes. The log calls one view `name`, several
+            views `name_1`, `name_2`, ...
     """
 
     name: str
@@ -135,7 +140,7 @@ AUGMIX = ViewSpec("augmix", "AugMix", "augmented", released_route="clean")
 
 @dataclasses.dataclass(frozen=True)
 class MethodSpec:
-    """The record of a method: all that the rest of the package knows of it.
+    """The record of a method: all that the rest of the package knows about it.
 
     Attributes:
         name: `config.method`.
@@ -143,7 +148,7 @@ class MethodSpec:
         views: the kinds of views it makes, in any order.
         build: makes the method; `Setup` has the config, the classes, the routes and the epochs.
         check: raises ValueError unless its own sections of the config are valid.
-        curves: scalars that it logs and reports draw -> title of the curve.
+        curves: scalar that the method logs and reports draw -> title of its curve.
     """
 
     name: str
@@ -178,14 +183,14 @@ ASCENT_CURVES = {"ascent_steps": "Ascent steps of a sample, mean"}
 
 
 def ascent_diagnostics(taken: jax.Array, most: int) -> Diagnostics:
-    """What the log keeps of an ascent: its mean length, and the share of samples of each length.
+    """The scalars of an ascent for the log: mean length, and the share of samples of each length.
 
     Args:
         taken: steps that each sample took, int `[B]`.
         most: steps that it could take.
 
     Returns:
-        "ascent_steps", and "ascent_steps/0" to "ascent_steps/<most>", which add up to 1.
+        "ascent_steps", and the shares "ascent_steps/0" to "ascent_steps/<most>", which add up to 1.
     """
     shares = {f"ascent_steps/{t}": jnp.mean(taken == t) for t in range(most + 1)}
     return {"ascent_steps": taken.mean(), **shares}

@@ -1,7 +1,10 @@
 """Friendly adversarial training (Zhang et al., ICML 2020): PGD that stops in time."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
 from augmax_jax import adversary
 from augmax_jax.adversary.pgd import check_settings
@@ -20,6 +23,9 @@ from augmax_jax.methods.base import (
 from augmax_jax.methods.settings import compaction
 from augmax_jax.runtime.numbers import check_count, check_number
 
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
 
 def _build(setup: Setup) -> Method:
     route = setup.routes["fat"]
@@ -30,7 +36,8 @@ def _build(setup: Setup) -> Method:
 
     def views(inputs: StepInputs) -> tuple[list[View], Diagnostics]:
         # The budget of every sample grows over the epochs.
-        budget = budgets[jnp.sum(setup.epochs.completed(inputs.step) >= boundaries)]
+        epoch = setup.epochs.completed(inputs.step).astype(jnp.float32)
+        budget = budgets[jnp.sum(epoch >= boundaries)]
         result = adversary.pgd(
             inputs.keys,
             lambda x: inputs.logits_fn(x, route),

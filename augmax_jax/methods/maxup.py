@@ -1,6 +1,8 @@
 """MaxUp (Gong et al., CVPR 2021): cross-entropy on the worst of several AugMix images."""
 
-from ml_collections import ConfigDict
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from augmax_jax import adversary, augment
 from augmax_jax.methods.advmix import SEARCH_CURVES
@@ -16,6 +18,9 @@ from augmax_jax.methods.base import (
 )
 from augmax_jax.methods.settings import chain_settings
 from augmax_jax.runtime.numbers import check_count
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 
 def _build(setup: Setup) -> Method:

@@ -1,7 +1,10 @@
 """PGD in an l-infinity ball: adversarial training (Madry et al., ICLR 2018), and AugMix with it."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import jax
-from ml_collections import ConfigDict
 
 from augmax_jax import adversary, augment
 from augmax_jax.adversary.pgd import check_settings
@@ -22,11 +25,14 @@ from augmax_jax.methods.base import (
 )
 from augmax_jax.methods.settings import chain_settings
 
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
 
 def _attack(
     inputs: StepInputs, keys: jax.Array, route: str, config: ConfigDict
 ) -> tuple[jax.Array, Diagnostics]:
-    """PGD as `config.pgd` sets it: images, and the log of the ascent."""
+    """PGD by `config.pgd`: the images, and scalars of the ascent for the log."""
     result = adversary.pgd(
         keys, lambda x: inputs.logits_fn(x, route), inputs.images, inputs.labels, **config.pgd
     )
@@ -78,8 +84,8 @@ AUGMIX_PGD = MethodSpec(
     _check,
     ASCENT_CURVES,
 )
-"""AugMix and PGD images side by side, each made from the image as it is.
+"""AugMix and PGD images side by side; each is made from the clean image.
 
-The paper only says that both are used. Here: cross-entropy on the clean and the PGD view,
-half each, and consistency of clean, AugMix and PGD views (docs/methods.md).
+The paper only says that both are used. Here the loss is the cross-entropy on the clean and the
+PGD view, half each, and the consistency of clean, AugMix and PGD views (docs/methods.md).
 """

@@ -1,6 +1,8 @@
 """The methods by name, and the lists derived from their records."""
 
-from ml_collections import ConfigDict
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from augmax_jax.methods.advmix import ADVMAX, ADVMIX
 from augmax_jax.methods.ant import ANT
@@ -15,6 +17,9 @@ from augmax_jax.methods.settings import check_augment, check_compaction, check_o
 from augmax_jax.models import statistics_collections
 from augmax_jax.runtime.epochs import Epochs
 from augmax_jax.runtime.errors import check_name
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 METHODS: dict[str, MethodSpec] = {
     spec.name: spec
@@ -41,9 +46,9 @@ def create(config: ConfigDict, num_classes: int, *, examples: int | None = None)
     """The method that `config.method` names.
 
     Args:
-        config: the run's.
-        num_classes: of the dataset.
-        examples: in an epoch; None: one epoch lasts one step.
+        config: the run's config.
+        num_classes: number of classes of the dataset.
+        examples: number of examples in an epoch; None: one epoch is one step.
 
     Raises:
         ValueError: the name is unknown.
@@ -69,12 +74,12 @@ def curves() -> dict[str, str]:
 
 
 def routes(config: ConfigDict) -> dict[str, str]:
-    """The norm route of each kind of view of the method: as the config says, or its own.
+    """The norm route of each kind of view of the method: the config's, or else the method's own.
 
-    Methods with a single view send it over the clean route, which evaluation uses. Others
-    send the images as they are over the clean route and what they make of them over the
-    augmented one; `config.objective.variant` decides for the AugMix view. Networks with a
-    single batch norm take no notice.
+    Methods with a single view send it over the clean route, which evaluation uses. Other methods
+    send unchanged images over the clean route and images that they made over the augmented route;
+    `config.objective.variant` decides for the AugMix view. A network with a single batch norm
+    ignores routes.
     """
     released = config.objective.variant == RELEASED
     chosen = {}
@@ -88,13 +93,13 @@ def check(config: ConfigDict) -> None:
     """Checks every setting that says how a batch becomes views and views become a loss.
 
     These are `method`, `objective`, `augment`, `compaction`, and the own sections of every
-    method, whichever is chosen: a wrong figure in a section that is not used is a wrong figure.
+    method, also of those that are not chosen: a wrong value is an error even if it is not used.
 
     Args:
-        config: the run's; `config.model.norm` must be known already.
+        config: the run's config; `config.model.norm` must have been checked.
 
     Raises:
-        ValueError: naming the setting, its value and what is allowed.
+        ValueError: a setting is not valid; the message has its name, value and what is allowed.
     """
     check_name("method", config.method, METHODS)
     check_objective(config)

@@ -1,9 +1,8 @@
 """Settings that several methods share: how they are read and what they may be."""
 
-from collections.abc import Mapping
-from typing import Any
+from __future__ import annotations
 
-from ml_collections import ConfigDict
+from typing import TYPE_CHECKING, Any
 
 from augmax_jax.augment.arguments import check_chain_settings
 from augmax_jax.augment.operators import ALL, SETS
@@ -12,6 +11,9 @@ from augmax_jax.models import ROUTES
 from augmax_jax.runtime.errors import check_name
 from augmax_jax.runtime.numbers import check_count, check_flag, check_number
 
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
 FORWARDS = ("separate", "joint")
 
 
@@ -19,7 +21,8 @@ def operator_names(config: ConfigDict) -> tuple[str, ...]:
     """The operators that `config.augment.operators` names: a set's name, or names.
 
     Raises:
-        ValueError: neither text nor a sequence of names, no name, or an unknown one.
+        ValueError: the setting is neither text nor a sequence of names, has no name, or has an
+            unknown one.
     """
     value = config.augment.operators
     if isinstance(value, str):
@@ -73,13 +76,13 @@ def check_compaction(config: ConfigDict) -> None:
 
 
 def check_objective(config: ConfigDict) -> None:
-    """Raises ValueError unless `config.objective` is valid, but for its fit to the method."""
+    """Raises ValueError unless `config.objective` is valid; routes are checked with the method."""
     settings = config.objective
     check_name("objective variant", settings.variant, VARIANTS)
     check_name("objective.forwards", settings.forwards, FORWARDS)
     check_number("config.objective.consistency_weight", settings.consistency_weight, low=0)
     routes = settings.routes
-    if not isinstance(routes, Mapping | ConfigDict):
+    if not hasattr(routes, "items"):  # a mapping or a ConfigDict
         raise ValueError(f"config.objective.routes must map views to routes, got {routes!r}")
     for view, route in routes.items():
         if route:

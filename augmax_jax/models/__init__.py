@@ -53,6 +53,8 @@ __all__ = [
     "single_route",
     "statistics_collection",
     "statistics_collections",
+    "usual_image_size",
+    "usual_test_transform",
 ]
 
 # Input normalisation of the ImageNet networks, on the [0, 1] scale (torchvision's numbers).
@@ -68,10 +70,11 @@ class Architecture(NamedTuple):
 
     Attributes:
         constructor: the network's class.
-        fields: what distinguishes this name from others of its class.
+        fields: fields of the class that this name sets.
         options: fields that the user may set, all positive integers.
-        mean: of the network's own input normalisation.
-        std: the same.
+        mean: mean of the network's own input normalisation.
+        std: standard deviation of the same.
+        image_size: side of the images that it is usually trained on, with `stem_stride=1`.
     """
 
     constructor: type[Classifier]
@@ -79,6 +82,7 @@ class Architecture(NamedTuple):
     options: tuple[str, ...]
     mean: Channels = _IDENTITY[0]
     std: Channels = _IDENTITY[1]
+    image_size: int = 32
 
 
 _IMAGENET_STEM = {"imagenet_stem": True, "stem_stride": 2, "kernel_init": HE_FAN_OUT}
@@ -93,6 +97,7 @@ MODELS: dict[str, Architecture] = {
         (),
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
+        image_size=224,
     ),
     "resnet50_imagenet": Architecture(
         ResNet,
@@ -100,8 +105,9 @@ MODELS: dict[str, Architecture] = {
         (),
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
+        image_size=224,
     ),
-    # Not of the paper: for demos and tests, 80 thousand parameters.
+    # Not in the paper: a network of 80 thousand parameters for demos and tests.
     "tiny": Architecture(
         ResNet,
         {"stage_sizes": (1, 1, 1), "widths": (16, 32, 64), "kernel_init": HE_FAN_OUT},
@@ -135,9 +141,10 @@ def create(
         mean: per-channel mean of the input normalisation, three numbers on the [0, 1] scale.
             None, together with `std`: the network's own, which is ImageNet's for
             resnet18_imagenet and resnet50_imagenet and none for the others, as in the paper's
-            code. For no normalisation of any network: (0, 0, 0), with a `std` of (1, 1, 1).
+            code. (0, 0, 0) with a `std` of (1, 1, 1) means no normalisation, for any network.
         std: per-channel standard deviation, three positive numbers, or None.
-        remat: recompute blocks in the backward pass: less memory, about a third more compute.
+        remat: whether to recompute blocks in the backward pass: this needs less memory and about
+            a third more compute.
         **options: `stem_stride` (1 or 2; resnet18, wrn40_2, resnext29, tiny), `depth` and
             `widen_factor` (wrn40_2), `depth`, `cardinality` and `base_width` (resnext29).
 
@@ -145,7 +152,7 @@ def create(
         A Flax linen module; see `Classifier.__call__` and `Classifier.features`.
 
     Raises:
-        ValueError: an unknown name, norm or option, or a value that the network cannot have.
+        ValueError: a name, norm or option is unknown, or the network cannot have a value.
     """
     check_name("model", name, MODELS)
     check_name("norm", norm, NORMS)
@@ -159,7 +166,7 @@ def create(
     fields = {**architecture.fields, **options}
     _check_sizes(architecture.constructor, fields)
     normalization = input_normalization(name, mean, std)
-    # One form for "none": modules that do the same are equal.
+    # "No normalisation" has one form, so that modules that do the same are equal.
     mean, std = (None, None) if normalization == _IDENTITY else normalization
     return architecture.constructor(
         num_classes=num_classes,
@@ -184,11 +191,12 @@ def input_normalization(
         std: three positive numbers, or None.
 
     Returns:
-        `(mean, std)`: the network's input is (image - mean) / std. Zeros and ones where there is
-        no normalisation.
+        `(mean, std)`: the network's input is (image - mean) / std. Zeros and ones mean no
+        normalisation.
 
     Raises:
-        ValueError: an unknown name, one of `mean` and `std` alone, or other than three numbers.
+        ValueError: the name is unknown, only one of `mean` and `std` is given, or one has not
+            three numbers.
     """
     check_name("model", name, MODELS)
     if (mean is None) != (std is None):
@@ -196,6 +204,31 @@ def input_normalization(
     if mean is None or std is None:
         return MODELS[name].mean, MODELS[name].std
     return _check_channels("mean", mean), _check_channels("std", std, positive=True)
+
+
+def usual_image_size(name: str, **options: int) -> int:
+    """Side of the images that a network is trained on where nothing else is said.
+
+    Args:
+        name: as in `create`.
+        **options: of the network; with `stem_stride=2` it takes images of twice the side.
+
+    Returns:
+        224 for the ImageNet networks, 64 with `stem_stride=2` (Tiny ImageNet), else 32 (CIFAR).
+    """
+    check_name("model", name, MODELS)
+    return MODELS[name].image_size * options.get("stem_stride", 1)
+
+
+def usual_test_transform(name: str) -> str:
+    """How test images are made square for a network where nothing else is said.
+
+    Returns:
+        "center_crop" for the ImageNet networks, as is the habit there (256 of which 224), else
+        "resize"; see `config.data.test_transform`.
+    """
+    check_name("model", name, MODELS)
+    return "center_crop" if MODELS[name].image_size == 224 else "resize"
 
 
 def _check_count(name: str, value: Any) -> None:

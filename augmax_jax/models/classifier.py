@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from augmax_jax.models.cpu.normalization import at_least_float32
 from augmax_jax.models.norm import ROUTES, BatchNorm, norm_layer
 from augmax_jax.runtime.errors import check_name
 
 Initializer = Callable[..., jax.Array]
 
-# He-normal over the fan out, std sqrt(2 / (k^2 out)), not divided by the number of groups.
+# He-normal over the fan out: std sqrt(2 / (k^2 out)), not divided by the number of groups.
 HE_FAN_OUT: Initializer = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 # U(-1/sqrt(fan_in), 1/sqrt(fan_in)): PyTorch's default for convolutions and linear layers.
 UNIFORM_FAN_IN: Initializer = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -36,13 +37,13 @@ class Classifier(nn.Module):
     Attributes:
         num_classes: number of logits.
         norm: "bn", "ibn", "dubn" or "dubin" (`augmax_jax.models.norm`).
-        dtype: of convolutions and activations; parameters, statistics, the arithmetic of the
-            norms, the pooled features and the logits are float32.
+        dtype: dtype of convolutions and activations; parameters, statistics, the arithmetic of
+            the norms, the pooled features and the logits are float32.
         axis_name: mapped axis over which batch norm is synchronised in training, or None.
         mean: per-channel mean subtracted from the input, or None (no input normalisation;
             `models.create` gives each network its own).
         std: per-channel standard deviation that divides the input, or None.
-        remat: recompute blocks in the backward pass instead of keeping their activations.
+        remat: whether to recompute blocks in the backward pass and not keep their activations.
     """
 
     num_classes: int
@@ -58,9 +59,9 @@ class Classifier(nn.Module):
         raise NotImplementedError
 
     def features(self, x: jax.Array, *, route: str = "clean", train: bool = False) -> jax.Array:
-        """Pooled features before the linear layer.
+        """Pooled features before the linear layer, float32 `[B, D]`.
 
-        Takes what `__call__` takes, raises what it raises; returns float32 `[B, D]`.
+        Arguments and errors are those of `__call__`.
         """
         check_name("route", route, ROUTES)
         if x.ndim != 4 or x.shape[-1] != 3:
@@ -69,11 +70,11 @@ class Classifier(nn.Module):
             raise ValueError(
                 f"x must be float with values in [0, 1], got {x.dtype}; divide uint8 images by 255"
             )
-        # float32, but float64 for a float64 network, which tests of exactness use.
-        outer = jnp.promote_types(self.dtype, jnp.float32)
+        outer = at_least_float32(self.dtype)
         x = x.astype(outer)
         if self.mean is not None:
-            x = (x - jnp.asarray(self.mean, outer)) / jnp.asarray(self.std, outer)
+            mean, std = (jnp.asarray(v, outer)[None, None, None] for v in (self.mean, self.std))
+            x = (x - mean) / std
         return self.trunk(x.astype(self.dtype), route, train).mean((1, 2), dtype=outer)
 
     def __call__(self, x: jax.Array, *, route: str = "clean", train: bool = False) -> jax.Array:
@@ -81,22 +82,23 @@ class Classifier(nn.Module):
 
         Args:
             x: float `[B, H, W, 3]` with values in [0, 1].
-            route: "clean" (evaluation, clean images) or "augmented" (and the attack's).
-            train: normalise with batch statistics; the collection of `statistics_collection(norm,
-                route)` must be mutable and is updated.
+            route: "clean" (for evaluation and clean images) or "augmented" (for augmented and
+                attacked images).
+            train: whether to normalise with batch statistics. The collection
+                `statistics_collection(norm, route)` must then be mutable, and is updated.
 
         Returns:
             float32 `[B, num_classes]`.
 
         Raises:
-            ValueError: unknown route, or `x` of another shape or of an integer dtype.
+            ValueError: the route is unknown, or `x` has another shape or an integer dtype.
         """
         return self.head(self.features(x, route=route, train=train))
 
     # Called in `setup` by the networks.
 
     def norm_at(self, *, instance: bool = False) -> BatchNorm:
-        """A norm layer; `instance` where the paper's networks have DuBIN instead of DuBN."""
+        """A norm layer; `instance`: whether the paper's networks have DuBIN here and not DuBN."""
         return norm_layer(self.norm, instance=instance)(axis_name=self.axis_name)
 
     def block(self, block: type[nn.Module]) -> Callable[..., nn.Module]:

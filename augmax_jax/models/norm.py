@@ -9,8 +9,8 @@ A batch travels a network on one of two *routes*: "clean" (the paper's BNc) or "
     DuBIN      instance norm       two batch norms        batch_stats_clean, batch_stats_augmented
 
 Conventions are those of the paper's PyTorch code: eps 1e-5; running <- 0.9 running + 0.1 batch;
-the running variance comes from the unbiased estimator although the batch is normalised with the
-biased one; instance norm has affine parameters, shared by the routes, and no running statistics.
+the running variance is the unbiased one, although the batch is normalised with the biased one;
+instance norm has affine parameters, shared by the routes, and no running statistics.
 """
 
 import functools
@@ -25,7 +25,7 @@ from augmax_jax.runtime.errors import check_name
 
 ROUTES = ("clean", "augmented")
 EPSILON = 1e-5
-MOMENTUM = 0.1  # weight of the new batch, PyTorch's sense
+MOMENTUM = 0.1  # weight of the new batch, as PyTorch defines it
 
 
 # The pure functions are jitted so that layers of equal shapes are traced once.
@@ -33,11 +33,11 @@ MOMENTUM = 0.1  # weight of the new batch, PyTorch's sense
 def batch_moments(
     mean: jax.Array, variance: jax.Array, axis_name: str | None = None
 ) -> tuple[jax.Array, jax.Array]:
-    """Moments of a batch from those of its images, optionally over all devices of an axis.
+    """Moments of a batch from those of its images, over all devices of an axis if it is given.
 
     Args:
-        mean: float32 `[B, 1, 1, C]`, per image.
-        variance: float32 `[B, 1, 1, C]`, per image, biased.
+        mean: mean of each image, float32 `[B, 1, 1, C]`.
+        variance: biased variance of each image, float32 `[B, 1, 1, C]`.
         axis_name: mapped axis over which the batch is split evenly, or None.
 
     Returns:
@@ -48,8 +48,8 @@ def batch_moments(
         values = values.mean(0, keepdims=True)
         return values if axis_name is None else jax.lax.pmean(values, axis_name)
 
-    # The mean is synchronised first: the spread of the image means around it adds to the
-    # variance, without the cancellation that averaging squares would bring.
+    # The mean is synchronised first. Then the spread of the image means around it adds to the
+    # variance; averages of squares would cancel.
     batch_mean = average(mean)
     return batch_mean, average(variance + jnp.square(mean - batch_mean))
 
@@ -64,7 +64,7 @@ def _normalising(
     mean: jax.Array, variance: jax.Array, scale: jax.Array, bias: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Center, scale and shift that normalise, and then apply the layer's own scale and bias."""
-    return mean, jax.lax.rsqrt(variance + EPSILON) * scale, bias
+    return mean, jax.lax.rsqrt(variance + EPSILON) * scale[None, None, None], bias
 
 
 @jax.jit
@@ -81,11 +81,13 @@ def _joined(instance: tuple[jax.Array, ...], batch: tuple[jax.Array, ...]) -> tu
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation; the base of the other three, which differ by two class attributes.
+    """Batch norm on all channels.
+
+    The base of the other three, which differ by two class attributes.
 
     Attributes:
         axis_name: mapped axis over which training statistics are synchronised (the unbiased
-            variance then counts the global batch); None: every device has its own.
+            variance then counts the global batch); None: every device has its own statistics.
     """
 
     dual: ClassVar[bool] = False  # one batch norm per route
@@ -100,21 +102,21 @@ class BatchNorm(nn.Module):
 
         Args:
             x: `[B, H, W, C]`, float32 or bfloat16.
-            route: "clean" or "augmented". Single norms take it and ignore it.
-            train: normalise with the batch's statistics and update the running ones, whose
-                collection must be mutable (see `statistics_collection`).
-            relu: apply ReLU to the result.
+            route: "clean" or "augmented". Single norms ignore it.
+            train: whether to normalise with the batch's statistics and update the running
+                ones, whose collection must then be mutable (see `statistics_collection`).
+            relu: whether to apply ReLU to the result.
 
         Returns:
-            Array like `x`. Statistics and arithmetic are float32 whatever its dtype.
+            Array of the shape and dtype of `x`. Statistics and arithmetic are float32 always.
 
         Raises:
-            ValueError: unknown route, or one value per channel in training.
+            ValueError: the route is unknown, or training has one value per channel only.
         """
         return scale_and_shift(x, *self.coefficients(x, route, train), relu=relu)
 
     def activation(self, x: jax.Array, *, route: str = "clean", train: bool = False) -> Activation:
-        """`__call__` with ReLU, for convolutions to read (`convolution.conv`)."""
+        """`__call__` with ReLU, as the `Activation` that `convolution.conv` takes."""
         return Activation.of(x, *self.coefficients(x, route, train))
 
     @nn.compact
@@ -127,7 +129,7 @@ class BatchNorm(nn.Module):
             Center, scale and shift of every channel, float32, broadcastable to `x`.
 
         Raises:
-            ValueError: unknown route, or one value per channel in training.
+            ValueError: the route is unknown, or training has one value per channel only.
         """
         check_name("route", route, ROUTES)
         channels = x.shape[-1]
@@ -135,8 +137,8 @@ class BatchNorm(nn.Module):
         batch_scale, batch_bias, mean, variance = self._batch_norms(channels - half, route)
 
         if train or half:
-            # Of all channels, though eval mode needs the first half: a sum over a part would need
-            # a copy of that part.
+            # Moments of all channels, though eval mode needs the first half only: a sum over a part
+            # would need a copy of that part.
             image_mean, image_variance = image_moments(x)
         if train:
             batch_mean, batch_variance = batch_moments(
@@ -163,7 +165,7 @@ class BatchNorm(nn.Module):
         batch = (batch_mean, batch_variance, batch_scale, batch_bias)
         if not half:
             return _normalising(*batch)
-        # The halves are joined as coefficients, so the image itself is read and written once.
+        # The coefficients of the halves are joined, so that the image is read and written once.
         images = (image_mean[..., :half], image_variance[..., :half])
         return _normalising(*_joined((*images, *self._affine("instance", half)), batch))
 
@@ -177,7 +179,7 @@ class BatchNorm(nn.Module):
     def _batch_norms(
         self, channels: int, route: str
     ) -> tuple[jax.Array, jax.Array, nn.Variable, nn.Variable]:
-        """Affine parameters and statistics of `route`; initialising creates both routes'."""
+        """Affine parameters and statistics of `route`; initialisation creates both routes'."""
         wanted = route if self.dual else ""
         others = [r for r in ROUTES if r != route] if self.dual and self.is_initializing() else []
         result = {}
@@ -224,14 +226,14 @@ NORMS: dict[str, tuple[type[BatchNorm], type[BatchNorm]]] = {
 
 
 def norm_layer(norm: str, *, instance: bool) -> type[BatchNorm]:
-    """The layer class of a norm, at a place where DuBIN networks have DuBIN or DuBN.
+    """The class of a network's norm layer at one position.
 
     Args:
         norm: "bn", "ibn", "dubn" or "dubin".
-        instance: whether DuBIN and IBN networks use instance norm at this place.
+        instance: whether DuBIN and IBN networks use instance norm at this position.
 
     Raises:
-        ValueError: unknown norm.
+        ValueError: the norm is unknown.
     """
     check_name("norm", norm, NORMS)
     return NORMS[norm][0 if instance else 1]
@@ -242,10 +244,10 @@ def _collection(route: str) -> str:
 
 
 def statistics_collection(norm: str, route: str) -> str:
-    """The one Flax collection that a training forward on `route` updates.
+    """The one Flax collection that a forward pass in training on `route` updates.
 
     Raises:
-        ValueError: unknown norm or route.
+        ValueError: the norm or route is unknown.
     """
     check_name("norm", norm, NORMS)
     check_name("route", route, ROUTES)
@@ -256,6 +258,6 @@ def statistics_collections(norm: str) -> tuple[str, ...]:
     """All collections of running statistics of a network with this norm.
 
     Raises:
-        ValueError: unknown norm.
+        ValueError: the norm is unknown.
     """
     return tuple(dict.fromkeys(statistics_collection(norm, route) for route in ROUTES))

@@ -10,7 +10,7 @@ from typing import Any
 from augmax_jax.models.norm import ROUTES, statistics_collection
 from augmax_jax.runtime.errors import check_name
 
-# norm with two routes -> the norm that one of its routes is
+# norm with two routes -> the norm of one of its routes
 SINGLE_NORM = {"dubn": "bn", "dubin": "ibn"}
 
 
@@ -18,15 +18,15 @@ def single_route(variables: Mapping[str, Any], route: str = "clean") -> dict[str
     """Folds a network with two batch norms into one with a single norm: it keeps one route.
 
     Args:
-        variables: of a network with norm "dubn" or "dubin", any array type.
-        route: the one to keep; "clean" is the one that is evaluated.
+        variables: variables of a network with norm "dubn" or "dubin", any array type.
+        route: the route to keep; evaluation uses "clean".
 
     Returns:
-        Variables of the same network with norm "bn" or "ibn" (`SINGLE_NORM[norm]`), the same
-        arrays. That network gives the logits that the dual one gives on `route`.
+        Variables of the same network with norm "bn" or "ibn" (`SINGLE_NORM[norm]`); the arrays
+        are not copied. That network gives the logits that the dual one gives on `route`.
 
     Raises:
-        ValueError: unknown route, or variables of one route.
+        ValueError: the route is unknown, or the variables have one route only.
     """
     check_name("route", route, ROUTES)
     source = statistics_collection("dubn", route)
@@ -49,17 +49,17 @@ def single_route(variables: Mapping[str, Any], route: str = "clean") -> dict[str
 
 
 def both_routes(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Gives both routes what a network of one route has, to fine-tune it with two.
+    """Turns a network with one route into one with two equal routes, to fine-tune it.
 
     Args:
-        variables: of a network with norm "bn" or "ibn", any array type.
+        variables: variables of a network with norm "bn" or "ibn", any array type.
 
     Returns:
         Variables of the same network with norm "dubn" or "dubin", whose routes are equal and
         share their arrays.
 
     Raises:
-        ValueError: variables of two routes.
+        ValueError: the variables have two routes.
     """
     collection = statistics_collection("bn", ROUTES[0])
     if collection not in variables:

@@ -17,17 +17,17 @@ from augmax_jax.models.norm import norm_layer
 
 
 class _Block(nn.Module):
-    """What the two residual blocks share.
+    """Base class of the two residual blocks.
 
     Attributes:
         features: channels of the block's 3x3 convolutions.
-        stride: of the block; a projection shortcut is made where it or the width changes.
+        stride: stride of the block.
         project: whether the shortcut is a 1x1 convolution and a norm instead of the identity.
         instance: whether the first norm is the network's DuBIN (or IBN).
         norm: name of the norm.
-        axis_name: of synchronised batch norm.
-        kernel_init: of the convolutions.
-        dtype: of convolutions and activations.
+        axis_name: mapped axis of synchronised batch norm, or None.
+        kernel_init: initialiser of the kernels of the convolutions.
+        dtype: dtype of convolutions and activations.
     """
 
     features: int
@@ -105,8 +105,8 @@ class ResNet(Classifier):
         stage_sizes: blocks per stage; every stage but the first halves the resolution.
         widths: channels of each stage (a bottleneck's output has four times as many).
         stem_stride: stride of the first convolution.
-        imagenet_stem: 7x7 convolution and max-pooling instead of one 3x3 convolution.
-        kernel_init: of the convolutions.
+        imagenet_stem: whether to use a 7x7 convolution and max-pooling, not one 3x3 convolution.
+        kernel_init: initialiser of the kernels of the convolutions.
     """
 
     block_class: type[_Block] = BasicBlock

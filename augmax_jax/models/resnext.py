@@ -16,13 +16,13 @@ class GroupedBottleneck(nn.Module):
     Attributes:
         features: channels of the grouped convolution.
         outputs: channels of the block's output.
-        groups: of the 3x3 convolution, which carries the stride.
-        stride: of the block.
+        groups: groups of the 3x3 convolution, which has the stride.
+        stride: stride of the block.
         project: whether the shortcut is a 1x1 convolution and a norm instead of the identity.
         instance: whether the first norm is the network's DuBIN.
         norm: name of the norm.
-        axis_name: of synchronised batch norm.
-        dtype: of convolutions and activations.
+        axis_name: mapped axis of synchronised batch norm, or None.
+        dtype: dtype of convolutions and activations.
     """
 
     features: int
@@ -69,7 +69,7 @@ class GroupedBottleneck(nn.Module):
 
 
 class ResNeXt(Classifier):
-    """Xie et al. 2017, three stages; instance norm in the first two.
+    """ResNeXt (Xie et al. 2017) with three stages; instance norm in the first two.
 
     Attributes:
         depth: 9 b + 2 for b blocks per stage.

@@ -11,16 +11,16 @@ from augmax_jax.models.norm import norm_layer
 
 
 class WideUnit(nn.Module):
-    """Norm-ReLU-convolution twice; a projection starts from the activated input.
+    """Norm, ReLU and convolution, twice; a projection starts from the activated input.
 
     Attributes:
         features: output channels.
-        stride: of the first convolution.
+        stride: stride of the first convolution.
         project: whether the shortcut is a 1x1 convolution (no norm) instead of the identity.
         instance: whether the first norm, on the *input* channels, is the network's DuBIN.
         norm: name of the norm.
-        axis_name: of synchronised batch norm.
-        dtype: of convolutions and activations.
+        axis_name: mapped axis of synchronised batch norm, or None.
+        dtype: dtype of convolutions and activations.
     """
 
     features: int
@@ -51,11 +51,11 @@ class WideUnit(nn.Module):
 
 
 class WideResNet(Classifier):
-    """Zagoruyko and Komodakis 2016; instance norm in the first two of three stages.
+    """Wide ResNet (Zagoruyko and Komodakis 2016); instance norm in the first two of three stages.
 
     Attributes:
         depth: 6 u + 4 for u units per stage.
-        widen_factor: the stages have 16, 32 and 64 times as many channels.
+        widen_factor: w; the stages have 16 w, 32 w and 64 w channels.
         stem_stride: stride of the first convolution.
     """
 

@@ -1,6 +1,5 @@
 """Writes a state_dict to a file."""
 
-import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+from augmax_jax.runtime import extras
 from augmax_jax.runtime.errors import check_name
 from augmax_jax.runtime.files import write_atomically
 
@@ -17,7 +17,8 @@ def write_state_dict(path: str | Path, state_dict: Mapping[str, np.ndarray]) -> 
     """Writes a state_dict in the format of the path's suffix: .npz, .safetensors or .pth.
 
     Raises:
-        ValueError: another suffix, or .pth where PyTorch is not installed.
+        ValueError: another suffix, or .pth where PyTorch is not installed
+            (`extras.MissingExtraError`).
         OSError: the file cannot be written.
     """
     path = Path(path)
@@ -36,11 +37,8 @@ def write_state_dict(path: str | Path, state_dict: Mapping[str, np.ndarray]) -> 
 def check_format(path: Path) -> None:
     """Raises ValueError unless a state_dict can be written in the format of the path's suffix."""
     check_name("suffix of --out", path.suffix, _WRITERS)
-    if path.suffix == ".pth" and importlib.util.find_spec("torch") is None:
-        raise ValueError(
-            f"writing {path.name} needs PyTorch (requirements-torch.txt); "
-            ".npz and .safetensors do not"
-        )
+    if path.suffix == ".pth":  # the other formats are written without PyTorch
+        extras.check("torch", "torch")
 
 
 def _write_npz(path: Path, state_dict: Mapping[str, np.ndarray]) -> None:
@@ -54,7 +52,8 @@ def _write_safetensors(path: Path, state_dict: Mapping[str, np.ndarray]) -> None
 
 
 def _write_pth(path: Path, state_dict: Mapping[str, np.ndarray]) -> None:
-    import torch
+    with extras.needed("torch"):
+        import torch
 
     torch.save({key: torch.from_numpy(np.copy(a)) for key, a in state_dict.items()}, path)
 

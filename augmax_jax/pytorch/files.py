@@ -22,15 +22,15 @@ from augmax_jax.pytorch.torch_save import (
 
 logger = logging.getLogger(__name__)
 
-# By hand, as the package's own NumPy reader has no bfloat16.
+# Our own table, because the safetensors package's NumPy reader has no bfloat16.
 _SAFETENSORS: dict[str, np.dtype] = {
     "F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "F16": np.dtype("<f2"),
     "BF16": np.dtype(ml_dtypes.bfloat16), "I64": np.dtype("<i8"), "I32": np.dtype("<i4"),
     "I16": np.dtype("<i2"), "I8": np.dtype("i1"), "U8": np.dtype("u1"), "BOOL": np.dtype("?"),
 }  # fmt: skip
-# Where training scripts keep the model, the first that is there.
+# Keys under which training scripts keep the model; the first that exists is used.
 _USUAL_KEYS = ("state_dict", "model", "model_state_dict", "net")
-_NESTING = 3  # dictionaries in dictionaries in the file
+_NESTING = 3  # depth to which dictionaries in the file are searched
 
 _Load = Callable[[dict[str, Any]], StateDict]  # descriptions of tensors -> arrays
 _Result = TypeVar("_Result")
@@ -43,17 +43,18 @@ def read_state_dict(path: str | Path, *, key: str | None = None) -> StateDict:
         path: a file of `torch.save` (the zip format of PyTorch 1.6 and later, or the older one),
             a `.safetensors` file, or an `.npz` file. It may hold a state_dict, or dictionaries
             with a state_dict in one of them.
-        key: the key that holds it, with dots between nested ones ("state.model"); "" for the
-            outermost dictionary; None: `state_dict`, `model`, `model_state_dict` or `net`, else
-            the file itself, else the only key that holds one.
+        key: the key of the state_dict, with dots between nested keys ("state.model"); "" for
+            the outermost dictionary. None: the first of `state_dict`, `model`,
+            `model_state_dict` and `net`, else the outermost dictionary, else the only key that
+            holds a state_dict.
 
     Returns:
         Name -> array, in the file's order and dtypes. Entries that are no tensors are left out,
-        and named in the log.
+        and the log names them.
 
     Raises:
-        OSError: no such file, a directory, or a file that cannot be read.
-        ValueError: the file is damaged or of another kind, or holds no state_dict, or several.
+        OSError: the file does not exist, is a directory, or cannot be read.
+        ValueError: the file is damaged or of another kind, or holds no state_dict or several.
     """
 
     def use(tree: Any, load: _Load) -> StateDict:
@@ -61,7 +62,7 @@ def read_state_dict(path: str | Path, *, key: str | None = None) -> StateDict:
         tensors = {name: value for name, value in found.items() if _is_tensor(value)}
         others = [str(name) for name in found if name not in tensors]
         if others:
-            logger.info("passed over, as they are no tensors: %s", names_text(others))
+            logger.info("ignored, because they are no tensors: %s", names_text(others))
         return load(tensors)
 
     return _read(path, use)
@@ -77,7 +78,7 @@ def state_dict_shapes(path: str | Path) -> dict[str, dict[str, tuple[int, ...]]]
         Key, as for `read_state_dict` ("" is the outermost dictionary) -> name -> shape.
 
     Raises:
-        OSError: no such file, a directory, or a file that cannot be read.
+        OSError: the file does not exist, is a directory, or cannot be read.
         ValueError: the file is damaged or of another kind, or holds no state_dict.
     """
 
@@ -97,7 +98,7 @@ def names_text(names: Sequence[str], limit: int = 8) -> str:
 
 
 def _read(path: str | Path, use: Callable[[Any, _Load], _Result]) -> _Result:
-    """Calls `use` with what a file holds, tensors as descriptions, and what reads their arrays."""
+    """Calls `use` with a file's content, which has descriptions for tensors, and their reader."""
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a directory: name the checkpoint file in it")
@@ -123,7 +124,7 @@ def _read(path: str | Path, use: Callable[[Any, _Load], _Result]) -> _Result:
             return use(*read_legacy(file))
         except NotAStateDict as error:
             raise ValueError(f"{path}: {error}") from None
-        except Exception as error:  # a damaged pickle raises anything
+        except Exception as error:  # a damaged pickle may raise any error
             reason = str(error).split("\n", 1)[0][:200]
             raise ValueError(
                 f"{path} is not a PyTorch checkpoint, safetensors or npz file, or is damaged "
@@ -150,7 +151,7 @@ def _check_start(path: Path, start: bytes) -> None:
 
 
 def _read_safetensors(file: io.BufferedReader) -> StateDict:
-    """Its reader checks every declared size against the file before any array is made."""
+    """Reads safetensors; every declared size is checked against the file before it is used."""
     result = {}
     for name, view in safetensors.deserialize(file.read()):
         if view["dtype"] not in _SAFETENSORS:
@@ -168,14 +169,14 @@ def _dictionaries(tree: Any) -> dict[str, dict[str, Any]]:
     """All dictionaries that hold tensors under names, by key.
 
     Raises:
-        NotAStateDict: there is none.
+        NotAStateDict: there is no such dictionary.
     """
     if not isinstance(tree, dict):
         raise NotAStateDict(
             "the file holds no dictionary (a whole pickled model?); save model.state_dict()"
         )
     found: dict[str, dict[str, Any]] = {}
-    seen: set[int] = set()  # a dictionary may be there twice, or hold itself
+    seen: set[int] = set()  # a dictionary may occur twice, or hold itself
 
     def visit(node: dict, key: str, depth: int) -> None:
         if id(node) in seen:
@@ -194,19 +195,19 @@ def _dictionaries(tree: Any) -> dict[str, dict[str, Any]]:
 
 
 def usual_key(keys: Iterable[str]) -> str | None:
-    """The key among several that training scripts use for the model itself; None: no such."""
+    """The first key that training scripts use for the model itself; None if there is none."""
     keys = list(keys)
     return next((usual for usual in _USUAL_KEYS if usual in keys), None)
 
 
 def _select(tree: Any, key: str | None) -> dict[str, Any]:
-    """Finds the state_dict in what a file holds."""
+    """Finds the state_dict in a file's content."""
     if key is None:
         found = _dictionaries(tree)
         usual = usual_key(found)
         if usual is not None:
             return found[usual]
-        # A scalar beside the state_dict, an accuracy say, does not make the outer one it.
+        # An outer dictionary with the state_dict and a scalar, such as an accuracy, is none itself.
         if "" in found and max(map(_tensors, found.values())) == _tensors(found[""]):
             return found[""]
         keys = [name for name in found if name]

@@ -1,12 +1,11 @@
 """PyTorch checkpoints as variables of our networks, without PyTorch.
 
-`from_state_dict` turns a mapping of names to arrays into variables; `import_file` and
-`save_imported` are what `python -m augmax_jax.torch_import` does, and `load_imported` reads what
-it wrote. docs/checkpoints_pytorch.md lists the published models with their settings.
+`from_state_dict` turns a mapping of names to arrays into variables.
+`python -m augmax_jax.torch_import` calls `import_file` and `save_imported`, and `load_imported`
+reads the result. docs/checkpoints_pytorch.md lists the published models with their settings.
 """
 
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -23,27 +22,25 @@ from augmax_jax.pytorch import keys as torch_keys
 from augmax_jax.pytorch import matching
 from augmax_jax.pytorch.files import names_text
 from augmax_jax.pytorch.state_dict import Variables, from_state_dict
-from augmax_jax.runtime import files, paths
+from augmax_jax.runtime import extras, model_file, paths
 
 logger = logging.getLogger(__name__)
 
 ModelInfo = dict[str, Any]
-
-_FORMAT = 1
 
 
 def init_from(variables: Variables, imported: Variables) -> tuple[Variables, list[str]]:
     """Starts fine-tuning from imported variables, with a new head if the classes differ.
 
     Args:
-        variables: freshly initialised, of the network to train.
-        imported: of the same network, but for its number of classes.
+        variables: freshly initialised variables of the network to train.
+        imported: variables of the same network; its number of classes may differ.
 
     Returns:
-        The variables to start from, and what was done, a line per fact.
+        The variables to start from, and lines that say what was done.
 
     Raises:
-        ValueError: anything but the head differs; names are listed.
+        ValueError: anything except the head differs; the message lists the names.
     """
     ours, theirs = _flat(variables), _flat(imported)
     head = [path for path in ours if path[:2] == ("params", "head")]
@@ -98,30 +95,29 @@ def save_imported(directory: str | Path, variables: Variables, info: ModelInfo) 
     """Writes variables and what is needed to build their network.
 
     Args:
-        directory: must not exist, or be empty.
+        directory: a directory that does not exist or is empty.
         variables: `{"params": ..., "batch_stats...": ...}`.
-        info: `model`, `num_classes`, `norm`, `options`, `mean`, `std` (null: the network's own);
-            more is kept.
+        info: what `model.json` is to say; see `runtime.model_file.write`.
 
     Raises:
-        ValueError: the directory holds something, or checkpoints cannot be kept there.
-        OSError: it cannot be written; nothing is left of it.
+        ValueError: the directory is not empty, or checkpoints cannot be kept there.
+        OSError: the directory cannot be written; nothing is left behind.
     """
-    import orbax.checkpoint as ocp
+    with extras.needed("train"):
+        import orbax.checkpoint as ocp
 
-    directory = Path(directory).absolute()
+    directory = paths.expand(directory).absolute()
     check_out(directory)
     partial = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
-    text = files.dumps({"format": _FORMAT, **info}, indent=2)
     try:
         partial.mkdir(parents=True)
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(partial / "variables", jax.tree.map(np.asarray, variables))
-        (partial / "model.json").write_text(text + "\n", encoding="utf-8")
+        model_file.write(partial, info)
         if directory.exists():
             directory.rmdir()  # it is empty
         partial.rename(directory)
-    except Exception as error:  # orbax raises many kinds
+    except Exception as error:  # orbax raises many types
         reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
         raise OSError(f"{directory} cannot be written ({reason}): choose another --out") from error
     finally:
@@ -136,35 +132,36 @@ def check_out(directory: Path) -> None:
 
 
 def load_imported(directory: str | Path) -> tuple[Variables, ModelInfo]:
-    """Reads what the command or `save_imported` wrote.
+    """Reads the directory that the command or `save_imported` wrote.
 
     Args:
         directory: the command's `--out`.
 
     Returns:
-        Variables as NumPy arrays, and the contents of `model.json`; `build` makes the network.
+        Variables as NumPy arrays, and the contents of `model.json`, from which `build` makes the
+        network.
 
     Raises:
-        ValueError: the directory is not one of an import, or is damaged.
+        ValueError: the directory is not an import's, or is damaged.
     """
-    import orbax.checkpoint as ocp
+    with extras.needed("train"):
+        import orbax.checkpoint as ocp
 
     directory = paths.expand(directory).absolute()
     paths.check_checkpoint_path(directory, "the imported model's directory")
-    path = directory / "model.json"
-    if not path.is_file():
+    info = model_file.read(directory)
+    if info is None:
         raise ValueError(
             f"{directory} holds no imported model (no model.json). Make one with: "
             "python -m augmax_jax.torch_import --checkpoint FILE --model NAME --num_classes N "
             f"--out {directory}"
         )
     try:
-        info = json.loads(path.read_text(encoding="utf-8"))
         like = torch_keys.abstract_variables(build(info))
         like = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
         with ocp.StandardCheckpointer() as checkpointer:
             variables = checkpointer.restore(directory / "variables", like)
-    except Exception as error:  # orbax raises many kinds for damaged files
+    except Exception as error:  # orbax raises many types for damaged files
         reason = f"{type(error).__name__}: {error}".split("\n", 1)[0][:200]
         raise ValueError(f"{directory} is damaged ({reason})") from error
     return jax.tree.map(np.asarray, variables), info
@@ -196,27 +193,27 @@ def import_file(
     license: str | None = None,
     **options: Any,
 ) -> tuple[Variables, ModelInfo]:
-    """Reads a PyTorch file; what the command does before it writes.
+    """Reads a PyTorch file; the command does this before it writes.
 
     Args:
         checkpoint: see `files.read_state_dict`.
-        model_name: as in `models.create`, as are `num_classes` and `options`.
+        model_name: as in `models.create`; so are `num_classes` and `options`.
         num_classes: number of logits.
-        norm: None: told from the keys.
-        key: of the state_dict in the file, see `files.read_state_dict`; None: of those that fit
-            the network, the one with a usual name, or the only one.
+        norm: "bn", "ibn", "dubn" or "dubin"; None: found from the keys.
+        key: key of the state_dict in the file, see `files.read_state_dict`. None: among those
+            that fit the network, the one with a usual name, or the only one.
         prefix: see `from_state_dict`.
-        mean: input normalisation that the model was trained with; None: that of a normalising
-            layer in the file, else the network's own (see `models.create`).
-        std: the same.
+        mean: mean of the input normalisation that the model was trained with. None: that of a
+            normalising layer in the file, else the network's own (see `models.create`).
+        std: standard deviation of the same.
         license: note for `model.json`.
-        **options: of the model.
+        **options: options of the model.
 
     Returns:
         Variables and the contents of `model.json`.
 
     Raises:
-        OSError: the file is not there or cannot be read.
+        OSError: the file does not exist or cannot be read.
         ValueError: see `files.read_state_dict` and `from_state_dict`; or several state_dicts fit.
     """
     models.create(model_name, num_classes, norm=norm or "bn", mean=mean, std=std, **options)
@@ -236,6 +233,11 @@ def import_file(
         "options": options,
         "mean": list(mean),
         "std": list(std),
+        "dtype": "float32",
+        "image_size": models.usual_image_size(model_name, **options),
+        "test_transform": models.usual_test_transform(model_name),
+        "route": "clean",
+        "class_names": None,
         "source": {"file": Path(checkpoint).name, "sha256": digest},
         "license": license or "that of the source; it was not stated at import",
         "imported_by": f"augmax_jax {__version__}",
@@ -252,10 +254,10 @@ def _choose_key(
     prefix: str | None,
     options: Mapping[str, Any],
 ) -> str | None:
-    """The key of the state_dict that fits the network; if there is none, that of the usual one.
+    """The key of the state_dict that fits the network; if none fits, the usual key.
 
     Raises:
-        ValueError: several fit, and none of them has a usual name.
+        ValueError: several fit, and none of them has a usual key.
     """
     if key is not None:
         return key
@@ -295,7 +297,7 @@ def _normalization(
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
 ) -> tuple[models.Channels, models.Channels]:
-    """The input normalisation that was asked for, or the file's, or the network's own."""
+    """The input normalisation: the given one, else the file's, else the network's own."""
     wanted = models.input_normalization(model_name, mean, std)
     layers = matching.normalizers(state_dict)
     theirs = list(layers.values())

@@ -2,7 +2,7 @@
 
 The names are those of the paper's PyTorch code, which keeps the names of its sources:
 torchvision's ResNets, the CIFAR ResNet, WideResNet and ResNeXt that AugMix uses too, and IBN-Net.
-So the checkpoints of those projects read as models of norm "bn" and "ibn".
+So checkpoints of those projects can be imported as models of norm "bn" and "ibn".
 
     a norm called X      keys
     bn                   X.{weight,bias,running_mean,running_var,num_batches_tracked}
@@ -25,16 +25,16 @@ from augmax_jax.models.resnet import ResNet
 from augmax_jax.models.resnext import ResNeXt
 from augmax_jax.models.wide_resnet import WideResNet
 
-COUNTER = "num_batches_tracked"  # of PyTorch's batch norms; with a fixed momentum it has no effect
+COUNTER = "num_batches_tracked"  # in PyTorch's batch norms; no effect with a fixed momentum
 
 
 class Entry(NamedTuple):
-    """One tensor of a state_dict and where our variables hold it.
+    """One tensor of a state_dict, and its path in our variables.
 
     Attributes:
         path: collection and names, such as ("params", "layer1_0", "conv1", "kernel").
-        shape: PyTorch's.
-        transpose: axes that turn PyTorch's array into ours; None: the same array.
+        shape: shape of PyTorch's tensor.
+        transpose: order of axes that turns PyTorch's array into ours; None: the same array.
     """
 
     path: tuple[str, ...]
@@ -52,7 +52,7 @@ class Entry(NamedTuple):
         return array.transpose(tuple(np.argsort(self.transpose)))
 
 
-# Our module names -> PyTorch's, rules tried in turn on "/"-separated paths.
+# Our module names -> PyTorch's: rules that are tried in turn on "/"-separated paths.
 _RESNET = [(r"layer(\d)_(\d+)", r"layer\1.\2")]
 _RULES: dict[str, list[tuple[str, str]]] = {
     "resnet": [*_RESNET, ("shortcut_conv", "shortcut.0"), ("shortcut_norm", "shortcut.1"),
@@ -86,13 +86,13 @@ def _rules(module: models.Classifier) -> list[tuple[str, str]]:
 
 @functools.lru_cache(maxsize=16)
 def abstract_variables(module: models.Classifier) -> dict[str, Any]:
-    """Shapes and dtypes of a network's variables; shared, not to be written to."""
+    """Shapes and dtypes of a network's variables; the result is shared, so do not change it."""
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     return jax.eval_shape(lambda images: module.init(jax.random.key(0), images), images)
 
 
 def entries(module: models.Classifier) -> dict[str, Entry]:
-    """The state_dict of a network: PyTorch's key -> entry, counters left out."""
+    """The state_dict of a network: PyTorch's key -> entry, without counters."""
     variables = abstract_variables(module)
     rules = _rules(module)
     result = {}
@@ -132,20 +132,20 @@ def _at(tree: Any, path: tuple[str, ...]) -> Any:
 
 
 def counter_keys(keys: Mapping[str, Any]) -> list[str]:
-    """The counters that go with the running statistics of a state_dict."""
+    """The keys of the counters beside the running statistics of a state_dict."""
     suffix = "running_mean"
     return [key.removesuffix(suffix) + COUNTER for key in keys if key.endswith(suffix)]
 
 
 def guess_norm(keys: Mapping[str, Any]) -> str:
-    """The norm that a state_dict's keys speak of."""
+    """Guesses the norm of a network from a state_dict's keys."""
     dual = any(key.endswith(".bn.1.running_mean") for key in keys)
     instance = any(key.endswith(".IN.weight") for key in keys)
     return {(0, 0): "bn", (0, 1): "ibn", (1, 0): "dubn", (1, 1): "dubin"}[dual, instance]
 
 
 def guess_model(keys: Mapping[str, Any]) -> str | None:
-    """The network that a state_dict's keys speak of, whatever their prefix; None: unknown."""
+    """Guesses the network from a state_dict's keys, with any prefix; None: unknown."""
 
     def any_key(pattern: str) -> bool:
         return any(re.search(rf"(^|\.){pattern}", key) for key in keys)

@@ -1,8 +1,8 @@
 """Finds a network's tensors among the names of a checkpoint, whatever wraps the network.
 
-Wrappers put a prefix before the network's own names (`module.` of data-parallel training,
-`_orig_mod.` of torch.compile, `model.` of Lightning, `1.` of a Sequential) and add entries of
-their own: a counter of averages, the mean and deviation of a normalising layer. The prefix is
+Wrappers put a prefix before the network's own names (data-parallel training `module.`,
+torch.compile `_orig_mod.`, Lightning `model.`, a Sequential `1.`). They also add entries of their
+own, such as a counter of averages, or the mean and deviation of a normalising layer. The prefix is
 found by comparing names and shapes with those that the network must have.
 """
 
@@ -15,9 +15,9 @@ import numpy as np
 from augmax_jax.pytorch.files import names_text
 from augmax_jax.pytorch.keys import Entry, counter_keys, guess_model, guess_norm
 
-# The name that older Wide ResNets (AugMix's first, too) have for a module.
+# Another name of a module in older Wide ResNets, and in AugMix's first one.
 _ALIASES = {".convShortcut.": ".conv_shortcut."}
-# Last parts of the names of wrappers' entries: averages (torch.optim.swa_utils and kept EMAs) and
+# The last parts of the names of wrappers' entries: averages (torch.optim.swa_utils, EMAs) and
 # counters of operations.
 _COUNTERS = ("n_averaged", "num_updates", "decay", "initted", "step", "total_ops", "total_params")
 # Normalising layers; a pair of them has the same stem.
@@ -28,12 +28,12 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 class Match(NamedTuple):
-    """Where a checkpoint holds the network under one prefix.
+    """The network's names in a checkpoint under one prefix.
 
     Attributes:
-        prefix: before the network's names; may be empty.
-        names: name that the network must have -> name in the checkpoint, as far as found.
-        complete: whether all are there, in their shapes.
+        prefix: text before the network's names; it may be empty.
+        names: name that the network must have -> name in the checkpoint, for those found.
+        complete: whether all names are found and have the right shapes.
     """
 
     prefix: str
@@ -46,12 +46,12 @@ def matches(shapes: Shapes, entries: Mapping[str, Entry], prefix: str | None = N
 
     Args:
         shapes: name in the checkpoint -> shape.
-        entries: of the network, as `keys.entries` gives them.
-        prefix: the only one to look at; None: all.
+        entries: entries of the network, as `keys.entries` gives them.
+        prefix: the only prefix to try; None: all.
 
     Returns:
-        The complete ones, shortest prefix first; if there is none, the one prefix under which
-        most names are found. Empty where no name is found.
+        The complete matches, shortest prefix first. If there is none, the match with the most
+        names. Empty if no name is found.
     """
     found: dict[str, dict[str, str]] = {}
     for name in shapes:
@@ -73,7 +73,7 @@ def matches(shapes: Shapes, entries: Mapping[str, Entry], prefix: str | None = N
 
 
 def _splits(name: str, names: Iterable[str]) -> list[tuple[str, str]]:
-    """A name cut in two at each of its dots, an alias replaced unless both names are there."""
+    """Splits of a name at each of its dots; an alias is replaced unless both names exist."""
     usual = name
     for alias, replacement in _ALIASES.items():
         usual = usual.replace(alias, replacement)
@@ -86,17 +86,17 @@ def _splits(name: str, names: Iterable[str]) -> list[tuple[str, str]]:
 def leftovers(
     shapes: Shapes, entries: Mapping[str, Entry], match: Match, others: tuple[str, ...] = ()
 ) -> tuple[list[str], list[str], list[str]]:
-    """What a checkpoint holds besides the network.
+    """The names in a checkpoint that are not the network's.
 
     Args:
         shapes: as for `matches`.
-        entries: the same.
-        match: the network.
+        entries: as for `matches`.
+        match: the network's names.
         others: prefixes of further complete matches, whose names are not the network's own.
 
     Returns:
-        Names of wrappers' own entries, which mean nothing to the network; names of what lies
-        outside the prefix; and names beside the network's own that it does not have.
+        Names of wrappers' own entries, which the network does not need; names outside the prefix;
+        and names under the prefix that the network does not have.
     """
     counters = {match.prefix + key for key in counter_keys(entries)}
     used = {*match.names.values(), *counters}
@@ -121,14 +121,14 @@ def _is_wrappers(name: str, shape: tuple[int, ...]) -> bool:
 
 
 def normalizers(state_dict: Mapping[str, Any]) -> dict[str, tuple[list[float], list[float]]]:
-    """The input normalisation that wrappers keep beside the network.
+    """Finds the input normalisation that wrappers keep beside the network.
 
     Args:
         state_dict: name -> array.
 
     Returns:
-        Name of the mean -> mean and deviation, three numbers each. An entry whose other half is
-        missing, or that is no three finite numbers, is passed over.
+        Name of the mean -> mean and deviation, three numbers each. An entry without its
+        counterpart, or that is not three finite numbers, is ignored.
     """
     result = {}
     for name in state_dict:
@@ -155,12 +155,12 @@ def refusal(
     norm: str,
     num_classes: int,
 ) -> str:
-    """Why a checkpoint does not fit a network, in at most ten lines.
+    """Says why a checkpoint does not fit a network, in at most ten lines.
 
     Args:
         shapes: as for `matches`.
-        entries: the same.
-        match: the best there is.
+        entries: as for `matches`.
+        match: the best match.
         model: name of the network.
         norm: its norm.
         num_classes: its number of logits.

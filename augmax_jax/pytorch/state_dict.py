@@ -29,25 +29,26 @@ def from_state_dict(
     """Turns a PyTorch state_dict into the variables that `model.apply` expects.
 
     Args:
-        state_dict: name -> array or tensor of any float dtype, as the network has it or as a
-            wrapper does: under a prefix (`module.`, `model.`, `_orig_mod.`, `1.`, ...), which
-            is found by comparing names and shapes. Batch counters (`num_batches_tracked`) are
+        state_dict: name -> array or tensor of any float dtype. Names are those of the network, or
+            have a wrapper's prefix (`module.`, `model.`, `_orig_mod.`, `1.`, ...), which is
+            found by comparing names and shapes. Batch counters (`num_batches_tracked`) are
             ignored. Wrappers' own entries (a count of averages, a normalising layer's mean),
-            what lies outside the prefix, and entries that are no tensors are left out, and
-            named in the log.
-        model_name: as in `augmax_jax.models.create`, as are the rest.
+            entries outside the prefix, and entries that are no tensors are left out, and the
+            log names them.
+        model_name: as in `augmax_jax.models.create`; so are the following.
         num_classes: number of logits.
         norm: "dubin" and "dubn" (the paper's), "bn" (torchvision, AugMix) or "ibn" (IBN-Net).
-        prefix: before the network's names, such as "teacher."; needed only where the network is
-            there several times with different values. None: found.
-        **options: of the model.
+        prefix: text before the network's names, such as "teacher."; needed only if the state_dict
+            has the network several times with different values. None: found.
+        **options: options of the model.
 
     Returns:
         `{"params": ..., "batch_stats...": ...}`, float32 NumPy arrays.
 
     Raises:
-        ValueError: keys are missing, left over or of another shape, a value is not a finite
-            float, the network is there several times, or the model cannot be built.
+        ValueError: keys are missing, left over or of another shape; a value is not a finite
+            float; the network occurs several times with different values; or the model cannot
+            be built.
     """
     module = models.create(model_name, num_classes, norm=norm, **options)
     entries = torch_keys.entries(module)
@@ -73,15 +74,15 @@ def from_state_dict(
         logger.info("left out, as a wrapper's own: %s", names_text(wrappers))
     unknown = [name for name in outside if not name.startswith(others)]
     if unknown:
-        logger.warning("left out, as they are not under %r: %s", match.prefix, names_text(unknown))
+        logger.warning("left out, because not under %r: %s", match.prefix, names_text(unknown))
     return _variables({key: tensors[match.names[key]] for key in entries}, entries)
 
 
 def _tensors(state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries that are tensors or arrays; the others are named in the log.
+    """The entries that are tensors or arrays; the log names the others.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there are no such entries.
     """
     tensors = {
         name: value
@@ -89,7 +90,7 @@ def _tensors(state_dict: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(name, str)
         and hasattr(value, "shape")
         and hasattr(value, "dtype")
-        and not isinstance(value, np.generic)  # an accuracy, say
+        and not isinstance(value, np.generic)  # such as an accuracy
     }
     others = [str(name) for name in state_dict if name not in tensors]
     if not tensors:
@@ -99,12 +100,12 @@ def _tensors(state_dict: Mapping[str, Any]) -> dict[str, Any]:
             + (f": pass one of its dictionaries, {names_text(inner)}" if inner else "")
         )
     if others:
-        logger.info("passed over, as they are no tensors: %s", names_text(others))
+        logger.info("ignored, because they are no tensors: %s", names_text(others))
     return tensors
 
 
 def _choose(found: Sequence[matching.Match], tensors: Mapping[str, Any]) -> matching.Match:
-    """The first match; raises ValueError where another one has other values."""
+    """The first match; raises ValueError if another match has other values."""
     first = found[0]
     for other in found[1:]:
         for key, name in first.names.items():
@@ -139,7 +140,7 @@ def _variables(tensors: Mapping[str, Any], entries: Mapping[str, torch_keys.Entr
 
 
 def _to_numpy(tensor: Any) -> np.ndarray:
-    """A float32 array from an array or tensor of any float dtype; others as they are."""
+    """A float32 array from an array or tensor of any float dtype; other dtypes stay."""
     if hasattr(tensor, "detach"):
         tensor = tensor.detach().cpu()
         tensor = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
@@ -155,18 +156,18 @@ def to_state_dict(
     norm: str = "dubin",
     **options: Any,
 ) -> dict[str, np.ndarray]:
-    """Names and lays out variables as the official PyTorch code does.
+    """Turns variables into a state_dict with the names and layouts of the official PyTorch code.
 
     Args:
-        variables: of `models.create(model_name, num_classes, norm=norm, **options)`.
+        variables: variables of `models.create(model_name, num_classes, norm=norm, **options)`.
         model_name: as in `models.create`.
         num_classes: number of logits.
         norm: as in `models.create`.
-        **options: of the model.
+        **options: options of the model.
 
     Returns:
-        Key -> float32 array, and int64 zeros for batch norm's counters, which PyTorch's
-        `load_state_dict` wants and which have no effect. `from_state_dict` gives back the same
+        Key -> float32 array; int64 zeros for batch norm's counters, which PyTorch's
+        `load_state_dict` requires and which have no effect. `from_state_dict` gives back the same
         variables, bit for bit.
 
     Raises:

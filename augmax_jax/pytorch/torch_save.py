@@ -1,8 +1,8 @@
 """The two formats of `torch.save`, read without PyTorch and without running code in the file.
 
-A `.pth` file is a pickle, and unpickling in general calls whatever the file names. Here the
-unpickler knows two functions, "this tensor" and "a dictionary", and both return descriptions.
-Every other name becomes an inert placeholder that keeps nothing; nothing is ever imported.
+A `.pth` file is a pickle, and unpickling usually calls any function that the file names. Here the
+unpickler knows only two functions, "this tensor" and "a dictionary", and both return descriptions.
+Every other name becomes a placeholder that does nothing; nothing is ever imported.
 Arrays are read afterwards, from the descriptions, with every bound checked.
 """
 
@@ -36,7 +36,7 @@ Load = Callable[[Mapping[str, "Tensor"]], StateDict]
 
 
 class NotAStateDict(Exception):
-    """The file was read, but what it holds is not what was asked for."""
+    """The file was read, but it does not hold the state_dict that was asked for."""
 
 
 class _Storage(NamedTuple):
@@ -44,17 +44,17 @@ class _Storage(NamedTuple):
 
     key: str
     dtype: str
-    size: int  # in elements
+    size: int  # number of elements
 
 
 class Tensor(NamedTuple):
-    """Where a tensor lies in the file.
+    """The position of a tensor in the file.
 
     Attributes:
-        storage: the flat array that it is cut from.
-        offset: of its first element.
+        storage: the flat array that holds its elements.
+        offset: position of its first element in the storage.
         shape: its shape.
-        strides: in elements.
+        strides: its strides, in elements.
     """
 
     storage: _Storage
@@ -64,9 +64,9 @@ class Tensor(NamedTuple):
 
 
 def _load_pickle(file: Any, storages: dict[str, _Storage]) -> Any:
-    """Unpickles descriptions; notes the storages that they refer to."""
+    """Unpickles descriptions, and adds the storages that they refer to to `storages`."""
 
-    # Classes of this one call: a hostile file can set attributes on what it can name.
+    # The classes are local, because a hostile file can set attributes of every class it can name.
     class Placeholder:
         def __init__(self, *args: Any) -> None:
             pass
@@ -117,17 +117,17 @@ def _load_pickle(file: Any, storages: dict[str, _Storage]) -> Any:
 
 
 def read_zip(archive: zipfile.ZipFile) -> tuple[Any, Load]:
-    """The format of PyTorch 1.6 and later.
+    """Reads the format of PyTorch 1.6 and later.
 
     Args:
-        archive: open until the arrays are read.
+        archive: must stay open until the arrays are read.
 
     Returns:
-        What was saved, with a `Tensor` for each tensor; and a function that reads their arrays.
+        The saved object, with a `Tensor` for each tensor; and a function that reads the arrays.
 
     Raises:
-        NotAStateDict: an archive of another kind.
-        Exception: of any kind, where the file is damaged.
+        NotAStateDict: the archive is of another kind.
+        Exception: any error, if the file is damaged.
     """
     names = archive.namelist()
     roots = [n.removesuffix("data.pkl") for n in names if re.fullmatch(r"[^/]+/data\.pkl", n)]
@@ -153,9 +153,9 @@ def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 def read_legacy(file: io.BufferedReader) -> tuple[Any, Load]:
-    """The format before PyTorch 1.6: pickles, then storages in the order of a list of keys.
+    """Reads the format before PyTorch 1.6: pickles, then storages in the order of a list of keys.
 
-    Takes an open file; the rest as `read_zip`.
+    The argument is an open file; result and errors are those of `read_zip`.
     """
     storages: dict[str, _Storage] = {}
     if _load_pickle(file, {}) != _LEGACY_MAGIC:
@@ -174,7 +174,7 @@ def read_legacy(file: io.BufferedReader) -> tuple[Any, Load]:
             raise ValueError(f"storage {name} has {size} elements, not {storages[name].size}")
         places[name] = file.tell()
         following = places[name] + size * _dtype(storages[name], big).itemsize
-        if following > end:  # before so much memory is asked for
+        if following > end:  # checked before the memory is allocated
             raise ValueError("the file ends too early")
         file.seek(following)
 
@@ -202,7 +202,7 @@ def _dtype(storage: _Storage, big: bool) -> np.dtype:
 
 
 def _arrays(tensors: Mapping[str, Tensor], load: Callable[[_Storage], np.ndarray]) -> StateDict:
-    """Reads the storages of some tensors, each once, and cuts the tensors out of them."""
+    """Reads the storages of some tensors, each once, and takes the tensors from them."""
     loaded: dict[str, np.ndarray] = {}
     result = {}
     for name, (storage, offset, shape, strides) in tensors.items():
@@ -213,7 +213,7 @@ def _arrays(tensors: Mapping[str, Tensor], load: Callable[[_Storage], np.ndarray
         data = loaded[storage.key]
         last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
         outside = min((offset, *shape, *strides)) < 0 or (0 not in shape and last >= data.size)
-        if outside or math.prod(shape) > data.size:  # or would be blown up by strides of zero
+        if outside or math.prod(shape) > data.size:  # strides of zero could make it huge
             raise ValueError(f"tensor {name!r} reaches outside its storage")
         view = np.lib.stride_tricks.as_strided(
             data[offset:], shape, [s * data.itemsize for s in strides]

@@ -11,7 +11,9 @@ from augmax_jax.runtime import console
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes one run's report, or compares several."""
-    parser = argparse.ArgumentParser(prog="python -m augmax_jax.report", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog=console.program("augmax_jax.report"), description=main.__doc__
+    )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="workdir of a run")
     parser.add_argument(
         "--out", help="file to write (default: RUN/report.html, comparison.html of several)"

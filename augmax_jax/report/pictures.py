@@ -11,9 +11,10 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from augmax_jax.runtime import extras
 
 _SMALLEST, _LARGEST = 128, 224  # pixels of a tile's longer side
 _GAP = 8
@@ -305,6 +306,9 @@ def _resize(image: np.ndarray, size: tuple[int, int]) -> Image.Image:
 def _font(*, bold: bool = False) -> ImageFont.FreeTypeFont:
     # Matplotlib brings this font with it, so pictures look the same on every machine.
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    with extras.needed("train"):
+        import matplotlib
+
     return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", name)), _TEXT)
 
 

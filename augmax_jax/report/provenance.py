@@ -1,6 +1,5 @@
 """The sections on where a result comes from: the command, versions, settings, sets of images."""
 
-import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,30 +11,35 @@ from augmax_jax.runtime.run_directory import flatten
 
 
 def provenance(run: SavedRun) -> Markup:
-    """The exact command, and what the run was made with, where it says."""
-    kept = run.results.get("provenance")
-    if not isinstance(kept, Mapping) or not kept:
+    """The command, versions, device, commit and time of each session, where the run has them."""
+    known = run.results.get("provenance")
+    if not isinstance(known, Mapping):
         return page.NOTHING
-    command = kept.get("command")
-    if isinstance(command, list | tuple):
-        command = " ".join(map(str, command))
-    rows = []
-    for name, value in kept.items():
-        if name == "command" or value in (None, "", {}, []):
-            continue
-        if isinstance(value, Mapping):
-            shown = ", ".join(f"{key} {item}" for key, item in flatten(value).items())
-        elif name in ("start", "end") and isinstance(value, int | float):
-            shown = moment(value)
-        else:
-            shown = str(value)
-        rows.append((str(name).replace("_", " "), shown))
-    return page.fill("provenance", command=command or "", rows=rows)
+    trained, imported = known.get("trained") or {}, known.get("imported") or {}
+    sessions = trained.get("sessions") or []
+    parts = []
+    for number, session in enumerate(sessions, start=1):
+        title = "Training" if len(sessions) == 1 else f"Training, session {number}"
+        seed = [("seed", str(trained["seed"]))] if trained.get("seed") is not None else []
+        parts.append(_session(title, session, seed if number == 1 else []))
+    if imported:
+        rows = [(str(name), str(value)) for name, value in imported.items()]
+        parts.append(page.fill("provenance", title="Import", command="", rows=rows))
+    if known.get("evaluated"):
+        parts.append(_session("Evaluation", known["evaluated"], []))
+    return Markup("").join(parts) if parts else page.NOTHING
 
 
-def moment(seconds: float) -> str:
-    """Unix seconds as a date and a time."""
-    return f"{datetime.datetime.fromtimestamp(seconds, datetime.UTC):%Y-%m-%d %H:%M} UTC"
+def _session(title: str, session: Mapping[str, Any], more: list[tuple[str, str]]) -> Markup:
+    versions = ", ".join(f"{name} {v}" for name, v in (session.get("versions") or {}).items())
+    rows = [
+        ("versions", versions),
+        ("device", str(session.get("device") or "?")),
+        ("commit", str(session.get("commit") or "not from a git checkout")),
+        ("time", f"{session.get('start', '?')} to {session.get('end') or 'an unknown end'}"),
+        *more,
+    ]
+    return page.fill("provenance", title=title, command=session.get("command") or "", rows=rows)
 
 
 def image_sets(run: SavedRun) -> Markup:

@@ -12,7 +12,6 @@ from augmax_jax.report import charts, page, tables
 from augmax_jax.report import runs as reading
 from augmax_jax.report.embedding import Pictures
 from augmax_jax.report.page import Tile
-from augmax_jax.report.provenance import moment
 from augmax_jax.report.runs import SavedRun
 
 _LOSSES = ("loss", "classification")
@@ -42,7 +41,8 @@ def lead(run: SavedRun) -> str:
     if results.get("device"):
         parts.append(str(results["device"]))
     if run.history and "time" in run.history[-1]:
-        parts.append(moment(run.history[-1]["time"]))
+        ended = datetime.datetime.fromtimestamp(run.history[-1]["time"], datetime.UTC)
+        parts.append(f"{ended:%Y-%m-%d %H:%M} UTC")
     return " · ".join(parts)
 
 

@@ -12,25 +12,26 @@ from augmax_jax.runtime import paths
 
 logger = logging.getLogger(__name__)
 
-# XLA:CPU hands convolutions to a library that is 1.6 to 4 times slower on our shapes than
-# Eigen, its other choice (docs/performance_log.md). The same library is the faster one for matrix
-# products and for reductions, so those stay with it: a list replaces the default as a whole.
+# By default XLA:CPU computes convolutions with a library that is 1.6 to 4 times slower on our
+# shapes than Eigen, the other choice (docs/performance_log.md). That library is faster than Eigen
+# for matrix products and reductions, so the list, which replaces the default, names those two.
 CPU_OPTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"
 }
 
-# Half the compile time for a program that runs once.
+# Halves the compile time of a program that runs once.
 CPU_ONCE_OPTIONS = {"xla_backend_optimization_level": "1"}
 
 
 def jit_options(platform: str, *, once: bool = False) -> dict[str, str]:
-    """Options for `jax.jit(..., compiler_options=...)`; none that this XLA does not know.
+    """Options for `jax.jit(..., compiler_options=...)`, without those that this XLA rejects.
 
-    Options that XLA rejects cost speed only, so they are dropped with a message in the log.
+    Without an option the program is only slower, so rejected options are dropped, with a message
+    in the log.
 
     Args:
-        platform: of the devices that will run the program: "cpu", "gpu", "cuda", "tpu", ...
-        once: for a program that runs once, so that compiling it is what takes time.
+        platform: platform of the devices that will run the program: "cpu", "gpu", "tpu", ...
+        once: True for a program that runs once: it takes longer to compile than to run.
     """
     options = CPU_ONCE_OPTIONS if once else CPU_OPTIONS
     return dict(_accepted(tuple(options.items()))) if platform == "cpu" else {}
@@ -52,10 +53,10 @@ def _accepted(options: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ..
 def enable_compilation_cache(directory: str | os.PathLike[str] | None) -> None:
     """Keeps compiled programs in `directory`, so that another process need not compile them.
 
-    A directory that cannot be had costs time only, so it is a warning in the log.
+    A directory that cannot be written costs only time, so it is a warning in the log.
 
     Args:
-        directory: created if it is missing. None: JAX's own setting stays as it is
+        directory: created if it is missing. None: JAX's own setting does not change
             (`JAX_COMPILATION_CACHE_DIR` if the user has set it, otherwise no cache).
     """
     if directory is None:

@@ -5,23 +5,33 @@ import logging
 import sys
 
 
+def program(module: str) -> str:
+    """What a command is called in its help: as it was called.
+
+    Args:
+        module: what `python -m` runs it by.
+    """
+    called = sys.argv[0]
+    return called if called.startswith("augmax-jax ") else f"python -m {module}"
+
+
 def prepare(level: int = logging.INFO) -> None:
     """Sets up the terminal of a command.
 
-    The package's messages from `level` on are shown, and other libraries' warnings. Printing
-    never fails: what the terminal's encoding lacks, such as ± in ASCII or the bytes of a path
-    that are not UTF-8, is escaped.
+    The terminal shows the package's messages from `level` on, and other libraries' warnings.
+    Printing never fails: characters that the terminal's encoding lacks, such as ± in ASCII or the
+    bytes of a path that are not UTF-8, are escaped.
 
     Args:
-        level: of `logging`; INFO says what is done, WARNING only what went wrong.
+        level: a level of `logging`; INFO shows what is done, WARNING only what went wrong.
     """
     for stream in (sys.stdout, sys.stderr):
-        # Notebooks and tests put other streams there.
+        # Notebooks and tests replace stdout and stderr by other streams.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     root = logging.getLogger()
     for handler in list(root.handlers):
-        # absl's, and one that was set up before; others belong to whoever called the command.
+        # Removes absl's handler and an earlier one of ours; other handlers belong to the caller.
         if type(handler) is logging.StreamHandler or type(handler).__module__.startswith("absl"):
             root.removeHandler(handler)
     shown = logging.StreamHandler()

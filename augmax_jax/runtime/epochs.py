@@ -33,12 +33,12 @@ class Epochs(NamedTuple):
     def passed(self, step):
         """Epochs passed before this step, with the fraction.
 
-        Of a host int exactly, as a float; of an int32 scalar in float32, so that 3 may come out
-        as 2.9999998: take `completed` where the whole number counts.
+        For a host int the result is an exact float. For an int32 scalar it is float32, where 3 may
+        come out as 2.9999998: use `completed` where the whole number matters.
         """
         if isinstance(step, int | np.integer):
             return int(step) * self.batch_size / self.examples
-        return step * (self.batch_size / self.examples)
+        return step.astype(np.float32) * (self.batch_size / self.examples)
 
     @overload
     def starts(self, step: int) -> bool: ...

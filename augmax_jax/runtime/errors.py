@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-NAMED = 20  # names that a message lists before it says "and n more"
+NAMED = 20  # a message lists this many names, then says "and n more"
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

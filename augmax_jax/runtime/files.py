@@ -15,19 +15,19 @@ _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], Any]) -> None:
-    """Lets `write` write beside the final name, then renames: a file that is there is complete.
+    """Lets `write` write beside the final name, then renames: a file with that name is complete.
 
-    Two processes may write the same file at a time; the last one stays.
+    Two processes may write the same file at the same time; the last one's file stays.
 
     Args:
         path: the file.
         write: takes the path to write to, in the same folder.
 
     Raises:
-        OSError: from `write`; or the folder is not there or cannot be written.
+        OSError: `write` raised it, or the folder does not exist or cannot be written.
     """
     path = Path(path)
-    # Not the name itself: a long one has no room for an ending.
+    # Not the final name with an ending: a long name would then exceed the system's limit.
     short = zlib.crc32(os.fsencode(path.name))
     partial = path.with_name(f".{short:08x}.{os.getpid()}.partial")
     try:
@@ -63,7 +63,7 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(value: Any) -> Any:
-    """The way back: the strings "nan", "inf" and "-inf" become floats."""
+    """The reverse of `to_json`: the strings "nan", "inf" and "-inf" become floats."""
     if isinstance(value, str):
         return _NON_FINITE.get(value, value)
     if isinstance(value, dict):
@@ -121,7 +121,7 @@ def make_folder(path: Path, name: str) -> None:
     """Makes a folder to write to, with those above it; `name` is what the user calls it.
 
     Raises:
-        OSError: a file is in the way, or it may not be written; one line that names it.
+        OSError: a file has that name, or the folder above cannot be written; the message names it.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -135,10 +135,10 @@ def make_folder(path: Path, name: str) -> None:
 def write_folder_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Lets `write` fill a folder beside the final name, then renames it.
 
-    What a broken run left there is removed first.
+    A folder that an interrupted run left beside it is removed first.
 
     Raises:
-        OSError: from `write`; or the folder cannot be made.
+        OSError: `write` raised it, or the folder cannot be made.
     """
     partial = path.with_name(f".{path.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -156,15 +156,15 @@ def identity(dataset: str) -> str:
 
 
 def check_settings(path: Path, settings: Mapping[str, Any], what: str) -> None:
-    """Leaves the settings in a JSON file, or compares with those that are there.
+    """Writes the settings to a JSON file; compares them if the file exists.
 
     Args:
         path: the file.
-        settings: values that JSON keeps.
+        settings: name -> value; values that JSON can hold.
         what: what the folder holds, for the message.
 
     Raises:
-        ValueError: the file is there with other settings; all differences are named.
+        ValueError: the file exists with other settings; the message names all differences.
     """
     before = read_json(path)
     if before is None:

@@ -3,7 +3,7 @@
 A published recipe has rules as well as numbers: AugMix has its own λ, the learning rate grows
 with the batch, the schedule's boundaries are shares of the training's length. A config file states
 such a rule once; the setting then has the right value whatever the command line makes of the
-method, the batch or the length, in any order, and a value of its own ends the rule:
+method, the batch or the length, in any order. Setting a value of its own ends the rule:
 
     c.objective.consistency_weight = 1.0
     by_method(c, "objective.consistency_weight", augmix=12.0)
@@ -15,11 +15,14 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ml_collections import ConfigDict, FieldReference
+from augmax_jax.runtime import extras
+
+with extras.needed("train"):
+    from ml_collections import ConfigDict, FieldReference
 
 
 class _Operation(NamedTuple):
-    """What `FieldReference` takes as its `op`: it has the value fn(value, *args)."""
+    """The `op` of a `FieldReference`, whose value is then fn(value, *args)."""
 
     fn: Callable[..., Any]
     args: list[Any]
@@ -44,24 +47,24 @@ def follow(config: ConfigDict, name: str, source: str, rule: Callable[[Any], Any
 
     Args:
         config: changed in place.
-        name: of the setting, "group.setting"; it exists and keeps its type.
-        source: of the setting that it follows.
-        rule: from the value of `source` to that of `name`.
+        name: name of the setting, "group.setting"; it must exist, and keeps its type.
+        source: name of the setting that it follows.
+        rule: function from the value of `source` to the value of `name`.
 
     Raises:
         KeyError: there is no such setting.
         TypeError: the rule gives a value of another type.
     """
-    group, last = _place(config, name)
+    group, last = _owner(config, name)
     kind = group.get_type(last)
     value = rule(_value(config, source))
     if type(value) is not kind:
         raise TypeError(f"the rule of {name} must give a {kind.__name__}, got {value!r}")
-    holder, key = _place(config, source)
+    holder, key = _owner(config, source)
     operation = _Operation(functools.partial(_apply, rule), [holder.get_ref(key)])
     reference = _Follower(kind(), field_type=kind, op=operation)
     reference.source = source
-    del group[last]  # an old reference would take the new one for its value
+    del group[last]  # assigning over an old reference would set its value to the new one
     group[last] = reference
 
 
@@ -70,8 +73,8 @@ def by_method(config: ConfigDict, name: str, /, **own: Any) -> None:
 
     Args:
         config: changed in place.
-        name: of the setting.
-        **own: method -> its value.
+        name: name of the setting.
+        **own: the value for each such method, as METHOD=VALUE.
     """
     follow(config, name, "method", functools.partial(_choose, own, _value(config, name)))
 
@@ -81,17 +84,17 @@ def by_epochs(config: ConfigDict, name: str, *, of: float) -> None:
 
     Args:
         config: changed in place.
-        name: of a setting that is a tuple of epochs.
-        of: length of the training that they are for.
+        name: name of a setting that is a tuple of epochs.
+        of: length in epochs of the training that the present values are for.
     """
     epochs = tuple(_value(config, name))
     follow(config, name, "epochs", functools.partial(_scale_epochs, epochs, of))
 
 
 def scale_learning_rate(config: ConfigDict, rate: float = 0.1, batch_size: int = 256) -> None:
-    """Ties the learning rate to the batch size: `rate` at `batch_size`, and linear.
+    """Makes the learning rate proportional to the batch size: `rate` at `batch_size`.
 
-    As the released code does on ImageNet and Tiny ImageNet; after Goyal et al., "Accurate, large
+    The released code does so on ImageNet and Tiny ImageNet, after Goyal et al., "Accurate, large
     minibatch SGD", 2017.
     """
     share = rate / batch_size
@@ -110,14 +113,14 @@ def followers(config: ConfigDict) -> list[tuple[str, str]]:
 
 
 def describe(config: ConfigDict) -> str:
-    """What the settings that follow others came to, for the log; empty if there are none."""
+    """The values of the settings that follow others, for the log; empty if there are none."""
     return ", ".join(
         f"{name}={_value(config, name)!r} ({source}={_value(config, source)!r})"
         for name, source in followers(config)
     )
 
 
-def _place(config: ConfigDict, name: str) -> tuple[ConfigDict, str]:
+def _owner(config: ConfigDict, name: str) -> tuple[ConfigDict, str]:
     """The group that holds the setting "a.b.c", and its name there."""
     *path, last = name.split(".")
     for part in path:
@@ -126,11 +129,11 @@ def _place(config: ConfigDict, name: str) -> tuple[ConfigDict, str]:
 
 
 def _value(config: ConfigDict, name: str) -> Any:
-    group, last = _place(config, name)
+    group, last = _owner(config, name)
     return group[last]
 
 
-# Rules are made of functions of a module, so that a config can be pickled and copied.
+# Rules are module-level functions, so that a config can be pickled and copied.
 def _apply(rule: Callable[[Any], Any], ignored: Any, value: Any) -> Any:
     del ignored
     return rule(value)

@@ -21,23 +21,23 @@ def keep_freed_memory() -> bool:
     system, which has to clear it page by page when the next call writes to it; the step takes 3 to
     8% less time without that (docs/performance_log.md).
 
-    glibc only keeps large blocks of the thread that the process started with. So programs on the
-    CPU are run by the thread that calls them: JAX's asynchronous dispatch is switched off for CPUs.
-    Other devices keep theirs.
+    glibc keeps large blocks only of the thread that the process started with. Therefore this also
+    switches off JAX's asynchronous dispatch on CPUs: programs then run in the thread that calls
+    them. Other devices keep asynchronous dispatch.
 
-    Both settings hold for the whole process. They are the command's to make; a library has no
-    business with them. Call this before the first JAX array is made, as the dispatch is settled
-    then; a later call is harmless, and of little use.
+    Both settings hold for the whole process. Only a command should make them; a library should
+    not. Call this before the first JAX array is made, because JAX reads the dispatch setting then.
+    A later call does no harm and has little effect.
 
     Returns:
-        Whether this system's C library has these settings and took them.
+        Whether this system's C library has these settings and accepted them.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
     try:
         jax.config.update("jax_cpu_enable_async_dispatch", False)
     except AttributeError as error:  # the option is not part of JAX's stable interface
-        logger.info("JAX dispatches as it likes, so memory is not kept: %s", error)
+        logger.info("freed memory is not kept: this JAX has no switch for dispatch: %s", error)
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return bool(mallopt(_MMAP_MAX, 0)) and bool(mallopt(_TRIM_THRESHOLD, -1))

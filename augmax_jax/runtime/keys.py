@@ -10,7 +10,7 @@ import jax.numpy as jnp
 # Folded into the seed's key for the initial parameters; steps count up from 0 and never
 # reach it.
 INITIALISATION = 2**32 - 1
-# Folded into a step's key for what all examples share; their indices never reach it.
+# Folded into a step's key for what all examples share; the examples' indices never reach it.
 SHARED = 2**32 - 1
 
 
@@ -18,8 +18,8 @@ def step_key(seed: int, step: int | jax.Array) -> jax.Array:
     """The key of one training step.
 
     Args:
-        seed: of the run.
-        step: steps taken before it; an int, or an int32 scalar in a traced function.
+        seed: seed of the run.
+        step: steps taken before this one; an int, or an int32 scalar in a traced function.
 
     Returns:
         One typed key.
@@ -32,7 +32,7 @@ def example_keys(key: jax.Array, batch: int, *, first_index: int | jax.Array = 0
 
     Args:
         key: one key (typed or raw uint32), folded with each example's index; or a typed
-            `[batch]` array of keys, returned as it is.
+            `[batch]` array of keys, returned unchanged.
         batch: number of examples.
         first_index: index of the first example in the *global* batch. Devices that hold
             slices of a batch pass the start of their slice.
@@ -57,8 +57,11 @@ def as_keys(key: jax.Array) -> jax.Array:
     Args:
         key: typed keys of any shape, or raw uint32 `[..., 2]` (of the default generator).
 
+    Returns:
+        Typed keys `[...]`.
+
     Raises:
-        ValueError: `key` is no key, but a number or a string, say.
+        ValueError: `key` is no key, but, for example, a number or a string.
     """
     dtype = getattr(key, "dtype", None)
     if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
@@ -67,7 +70,7 @@ def as_keys(key: jax.Array) -> jax.Array:
         if dtype == jnp.uint32:
             return jax.random.wrap_key_data(key)
     except (TypeError, ValueError):
-        pass  # not of the generator's shape
+        pass  # uint32, but not in the shape of a raw key
     given = repr(key) if dtype is None else f"{dtype} {list(key.shape)}"
     raise ValueError(f"key must be a JAX key such as jax.random.key(0), got {given}")
 

@@ -13,7 +13,7 @@ class Kind(NamedTuple):
     Attributes:
         base: bool, int, float or str; object for an option of a network.
         many: whether the value is a tuple of `base`.
-        also: values allowed besides: None, or "auto".
+        also: further values that are allowed: None, or "auto".
     """
 
     base: type
@@ -52,7 +52,7 @@ class Kind(NamedTuple):
         """The value that a text stands for.
 
         Raises:
-            ValueError: it stands for none of this type; the message does not name the setting.
+            ValueError: the text is no value of this type; the message does not name the setting.
         """
         for other in self.also:
             if text.strip().lower() == str(other).lower():
@@ -71,7 +71,7 @@ class Kind(NamedTuple):
         except (SyntaxError, ValueError):
             value = None
         if isinstance(value, str):
-            value = (value,)  # quoted: the commas in it are its own
+            value = (value,)  # a quoted text: its commas separate nothing
         if isinstance(value, tuple | list) and self.accepts(value):
             return tuple(self._plain(item) for item in value)
         inner = text.strip()

@@ -25,16 +25,16 @@ class InUse(OSError):
 
 @contextlib.contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Holds a lock, which the system releases when the process ends, however it does.
+    """Holds a lock; the system releases it when the process ends, even if it is killed.
 
-    A file that a dead process left is taken over, with a message in the log. Where the file
-    system keeps no locks, nothing is locked.
+    If a dead process left its file, this process takes it over, with a message in the log. If the
+    file system has no locks, nothing is locked.
 
     Args:
-        path: the lock's file, which is made, and removed at the end.
+        path: the lock's file; it is made here and removed at the end.
 
     Raises:
-        InUse: another process holds it; the message names its host and number.
+        InUse: another process holds the lock; the message names its host and process number.
         OSError: the file cannot be made.
     """
     file = _open_locked(path)
@@ -49,7 +49,7 @@ def held(path: Path) -> Iterator[None]:
         os.pwrite(file, files.dumps(me).encode(), 0)
         yield
     finally:
-        # Removed before it is released: who opened it meanwhile sees that it is no longer there.
+        # Removed before it is released: a process that opened it meanwhile can see that it is gone.
         path.unlink(missing_ok=True)
         os.close(file)
 
@@ -77,11 +77,11 @@ def _open_locked(path: Path) -> int | None:
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file), os.stat(path)):
                 return file
-        os.close(file)  # its holder removed it after it was opened here
+        os.close(file)  # its holder removed the file after this process opened it
 
 
 def _owner(file: int) -> str:
-    """Who wrote the file, in words; empty if nobody did."""
+    """The process that wrote the file, in words; empty if the file is."""
     try:
         owner: dict[str, Any] = json.loads(os.pread(file, 4096, 0))
         return f"process {owner['process']} on host {owner['host']}"

@@ -1,7 +1,7 @@
 """Checks of numbers: counts, real numbers, switches. Errors name the argument and what is allowed.
 
-A bool is no number here, NaN is outside every range, and a value that is still being traced is
-refused: Python decides on settings before a program is compiled.
+A bool is no number here, NaN is outside every range, and a traced value is refused: Python needs
+the values of settings before a program is compiled.
 """
 
 import math
@@ -13,7 +13,7 @@ import numpy as np
 
 
 def _concrete(name: str, value: Any) -> Any:
-    """A 0-d array as its NumPy scalar, anything else as it is; refuses traced values."""
+    """A 0-d array as its NumPy scalar, any other value unchanged; refuses traced values."""
     if isinstance(value, jax.core.Tracer):
         raise ValueError(
             f"{name} must be known before the program is traced, got {value}: pass a Python "
@@ -28,10 +28,10 @@ def check_count(name: str, value: Any, *, low: int = 0, high: int | None = None)
     """Raises ValueError unless `value` is a whole number in [low, high].
 
     Args:
-        name: of the argument, for the message.
+        name: name of the argument, for the message.
         value: an int, NumPy integer or concrete integer scalar; no bool, no 2.0, no "2".
-        low: the lowest allowed.
-        high: the highest allowed; None: no bound.
+        low: the lowest value allowed.
+        high: the highest value allowed; None: no bound.
     """
     found = _concrete(name, value)
     if isinstance(found, bool | np.bool_) or not isinstance(found, numbers.Integral):
@@ -50,15 +50,15 @@ def check_number(
     """Raises ValueError unless `value` is a finite real number in [low, high].
 
     Args:
-        name: of the argument, for the message.
+        name: name of the argument, for the message.
         value: an int, float, NumPy or concrete JAX scalar; no bool, no "0.1".
-        low: the lowest allowed.
-        high: the highest allowed.
-        above_low: `low` itself is not allowed.
+        low: the lowest value allowed.
+        high: the highest value allowed.
+        above_low: if True, `low` itself is not allowed.
     """
     found = _concrete(name, value)
     if np.ndim(found) == 0 and getattr(found, "dtype", None) is not None:
-        found = found.item()  # also what NumPy does not count as a real number, like bfloat16
+        found = found.item()  # also bfloat16, which NumPy does not count as a real number
     if isinstance(found, bool) or not isinstance(found, numbers.Real):
         raise ValueError(f"{name} must be a number, got {value!r}")
     _check_range(name, found, low, high, above_low=above_low)

@@ -117,7 +117,7 @@ def pmap(
 
     Args:
         function: takes and returns one device's share.
-        devices: those to run on; every array argument has them as its leading axis.
+        devices: D devices to run on; every array argument has shape `[D, ...]`.
         donate: indices of arguments whose memory the result may reuse.
         compiler_options: as `jax.jit` takes them.
     """

@@ -9,7 +9,7 @@ from pathlib import Path
 # One slash is enough: pathlib turns "gs://bucket" into "gs:/bucket". "C:/" is a drive.
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 
-# Of a path to a directory of a run, for what is written below it, such as
+# Bytes kept free in the path of a run's directory for what is written below it, such as
 # checkpoints/latest/1000000.orbax-checkpoint-tmp/state/ocdbt.process_0/d/0123456789abcdef...
 _ROOM = 300
 _LONGEST = 4096  # where the system does not say how long a path may be
@@ -30,7 +30,7 @@ def expand(path: str | os.PathLike[str]) -> Path:
 
     Raises:
         ValueError: the path is in a bucket or on a server, or below a home directory that
-            nobody knows.
+            is not known.
     """
     text = os.fspath(path)
     if is_remote(text):
@@ -48,14 +48,14 @@ def expand(path: str | os.PathLike[str]) -> Path:
 def check_output(path: str | os.PathLike[str], flag: str) -> None:
     """Finds out whether a directory can be made and written, and can hold checkpoints.
 
-    What it makes to find out it removes again.
+    It removes what it makes to find out.
 
     Args:
         path: the directory, as `expand` gives it; it need not be there.
         flag: its name in messages, like "--workdir".
 
     Raises:
-        ValueError: as `check_checkpoint_path`.
+        ValueError: `check_checkpoint_path` refuses the path.
         OSError: the directory cannot be made or written.
     """
     check_checkpoint_path(path, flag)
@@ -70,7 +70,7 @@ def check_checkpoint_path(path: str | os.PathLike[str], flag: str) -> None:
         flag: its name in messages, like "--workdir".
 
     Raises:
-        ValueError: saying what in the path is not possible.
+        ValueError: the path cannot be used; the message says which part of it.
     """
     full = os.path.abspath(path)
     # orbax looks for its files by a pattern, and tensorstore takes a backslash for a slash.

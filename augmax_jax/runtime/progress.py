@@ -7,7 +7,10 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tqdm import tqdm
+from augmax_jax.runtime import extras
+
+with extras.needed("train"):
+    from tqdm import tqdm
 
 _DRAW_EVERY = 0.2  # seconds between redraws of the bar
 _PRINT_EVERY = 20.0  # seconds between lines where no bar can be drawn
@@ -23,8 +26,8 @@ class Progress:
     Args:
         total_steps: steps of the whole run.
         batch_size: images per step.
-        start_step: steps done before.
-        show: False measures only.
+        start_step: steps done before this process.
+        show: whether to draw; False: only measure.
     """
 
     def __init__(self, *, total_steps: int, batch_size: int, start_step: int, show: bool) -> None:
@@ -59,8 +62,8 @@ class Progress:
     def mean_images_per_second(self) -> float | None:
         """Mean speed from the first update on, or None before the second.
 
-        Up to now and not up to the last update: steps are dispatched ahead of the device,
-        so the time is right only once their metrics were read.
+        The time runs to now and not to the last update: steps are dispatched ahead of the device,
+        so the speed is right only after the metrics of the steps were read.
         """
         return self._last and self._speed(self._first, (self.seconds, self._last[1]))
 
@@ -87,7 +90,7 @@ class Progress:
             parts.append(f"{speed:,.0f} images/s" if speed >= 10 else f"{speed:.2g} images/s")
         parts += [f"{name} {_readable(name, value)}" for name, value in self._shown.items()]
         if speed and step < self._total:
-            parts.append(f"{_duration((self._total - step) * self._batch_size / speed)} left")
+            parts.append(f"{duration((self._total - step) * self._batch_size / speed)} left")
         return ", ".join(parts)
 
     @contextlib.contextmanager
@@ -131,7 +134,8 @@ def _readable(name: str, value: Any) -> str:
     return value if isinstance(value, str) else f"{float(value):.4g}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time as 1:23, or 1:02:03 from an hour on."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

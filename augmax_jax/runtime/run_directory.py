@@ -28,8 +28,8 @@ def has_checkpoints(directory: Path) -> bool:
 def read_history(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """Reads the rows of a run's history, oldest first.
 
-    A half-written last line, which a killed process leaves behind, is passed over; a
-    damaged line elsewhere too, with a warning.
+    A half-written last line, which a killed process leaves behind, is skipped; a damaged
+    line elsewhere is skipped with a warning.
 
     Args:
         workdir: the run's directory. Without a history in it the list is empty.
@@ -57,11 +57,11 @@ def read_history(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 
 def repair_history(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
-    """Drops a half-written last line and the rows that are not wanted, atomically.
+    """Removes a half-written last line and the rows that `keep` rejects, atomically.
 
     Args:
-        path: the file; need not be there.
-        keep: says of a row, as `read_history` gives it, whether it stays.
+        path: the file; it need not exist.
+        keep: takes a row, as `read_history` gives it, and returns whether it stays.
     """
     if not path.exists():
         return

@@ -19,21 +19,21 @@ COUNT = 8  # images in the grid
 def make_drawer(run: Run, directory: Path) -> Callable[[int, Any], np.ndarray]:
     """Builds the function that draws the grid for a state of the network.
 
-    The images and their chains are the same at every call, so that a run's grids differ
-    only by what the network has learned to find hard.
+    The images and their chains are the same at every call, so a run's grids differ only by
+    what the present network finds hard.
 
     Args:
         run: the run; the images are the first of its training stream.
-        directory: the pictures go to `pictures/augmentations_<step>.png` in it.
+        directory: the run's directory; the pictures are `pictures/augmentations_<step>.png`.
 
     Returns:
-        A function of (step, replicated state) to the grid, uint8 `[H, W, 3]`.
+        A function from (step, replicated state) to the grid, uint8 `[H, W, 3]`.
     """
     config = run.config
     batch = next(iter(run.data.train.train_batches(COUNT)))
     images, labels = jnp.asarray(batch["image"]), jnp.asarray(batch["label"])
     keys = jax.random.split(jax.random.key(config.seed), (3, COUNT))
-    # Of the AugMax view; a method without one shows what its attacked images would be.
+    # The route of the AugMax view. A method without such a view uses its route for other views.
     routes = methods.routes(config)
     others = "augmented" if "augmented" in routes.values() else "clean"
     route = routes.get("augmax", others)

@@ -12,15 +12,15 @@ from augmax_jax.training.step import Batch
 def device_batches(run: Run, start_step: int) -> Iterator[Batch]:
     """The batches of a run from a step on, on the devices.
 
-    A resident training set is copied to every device once; then only the indices of a
-    batch travel. A streamed one is fed from the host.
+    A resident training set is copied to every device once; then the host sends only the indices
+    of a batch. For a streamed set the host sends the images.
 
     Args:
         run: the run.
-        start_step: steps done before.
+        start_step: number of steps done before.
 
     Yields:
-        Without end, for each of D devices a share b of the batch: "image", uint8
+        Endless batches, with a share of b examples for each of D devices: "image", uint8
         `[D, b, H, W, 3]`, and "label", int32 `[D, b]`.
     """
     split, size = run.data.train, run.config.batch_size

@@ -1,22 +1,25 @@
 """Checkpoints through orbax: the latest few and the best, with exact resume.
 
-A workdir keeps `checkpoints/latest/<step>` (the last `keep`) and `checkpoints/best/<step>`
-(one). Every checkpoint holds a whole `TrainState` and a record of how the run stood: the
-accuracies measured at it.
+A workdir has `checkpoints/latest/<step>` (the last `keep`) and `checkpoints/best/<step>`
+(one). Every checkpoint holds a whole `TrainState` and a record: the accuracies that were measured
+at this step.
 """
 
 import contextlib
 import dataclasses
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
-from augmax_jax.runtime import paths
+from augmax_jax.runtime import extras, paths
 from augmax_jax.runtime.run_directory import CHECKPOINTS
+
+with extras.needed("train"):
+    import orbax.checkpoint as ocp
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +31,7 @@ class Checkpoints:
 
     Args:
         workdir: the run's directory.
-        keep: how many of the latest to keep.
+        keep: number of the latest checkpoints to keep.
 
     Raises:
         OSError: the directory cannot be written.
@@ -42,16 +45,16 @@ class Checkpoints:
         }
 
     def save(self, kind: str, step: int, state: Any, record: Record) -> None:
-        """Writes one checkpoint, and returns when it is on the disk.
+        """Writes one checkpoint, and returns when it is on disk.
 
         Args:
             kind: "latest" or "best".
             step: steps taken; a checkpoint of this step is replaced.
             state: pytree of host arrays.
-            record: plain values that JSON keeps.
+            record: plain values that JSON can hold.
 
         Raises:
-            OSError: the disk is full or not writable; earlier checkpoints stay.
+            OSError: the disk is full or cannot be written; earlier checkpoints stay.
         """
         manager = self._managers[kind]
         try:
@@ -73,17 +76,17 @@ class Checkpoints:
             ) from error
 
     def restore(self, kind: str, like: Any) -> tuple[int, Any, Record] | None:
-        """Reads the newest checkpoint that is whole.
+        """Reads the newest checkpoint that is undamaged.
 
         Args:
             kind: "latest" or "best".
             like: a state of the same structure, shapes and dtypes.
 
         Returns:
-            Its step, the state as host arrays, and its record; None where there is none.
+            Its step, the state as host arrays, and its record; None if there is no checkpoint.
 
         Raises:
-            ValueError: there are checkpoints, but none can be read.
+            ValueError: there are checkpoints, but none of them can be read.
         """
         manager = self._managers[kind]
         steps = sorted(manager.all_steps(), reverse=True)
@@ -117,17 +120,17 @@ class Checkpoints:
         return None
 
     def close(self) -> None:
-        """Waits for what is being written, and lets go of the files."""
+        """Waits for checkpoints that are being written, and closes the files."""
         for manager in self._managers.values():
             manager.close()
 
 
 def read_variables(workdir: str | Path, kind: str = "best") -> dict[str, Any]:
-    """The variables of a checkpoint of a run, whatever its network.
+    """The variables of a run's checkpoint, for any network.
 
     Args:
         workdir: the run's directory.
-        kind: "best", or "latest"; the other one where there is none that can be read.
+        kind: "best" or "latest"; the other kind is read if this one has none that is readable.
 
     Returns:
         `{"params": ..., "batch_stats...": ...}`, NumPy arrays.
@@ -143,7 +146,7 @@ def read_variables(workdir: str | Path, kind: str = "best") -> dict[str, Any]:
         directory = workdir.absolute() / CHECKPOINTS / name
         if not directory.is_dir():
             continue
-        with contextlib.closing(_manager(directory, read_only=True)) as manager:
+        with _read_only(directory) as manager:
             for step in sorted(manager.all_steps(), reverse=True):
                 try:
                     restored = manager.restore(
@@ -154,11 +157,30 @@ def read_variables(workdir: str | Path, kind: str = "best") -> dict[str, Any]:
                 except Exception as error:  # orbax raises many kinds for damaged files
                     failures.append(f"{directory / str(step)}: {_first_line(error)}")
                     continue
+                if failures:
+                    logger.warning("damaged and passed over: %s", "; ".join(failures))
                 logger.info("%s: the %s checkpoint, of step %d", workdir, name, step)
                 return variables
     if failures:
-        raise ValueError("no checkpoint can be read:\n" + "\n".join(failures))
+        raise ValueError(
+            "no checkpoint can be read; put sound ones back, or train again:\n"
+            + "\n".join(failures)
+        )
     raise ValueError(f"{workdir} holds no checkpoint")
+
+
+@contextlib.contextmanager
+def _read_only(directory: Path) -> Iterator[ocp.CheckpointManager]:
+    """A manager that writes nothing; orbax warns that it does not, which is meant."""
+    orbax_log = logging.getLogger("absl")
+    level = orbax_log.level
+    orbax_log.setLevel(logging.ERROR)
+    try:
+        manager = _manager(directory, read_only=True)
+    finally:
+        orbax_log.setLevel(level)
+    with contextlib.closing(manager):
+        yield manager
 
 
 def _manager(
@@ -173,7 +195,7 @@ def _manager(
             enable_async_checkpointing=False,
             create=not read_only,
             read_only=read_only,
-            # What orbax would turn off by itself, with a warning.
+            # orbax would turn these off itself, with a warning.
             **({"save_interval_steps": 0} if read_only else {}),
         ),
         item_names=("state", "record"),
@@ -183,7 +205,7 @@ def _manager(
 def _fields(state: Any) -> Any:
     """A dataclass as a dict of the fields that hold arrays.
 
-    So a field that most runs leave empty may come or go without making files unreadable.
+    So files stay readable when a field that most runs leave empty is added or removed.
     """
     if not dataclasses.is_dataclass(state):
         return state
@@ -192,7 +214,7 @@ def _fields(state: Any) -> Any:
 
 
 def _abstract(tree: Any) -> Any:
-    """Shapes and dtypes; restored to the host, so that the device count may differ."""
+    """Shapes and dtypes; arrays are restored to the host, so that the device count may differ."""
     return jax.tree.map(lambda x: np.empty(np.shape(x), np.asarray(x).dtype), tree)
 
 

@@ -1,32 +1,36 @@
 """Trains and evaluates a run, or evaluates an existing one: the functions behind the command."""
 
+from __future__ import annotations
+
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
-from ml_collections import ConfigDict
 
 from augmax_jax import config as configs
 from augmax_jax import report
 from augmax_jax.evaluation import benchmarks
 from augmax_jax.evaluation.run import Candidate, evaluate_candidates
-from augmax_jax.runtime import compiler, lock, paths
+from augmax_jax.runtime import compiler, lock, model_file, paths
 from augmax_jax.runtime.run_directory import LOCK, has_checkpoints
-from augmax_jax.training import tensorboard, workdir
+from augmax_jax.training import sessions, tensorboard, workdir
 from augmax_jax.training.checkpoints import Checkpoints
 from augmax_jax.training.loop import train
 from augmax_jax.training.pretrained import is_imported
 from augmax_jax.training.run import Run, build
 from augmax_jax.training.telemetry import Telemetry
 
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
 
 def train_and_evaluate(config: ConfigDict, directory: str | Path) -> dict[str, Any]:
-    """Trains as the config says, evaluates, and leaves everything in the directory.
+    """Trains as the config says, evaluates, and writes all results to the directory.
 
-    Started again on the same directory it goes on from the last checkpoint, drawing what
-    the unbroken run would have drawn; a finished run is evaluated only.
+    Started again on the same directory, it goes on from the last checkpoint with the same draws
+    as an uninterrupted run. A finished run is evaluated only.
 
     Args:
         config: from a config file, or `augmax_jax.config.defaults()`.
@@ -38,29 +42,34 @@ def train_and_evaluate(config: ConfigDict, directory: str | Path) -> dict[str, A
 
     Raises:
         ValueError: a setting, the data or the directory does not fit; nothing was changed.
-        TrainingDiverged: the loss is no longer finite.
-        Stopped: asked to stop by SIGINT or SIGTERM; the state was saved first.
+        TrainingDiverged: the loss or the parameters are no longer finite.
+        Stopped: SIGINT or SIGTERM asked the run to stop; the state was saved first.
         OSError: the directory cannot be written, or another process works in it.
     """
     directory = paths.expand(directory)
     paths.check_output(directory, "--workdir")
+    if is_imported(directory):
+        raise ValueError(
+            f"{directory} holds an imported model, which training would overwrite: choose another "
+            f"--workdir, and start from the import with --config.init_from={directory}"
+        )
     with _session(config):
         run = build(config)
         with _alone_in(directory):
             workdir.check(config, directory)
-            benchmarks.missing(config, run.data)  # says now what would be missing at the end
+            benchmarks.missing(config, run.data)  # logs what cannot be measured later
             with contextlib.closing(Checkpoints(directory, keep=config.checkpoint.keep)) as kept:
                 seconds = train(run, directory, kept)
                 return evaluate_run(run, directory, kept, seconds=seconds)
 
 
 def evaluate_workdir(config: ConfigDict, directory: str | Path) -> dict[str, Any]:
-    """Evaluates the run in a directory, or an imported model, and leaves its training alone.
+    """Evaluates the run in a directory, or an imported model, without any training.
 
     Args:
-        config: the run's config; `config.evaluate` may differ from when it was trained.
-        directory: the run's directory; or one written by `augmax_jax.torch_import`; or a
-            new one, with `config.init_from` naming what to evaluate.
+        config: the run's config; `config.evaluate` may differ from that of the training.
+        directory: the run's directory; or one that `augmax_jax.torch_import` wrote; or a new
+            one, if `config.init_from` names the network to evaluate.
 
     Returns:
         The results, as in `results.json`.
@@ -119,14 +128,16 @@ def evaluate_run(
             candidates[name] = Candidate(step, state.variables, record)
     if not candidates:
         raise FileNotFoundError(f"{directory} holds no checkpoint to evaluate: train there first")
+    if model_file.read(directory) is None:  # a run of an older version
+        sessions.keep(run, directory)
     return _evaluate(run, directory, candidates, seconds=seconds)
 
 
 def use_compilation_cache(config: ConfigDict) -> None:
-    """Keeps compiled programs where `config.compilation_cache` says.
+    """Keeps compiled programs in the folder `config.compilation_cache`.
 
-    Where the config leaves the default and JAX has a directory already, as from
-    `JAX_COMPILATION_CACHE_DIR`, that one stays.
+    If the config has the default and JAX already has a directory, such as from
+    `JAX_COMPILATION_CACHE_DIR`, JAX's directory stays.
     """
     directory = config.compilation_cache
     usual = configs.defaults().compilation_cache
@@ -138,7 +149,7 @@ def use_compilation_cache(config: ConfigDict) -> None:
 
 @contextlib.contextmanager
 def _session(config: ConfigDict) -> Iterator[None]:
-    """Computes in 32 bits whatever JAX's default is, so that the results are the same."""
+    """Computes in 32 bits, whatever JAX's setting is, so that the results do not depend on it."""
     use_compilation_cache(config)
     with jax.enable_x64(False):
         yield
@@ -146,7 +157,7 @@ def _session(config: ConfigDict) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _alone_in(directory: Path) -> Iterator[None]:
-    """Makes the directory, and keeps other commands out of it."""
+    """Makes the directory, and locks it against other commands."""
     directory.mkdir(parents=True, exist_ok=True)
     with lock.held(directory / LOCK) if jax.process_index() == 0 else contextlib.nullcontext():
         yield
@@ -159,7 +170,7 @@ def _evaluate(
     *,
     seconds: float | None = None,
 ) -> dict[str, Any]:
-    """Evaluates weights that fit the config, whose directory becomes the config's."""
+    """Evaluates weights that fit the config, and claims the directory for the config."""
     if jax.process_index() == 0:
         workdir.claim(run.config, directory)
     results = evaluate_candidates(run.subject, directory, candidates, seconds=seconds)

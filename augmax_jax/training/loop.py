@@ -1,5 +1,7 @@
 """The training loop (host side): feeds bytes, reads metrics, saves, resumes, reports."""
 
+from __future__ import annotations
+
 import contextlib
 import logging
 import math
@@ -8,13 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
-from ml_collections import ConfigDict
 
 from augmax_jax.runtime import compiler, parallel
-from augmax_jax.training import augmentation_pictures, tensorboard, workdir
+from augmax_jax.training import augmentation_pictures, sessions, tensorboard, workdir
 from augmax_jax.training.batches import device_batches
 from augmax_jax.training.checkpoints import Checkpoints
 from augmax_jax.training.run import Run
@@ -22,9 +23,12 @@ from augmax_jax.training.selection import Selection
 from augmax_jax.training.telemetry import Telemetry
 from augmax_jax.training.window import Window
 
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
 logger = logging.getLogger(__name__)
 
-# The steps of a session that `config.profile` traces: a few, after compilation.
+# The steps of a session that `config.profile` traces: a few steps after compilation.
 PROFILE_FROM = 5
 PROFILE_STEPS = 3
 
@@ -37,7 +41,7 @@ class Stopped(KeyboardInterrupt):
     """A signal asked the run to stop; the state was saved first.
 
     Attributes:
-        signal: its number.
+        signal: the signal's number.
     """
 
     def __init__(self, number: int) -> None:
@@ -46,14 +50,14 @@ class Stopped(KeyboardInterrupt):
 
     @property
     def status(self) -> int:
-        """The exit status that shells give a process stopped by this signal: 130 or 143."""
+        """The exit status by which shells report a stop by this signal: 130 or 143."""
         return 128 + self.signal
 
 
 def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
     """Trains up to the last step, from the newest checkpoint if there is one.
 
-    The directory becomes the run's, by its `config.json`, once a step has worked.
+    Once a step has worked, `config.json` and `model.json` claim the directory for the run.
 
     Args:
         run: the run.
@@ -64,9 +68,9 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
         Seconds spent in training steps, over all sessions of the run.
 
     Raises:
-        ValueError: the directory is another run's.
-        TrainingDiverged: the loss is no longer finite.
-        Stopped: asked to stop by SIGINT or SIGTERM; the state was saved first.
+        ValueError: the directory belongs to another run.
+        TrainingDiverged: the loss or the parameters are no longer finite.
+        Stopped: SIGINT or SIGTERM asked the run to stop; the state was saved first.
     """
     config = run.config
     state = run.initial_state()
@@ -102,7 +106,8 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
         tensorboard=config.tensorboard,
         progress=config.progress,
     )
-    with telemetry, _stop_signals() as stopping:
+    session = sessions.session(run, directory, resumed=start > 0)
+    with telemetry, _stop_signals() as stopping, session as describe:
         for step in range(start + 1, run.total_steps + 1):
             with jax.transfer_guard("disallow"), _profiled(config.profile, directory, step - start):
                 state, metrics = step_fn(state, next(batches))
@@ -110,6 +115,7 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
             if step == start + 1:
                 jax.block_until_ready(metrics)
                 _claim(config, directory)
+                describe()
                 logger.info("first step after %.1f s", time.perf_counter() - begin)
 
             stop = stopping()
@@ -140,7 +146,7 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
 
 
 def _claim(config: ConfigDict, directory: Path) -> None:
-    """Makes the directory the run's, and shows the run in TensorBoard; for the first process."""
+    """Claims the directory for the run and shows the run in TensorBoard; first process only."""
     if jax.process_index() == 0:
         workdir.claim(config, directory)
         if config.tensorboard:
@@ -151,12 +157,13 @@ def _flush(pending: list[tuple[int, Any]], window: Window, telemetry: Telemetry)
     """Reads the pending steps' metrics, checks that they are finite, and logs full windows.
 
     Raises:
-        TrainingDiverged: naming the first step whose loss or parameters are not finite.
+        TrainingDiverged: the loss or the parameters are not finite; the message names the first
+            such step.
     """
     rows = [(step, parallel.first(metrics)) for step, metrics in pending]
     pending.clear()
     for step, row in rows:
-        # The loss is that before the update; the norm tells whether the update was sound.
+        # The loss is from before the update; the norm shows whether the update is finite.
         for name in ("loss", "parameter_norm"):
             if not math.isfinite(row[name]):
                 raise TrainingDiverged(
@@ -173,9 +180,9 @@ def _flush(pending: list[tuple[int, Any]], window: Window, telemetry: Telemetry)
 
 @contextlib.contextmanager
 def _stop_signals() -> Iterator[Callable[[], int]]:
-    """Turns the first Ctrl-C or SIGTERM into a flag, so that a step is not cut in half.
+    """Turns the first Ctrl-C or SIGTERM into a flag, so that the present step is completed.
 
-    A second one interrupts at once.
+    A second signal interrupts at once.
 
     Yields:
         A function that returns the signal's number, 0 before there is one.

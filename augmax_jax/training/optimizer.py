@@ -1,13 +1,21 @@
 """SGD as the reference implementations run it, with its learning-rate schedules.
 
-The paper's are in its Sec. 5: cosine on CIFAR, steps on ImageNet and Tiny ImageNet.
+The paper's schedules are in its Sec. 5: cosine on CIFAR, steps on ImageNet and Tiny ImageNet.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import jax
 import jax.numpy as jnp
 import optax
-from ml_collections import ConfigDict
 
+from augmax_jax.runtime.epochs import Epochs
 from augmax_jax.runtime.errors import check_name, check_range
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 SCHEDULES = ("cosine", "step", "constant")
 UNITS = ("epoch", "step")
@@ -20,7 +28,7 @@ def check(config: ConfigDict) -> None:
         config: `config.optimizer`.
 
     Raises:
-        ValueError: naming the setting, its value and what is allowed.
+        ValueError: a setting is not valid; the message has its name, value and what is allowed.
     """
     check_name("config.optimizer.schedule", config.schedule, SCHEDULES)
     check_name("config.optimizer.schedule_unit", config.schedule_unit, UNITS)
@@ -43,53 +51,53 @@ def learning_rate(
 
     `config.schedule`: "cosine" from `learning_rate` to 0; "step", times `factor` at each of
     `boundaries` (epochs); "constant". With `schedule_unit = "epoch"` the rate changes
-    once an epoch, as the released code does; with "step" at every step. The first
-    `warmup_epochs` rise linearly from 0, always per step, and the schedule then goes on from
-    where it stands.
+    once an epoch, as the released code does; with "step" at every step. During the first
+    `warmup_epochs` the rate is multiplied by a factor that rises linearly to 1 at every step.
 
     Args:
         config: `config.optimizer`.
         batch_size: examples in a step.
         examples: examples in an epoch.
-        epochs: length of the run.
+        epochs: length of the run in epochs.
 
     Raises:
-        ValueError: as `check`.
+        ValueError: as in `check`.
     """
     check(config)
+    in_epochs = Epochs(batch_size, examples).passed
 
     def rate(step):
         # The first example of the step decides its epoch.
-        epoch = step * (batch_size / examples)
-        # A whisker up, so that a boundary computed as 2.9999998 counts as 3.
-        place = jnp.floor(epoch + 1e-4) if config.schedule_unit == "epoch" else epoch
+        epoch = in_epochs(jnp.asarray(step, jnp.float32))
+        # A little more, so that a boundary that is computed as 2.9999998 counts as 3.
+        position = jnp.floor(epoch + 1e-4) if config.schedule_unit == "epoch" else epoch
         if config.schedule == "cosine":
             # ½(1 + cos x) as cos²(x/2), which keeps its digits near the end.
-            scale = jnp.square(jnp.cos(0.5 * jnp.pi * jnp.clip(place / epochs, 0.0, 1.0)))
+            scale = jnp.square(jnp.cos(0.5 * jnp.pi * jnp.clip(position / epochs, 0.0, 1.0)))
         elif config.schedule == "step":
-            passed = jnp.sum(place >= jnp.asarray(config.boundaries, jnp.float32))
-            scale = jnp.float32(config.factor) ** passed
+            passed = jnp.sum(position >= jnp.asarray(config.boundaries, jnp.float32))
+            scale = jax.lax.pow(jnp.float32(config.factor), passed)
         else:
             scale = jnp.ones(())
         if config.warmup_epochs:
-            scale = scale * jnp.clip((epoch + batch_size / examples) / config.warmup_epochs, 0, 1)
+            scale = scale * jnp.clip((epoch + in_epochs(1)) / config.warmup_epochs, 0, 1)
         return config.learning_rate * scale
 
     return rate
 
 
 def create(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """SGD with coupled weight decay on every parameter, norms and biases included.
+    """SGD with coupled weight decay on every parameter, also of norms and biases.
 
-    `g ← g + wd·θ, v ← momentum·v + g, θ ← θ − lr·v` (or Nesterov's form of it), the update
-    of the released code.
+    The update is that of the released code: `g ← g + wd·θ, v ← momentum·v + g, θ ← θ − lr·v`,
+    or Nesterov's form of it.
 
     Args:
         config: `config.optimizer`: momentum, nesterov, weight_decay.
-        schedule: learning rate by step.
+        schedule: learning rate as a function of the step.
 
     Raises:
-        ValueError: as `check`.
+        ValueError: as in `check`.
     """
     check(config)
     return optax.chain(

@@ -1,67 +1,85 @@
 """Loads variables of another run or of an imported checkpoint."""
 
+from __future__ import annotations
+
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
+from augmax_jax import config as configs
 from augmax_jax import models
 from augmax_jax.pytorch import importing as torch_import
+from augmax_jax.runtime import model_file
 from augmax_jax.runtime.files import read_json
 from augmax_jax.runtime.paths import expand
-from augmax_jax.runtime.run_directory import CONFIG
+from augmax_jax.runtime.run_directory import CHECKPOINTS, CONFIG, has_checkpoints
+from augmax_jax.training import model_facts
 from augmax_jax.training.checkpoints import read_variables
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 logger = logging.getLogger(__name__)
 
 
 def is_imported(directory: Path) -> bool:
     """Whether a directory was written by `python -m augmax_jax.torch_import`."""
-    return (directory / "model.json").is_file() and not (directory / "checkpoints").is_dir()
+    return (directory / model_file.MODEL).is_file() and not (directory / CHECKPOINTS).is_dir()
 
 
 def read_network(
     directory: str | Path, *, checkpoint: str = "best"
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Reads the network that a run or an import left in a directory.
+    """Reads the network in the directory of a run or an import.
 
     Args:
         directory: a run's `--workdir` or an import's `--out`.
-        checkpoint: "best" or "last", of a run; the other one where there is none.
+        checkpoint: "best" or "last" checkpoint of a run; the other one if there is none.
 
     Returns:
-        Variables as NumPy arrays; and the facts that `torch_import.build` makes the network
-        from: `model`, `num_classes`, `norm`, `options`, `mean` and `std`.
+        Variables as NumPy arrays; and what `model.json` says (see `runtime.model_file.write`), from
+        which `torch_import.build` makes the network. If a run is too old to have the file, its
+        `config.json` says the same but for the class names.
 
     Raises:
-        ValueError: the directory holds neither, or is damaged.
+        FileNotFoundError: there is no such directory.
+        ValueError: the directory holds neither a run nor an import, or is damaged.
     """
     directory = expand(directory)
+    if not directory.is_dir():
+        raise FileNotFoundError(f"there is no directory {str(directory)!r}: name that of a run")
     if is_imported(directory):
         return torch_import.load_imported(directory)
-    if not (directory / "checkpoints").is_dir():
+    if not has_checkpoints(directory):
         raise ValueError(
             f"{directory} holds neither an imported model (model.json) nor a run (checkpoints)"
         )
-    config = read_json(directory / CONFIG)
-    if not isinstance(config, dict) or not {"name", "norm"} <= config.get("model", {}).keys():
+    info = model_file.read(directory)
+    settings = None if info else _read_settings(directory)
+    variables = read_variables(directory, "latest" if checkpoint == "last" else checkpoint)
+    classes = variables["params"]["head"]["kernel"].shape[1]
+    if info is None:
+        assert settings is not None
+        return variables, model_facts.of_settings(settings, classes)
+    if info["num_classes"] != classes:
+        raise ValueError(
+            f"{directory / model_file.MODEL} is of a network with {info['num_classes']} classes, "
+            f"but the checkpoint has {classes}: put the run's own file back, or remove it"
+        )
+    return variables, info
+
+
+def _read_settings(directory: Path) -> dict[str, Any]:
+    """The settings of a run that is too old for a `model.json`, by their present names."""
+    kept = read_json(directory / CONFIG)
+    if not isinstance(kept, dict) or not {"name", "norm"} <= (kept.get("model") or {}).keys():
         raise ValueError(
             f"{directory} holds checkpoints but no {CONFIG} that says of which network: put that "
             "file back"
         )
-    model = config["model"]
-    variables = read_variables(directory, "latest" if checkpoint == "last" else checkpoint)
-    info = {
-        "model": model["name"],
-        "num_classes": variables["params"]["head"]["kernel"].shape[1],
-        "norm": model["norm"],
-        "options": model.get("options", {}),
-        "mean": model.get("mean"),
-        "std": model.get("std"),
-    }
-    return variables, info
+    return configs.settings_of(kept)
 
 
 def load(
@@ -71,19 +89,21 @@ def load(
 
     Args:
         directory: an import's `--out` or a run's `--workdir`.
-        fresh: variables of the network to fill, freshly initialised.
-        model: `config.model`, whose options and input normalisation must be the same.
-        new_head: whether a head of another class count may stay fresh (fine-tuning).
+        fresh: freshly initialised variables of the network.
+        model: `config.model`; its options and input normalisation must be those in the
+            directory.
+        new_head: whether the number of classes may differ; the head then stays fresh
+            (fine-tuning).
 
     Returns:
         Variables of the structure of `fresh`, NumPy arrays.
 
     Raises:
-        ValueError: the directory holds neither; or another network; or, unless `new_head`,
-            another number of classes.
+        ValueError: the directory holds neither a run nor an import, or another network, or
+            without `new_head` another number of classes.
     """
     variables, info = read_network(directory)
-    # Neither a stem's stride nor the input normalisation shows in the shapes of arrays.
+    # The shapes of arrays show neither a stem's stride nor the input normalisation.
     options = model.options.to_dict()
     if info["options"] != options:
         raise ValueError(

@@ -1,17 +1,18 @@
 """Builds a run from a config: data, network, optimizer and method, all checked."""
 
+from __future__ import annotations
+
 import dataclasses
 import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from ml_collections import ConfigDict
 
 from augmax_jax import config as configs
 from augmax_jax import data, evaluation, methods, models
@@ -23,27 +24,30 @@ from augmax_jax.training import optimizer, pretrained
 from augmax_jax.training.state import TrainState, create_state
 from augmax_jax.training.step import TrainStep, make_train_step
 
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
 logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A config with everything it names.
+    """A config, and all objects that are built from it.
 
     Attributes:
         config: the settings, validated.
         devices: this process's devices.
         data: the dataset's splits.
         model: the network.
-        method: batch to views, and the state it carries.
-        schedule: learning rate by step.
+        method: the training method: its views, and its state.
+        schedule: learning rate as a function of the step.
         optimizer: the optimizer.
         total_steps: steps of the whole schedule, cut at `config.max_steps`.
     """
 
     config: ConfigDict
     devices: Sequence[jax.Device]
-    data: "data.Data"
+    data: data.Data
     model: nn.Module
     method: methods.Method
     schedule: optax.Schedule
@@ -52,7 +56,7 @@ class Run:
 
     @property
     def subject(self) -> Subject:
-        """What evaluation needs of the run."""
+        """The parts of the run that evaluation needs."""
         return Subject(self.config, self.devices, self.data, self.model)
 
     def train_step(self) -> TrainStep:
@@ -81,7 +85,7 @@ class Run:
         return state.with_variables(self.load(config.init_from, state, new_head=True))
 
     def load(self, directory: str | Path, state: TrainState, *, new_head: bool) -> dict[str, Any]:
-        """Variables from elsewhere for this run's network; see `pretrained.load`."""
+        """Variables for this run's network from a directory; see `pretrained.load`."""
         return pretrained.load(
             directory, state.variables, model=self.config.model, new_head=new_head
         )
@@ -91,7 +95,7 @@ class Run:
         return Epochs(self.config.batch_size, len(self.data.train)).passed(step)
 
     def due(self, step: int, every_epochs: float) -> bool:
-        """Whether something done every so many epochs falls on this step, or it is the last."""
+        """Whether this step is due for an action every so many epochs, or is the last step."""
         if step == self.total_steps:
             return True
         if every_epochs <= 0:
@@ -105,7 +109,7 @@ def check(config: ConfigDict) -> None:
     """Checks every setting that can be checked without data or devices.
 
     Raises:
-        ValueError: naming the setting, its value and what is allowed.
+        ValueError: a setting is not valid; the message has its name, value and what is allowed.
     """
     configs.check_keys(config)
     configs.check_types(config)
@@ -119,10 +123,10 @@ def check(config: ConfigDict) -> None:
 
 
 def _check_run(config: ConfigDict) -> None:
-    """The settings that belong to no other room."""
+    """Checks the settings that belong to no other package."""
     check_name("config.dtype", config.dtype, ("float32", "bfloat16"))
     check_name("config.select_on", config.select_on, ("holdout", "test"))
-    check_range("config.seed", config.seed, 0, 2**32 - 1)  # JAX would drop the bits beyond
+    check_range("config.seed", config.seed, 0, 2**32 - 1)  # JAX would drop higher bits
     for name, low in {
         "batch_size": 1,
         "epochs": 0,
@@ -163,7 +167,7 @@ def build(config: ConfigDict) -> Run:
 
     Raises:
         ValueError: a setting is unknown, out of range, or does not fit the others.
-        FileNotFoundError: the dataset is not there; says what would provide it.
+        FileNotFoundError: the dataset does not exist; the message says how to get it.
     """
     check(config)
     if followed := following.describe(config):
@@ -175,7 +179,7 @@ def build(config: ConfigDict) -> Run:
             f"config.batch_size={config.batch_size} cannot be split evenly over {shares} "
             f"devices: use a multiple of {shares}, or set config.num_devices"
         )
-    # Built with a stand-in class count first, so that a wrong option shows before data is read.
+    # First built with any class count, so that a wrong option raises before data is read.
     create_model(config, 2)
     methods.create(config, 2)
     dataset = data.load(

@@ -12,10 +12,10 @@ class Selection:
     """Keeps the best checkpoint: highest accuracy on the selection set, then lowest loss.
 
     Args:
-        run: the run; `config.select_on` says whether the held-out slice or, as in the
-            literature, the test split selects.
-        checkpoints: where the best is kept.
-        best: the record of the best so far, from a checkpoint.
+        run: the run; `config.select_on` says whether the held-out slice selects, or the test
+            split as in the literature.
+        checkpoints: the run's checkpoints.
+        best: the record of the best checkpoint so far, or None.
     """
 
     def __init__(self, run: Run, checkpoints: Checkpoints, best: dict[str, Any] | None):
@@ -23,7 +23,7 @@ class Selection:
         self._checkpoints = checkpoints
         self._name = run.config.select_on
         split = run.data.test if self._name == "test" else run.data.holdout
-        assert split is not None  # run.check and data.load see to it
+        assert split is not None  # run.check and data.load ensure it
         self._split = split
         self._score = model_score(run.model, run.devices)
         self._batch_size, self._devices = run.config.eval_batch_size, len(run.devices)
@@ -50,5 +50,5 @@ class Selection:
         return {f"{self._name}_{name}": found[name] for name in ("accuracy", "loss")}
 
     def postfix(self) -> dict[str, float]:
-        """What the progress bar shows."""
+        """The values for the progress bar."""
         return {"best SA": 100 * self.best["accuracy"]} if self.best else {}

@@ -21,7 +21,7 @@ class TrainState:
         params: the network's parameters.
         statistics: its collections of running statistics, by collection name.
         opt_state: the optimizer's state.
-        method_state: the training method's own, None for most.
+        method_state: the training method's own state; None for most methods.
     """
 
     step: jax.Array
@@ -32,7 +32,7 @@ class TrainState:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What `model.apply` takes."""
+        """The variables that `model.apply` takes."""
         return {"params": self.params, **self.statistics}
 
     def with_variables(self, variables: dict[str, Any]) -> "TrainState":
@@ -55,8 +55,11 @@ def create_state(
         optimizer: from `optimizer.create`.
         key: one key.
         image_shape: (H, W, 3).
+
+    Returns:
+        The state before the first step, on one device.
     """
-    # Inside another traced function (`jax.eval_shape`) the options are the outer one's business.
+    # Inside another traced function (`jax.eval_shape`) the outer one has the compiler's options.
     outermost = not isinstance(key, jax.core.Tracer)
     init = jax.jit(
         lambda key: model.init(key, jnp.zeros((1, *image_shape)), route="clean"),

@@ -1,13 +1,14 @@
 """One training step, from a uint8 batch to the new state; pure, and pmapped as a whole."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from ml_collections import ConfigDict
 
 from augmax_jax.augment import standard
 from augmax_jax.methods import Method, StepInputs, View
@@ -16,14 +17,17 @@ from augmax_jax.objectives import objective
 from augmax_jax.runtime import keys, parallel
 from augmax_jax.training.state import TrainState
 
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
 Batch = dict[str, jax.Array]
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 
 
 def standard_augmentation(keys: jax.Array, images: jax.Array, config: ConfigDict) -> jax.Array:
-    """Flip and crop as `config.data.train_transform` says, uint8 to uint8."""
+    """Flips and crops by `config.data.train_transform`: uint8 `[B, H, W, 3]` to the same."""
     transform = config.data.train_transform
-    if transform in ("none", "random_resized_crop"):  # the latter is done while decoding
+    if transform in ("none", "random_resized_crop"):  # the crop is done while images are read
         return images
     return standard.flip_and_crop(
         keys, images, padding=config.augment.padding, flip=transform == "flip_crop"
@@ -33,14 +37,14 @@ def standard_augmentation(keys: jax.Array, images: jax.Array, config: ConfigDict
 def forward(
     model: nn.Module, params: Any, statistics: dict[str, Any], views: list[View], *, joint: bool
 ) -> tuple[list[jax.Array], dict[str, Any]]:
-    """Training forwards of all views, in order; running statistics thread through them.
+    """Forward passes of all views in training mode; each starts from the last one's statistics.
 
     Args:
         model: the network.
         params: its parameters.
         statistics: its collections of running statistics.
-        views: what to forward; each updates the collection of its own route only.
-        joint: views of one route share a forward, and so their batch statistics.
+        views: the views, in order; each updates only the collection of its own route.
+        joint: whether views of one route share a forward pass, and so batch statistics.
 
     Returns:
         Logits of each view, and the statistics after all of them.
@@ -81,19 +85,20 @@ def make_train_step(
     """Builds one device's share of the training step, to be mapped over `parallel.AXIS`.
 
     Gradients, metrics and running statistics are averaged over the devices. Random
-    draws belong to an example's place in the global batch, so they do not depend on
-    how many devices share it.
+    draws depend on an example's index in the global batch, so they do not depend on the
+    number of devices.
 
     Args:
-        config: the run's: `seed`, `data.train_transform`, `augment.padding`, `objective`.
+        config: the run's config; `seed`, `data.train_transform`, `augment.padding` and `objective`
+            are used.
         model: the network, from `models.create`.
         method: from `methods.create`.
         optimizer: from `training.optimizer.create`.
-        schedule: learning rate by step, for the log.
-        share: examples of a batch that each device gets, b.
+        schedule: learning rate as a function of the step, for the log.
+        share: number b of examples of a batch that each device gets.
 
     Returns:
-        A function of (state, {"image": uint8 `[b, H, W, 3]`, "label": int32 `[b]`}) to the
+        A function from (state, {"image": uint8 `[b, H, W, 3]`, "label": int32 `[b]`}) to the
         new state and the step's metrics, float32 scalars.
     """
     settings = config.objective

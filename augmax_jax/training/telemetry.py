@@ -1,9 +1,9 @@
 """Logs a run: JSONL history, TensorBoard, progress bar.
 
 `history.jsonl` is the record of a run: one JSON object per line with `step`, `epoch`,
-`kind` ("train", "eval" or "benchmark"), `time` (Unix seconds) and the metrics. It needs
-nothing but the standard library, so a machine without TensorFlow still leaves a full
-record; the report is drawn from it. JSON has no NaN or infinity: they are written as the
+`kind` ("train", "eval" or "benchmark"), `time` (Unix seconds) and the metrics. Only
+the standard library is needed, so a machine without TensorFlow writes a full record too;
+the report is drawn from it. JSON has no NaN or infinity: they are written as the
 strings "nan", "inf" and "-inf", and `read_history` turns them back into floats.
 
 TensorBoard logs lie in the workdir itself (`training.tensorboard`).
@@ -21,6 +21,7 @@ import jax
 import numpy as np
 
 from augmax_jax.runtime import files
+from augmax_jax.runtime.epochs import Epochs
 from augmax_jax.runtime.errors import check_name
 from augmax_jax.runtime.progress import Progress
 from augmax_jax.runtime.run_directory import HISTORY, repair_history
@@ -35,22 +36,23 @@ _RESERVED = ("step", "epoch", "kind", "time")
 class Telemetry:
     """Writes a run's history and TensorBoard logs and draws its progress bar.
 
-    A context manager. In processes other than the first of a multi-host run every method
-    does nothing.
+    It is a context manager. In a run of several processes, only the first one writes: in the
+    others no method has an effect.
 
     Args:
-        workdir: directory of the run; made if need be.
+        workdir: directory of the run; made if it is missing.
         total_steps: steps of the whole run, for the time left.
-        examples_per_epoch: examples that make an epoch, for the epoch of a step.
+        examples_per_epoch: examples in an epoch, for the epoch of a step.
         batch_size: global batch size.
-        start_step: steps done when this process takes over (the step of the restored
-            checkpoint, 0 for a new run). Rows and TensorBoard events of later steps, left
-            by a process that went on after that checkpoint, are dropped, so that nothing
-            is there twice. None keeps everything, for commands that only add to a run.
-        renew: kinds of rows that this session writes anew: those of earlier sessions are dropped.
-        tensorboard: write TensorBoard logs.
-        progress: draw the bar (on a terminal or in a notebook) or print a line now and
-            then (anywhere else).
+        start_step: steps done before this process (the step of the restored checkpoint, 0
+            for a new run). An earlier process may have left rows and TensorBoard events of
+            later steps; they are removed, so that nothing is there twice. None keeps
+            everything, for commands that only add to a run.
+        renew: kinds of rows that this session writes anew; those of earlier sessions are
+            removed.
+        tensorboard: whether to write TensorBoard logs.
+        progress: whether to draw a bar (on a terminal or in a notebook) or print a line now
+            and then (elsewhere).
         process: index of this process; None asks JAX.
 
     Raises:
@@ -83,8 +85,7 @@ class Telemetry:
             raise ValueError(f"start_step must be at least 0, or None, got {start_step}")
 
         self.workdir = Path(workdir)
-        self._examples_per_epoch = examples_per_epoch
-        self._batch_size = batch_size
+        self._epochs = Epochs(batch_size, examples_per_epoch)
         self._active = (jax.process_index() if process is None else process) == 0
         self._file: TextIO | None = None
         self._writer: Any = None
@@ -124,17 +125,17 @@ class Telemetry:
 
     @property
     def seconds(self) -> float:
-        """Seconds since the start, evaluation pauses left out."""
+        """Seconds since the start, without pauses for evaluation."""
         return self._progress.seconds
 
     @property
     def images_per_second(self) -> float | None:
-        """Mean speed from the first `progress` call on (so without compilation) or None."""
+        """Mean speed from the first `progress` call on, so without compilation; None before."""
         return self._progress.mean_images_per_second
 
     def epoch(self, step: int) -> float:
-        """The epoch, with its fraction, that ends at `step`."""
-        return round(step * self._batch_size / self._examples_per_epoch, 4)
+        """Epochs passed after `step` steps, with the fraction."""
+        return round(self._epochs.passed(step), 4)
 
     def scalars(self, step: int, kind: str, metrics: Mapping[str, Any]) -> None:
         """Adds a row to the history, and each number as `kind/name` to TensorBoard.
@@ -146,8 +147,8 @@ class Telemetry:
                 history keeps.
 
         Raises:
-            ValueError: unknown kind, a reserved name, or a value that is not one number.
-            OSError: the row could not be written, as on a full disk.
+            ValueError: the kind is unknown, a name is reserved, or a value is not one number.
+            OSError: the row could not be written, for example because the disk is full.
         """
         check_name("kind of history row", kind, KINDS)
         if clash := sorted(set(metrics) & set(_RESERVED)):
@@ -173,7 +174,7 @@ class Telemetry:
             images: uint8 `[N, H, W, 3]`.
 
         Raises:
-            ValueError: another shape or dtype.
+            ValueError: `images` has another shape or dtype.
         """
         images = np.asarray(images)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
@@ -185,7 +186,7 @@ class Telemetry:
     def progress(self, step: int, postfix: Mapping[str, Any] | None = None) -> None:
         """Moves the progress bar to `step`.
 
-        Call it as often as every step: drawing is throttled.
+        It may be called at every step: drawing is throttled.
 
         Args:
             step: steps done.
@@ -196,11 +197,11 @@ class Telemetry:
             self._progress.update(int(step), self.epoch(int(step)), postfix or {})
 
     def pause(self) -> contextlib.AbstractContextManager[None]:
-        """A context whose time (evaluation, checkpoints) counts for no speed or time left."""
+        """A context whose time does not count for the speed, such as an evaluation's."""
         return self._progress.pause()
 
     def close(self) -> None:
-        """Writes out what is pending and closes the files and the bar; again is harmless."""
+        """Writes pending events, and closes the files and the bar; it may be called twice."""
         self._progress.close()
         file, self._file = self._file, None
         if file is not None:

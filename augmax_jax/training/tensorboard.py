@@ -4,40 +4,43 @@ clu imports TensorFlow; both are imported on first use, with accelerators hidden
 The curves lie in the directory itself, the settings with the results in `hparams/`.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-from ml_collections import ConfigDict
+from typing import TYPE_CHECKING, Any
 
 from augmax_jax import config as configs
-from augmax_jax.runtime import files, run_directory
+from augmax_jax.runtime import extras, files, run_directory
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 HPARAMS = "hparams"
-# Shown of every run, beside the settings that differ from the defaults.
+# Shown for every run, beside the settings that differ from the defaults.
 _ALWAYS = ("method", "model.name", "model.norm", "data.name", "seed")
 
-# Says of an event, by its step and the names of its values, whether it stays.
+# (step of an event, names of its values) -> whether the event stays.
 Keep = Callable[[int, list[str]], bool]
 
 
 def open_writer(directory: Path, keep: Keep | None = None) -> Any:
-    """A clu writer for a directory; None, with a warning, where TensorFlow or clu is missing.
+    """A clu writer for a directory; None, with a warning, if TensorFlow or clu is missing.
 
     Args:
-        directory: the directory, which is there.
-        keep: events of earlier sessions for which it says no are dropped; None keeps all.
+        directory: the directory, which must exist.
+        keep: decides which events of earlier sessions stay; None keeps all.
 
     Raises:
         OSError: the files cannot be written; the message says what to do.
     """
     try:
         writer = _import_writer()
-    except Exception as error:  # a clash of protobuf versions shows as TypeError, for one
+    except Exception as error:  # for example, a clash of protobuf versions raises TypeError
         warnings.warn(
             f"TensorBoard logs are off, because they need TensorFlow, clu and tensorboard "
             f"({type(error).__name__}: {error}). The history goes to "
@@ -53,35 +56,37 @@ def open_writer(directory: Path, keep: Keep | None = None) -> Any:
 
 
 def _import_writer() -> Any:
-    """clu's class of writers; TensorFlow only writes files here."""
+    """clu's class of writers; TensorFlow is only used to write files."""
     # Without these TensorFlow prints notes over the progress bar.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    import tensorflow as tf
-    from clu.metric_writers import SummaryWriter
+    with extras.needed("tensorboard"):
+        import tensorboard  # noqa: F401 - clu needs it and does not say so
+        import tensorflow as tf
+        from clu.metric_writers import SummaryWriter
 
-    # A RuntimeError says that TensorFlow already runs with the devices it found: too late.
+    # A RuntimeError means that TensorFlow already uses the devices that it found.
     with contextlib.suppress(RuntimeError):
         tf.config.set_visible_devices([], "GPU")
     return SummaryWriter
 
 
 def write_hparams(workdir: Path, config: ConfigDict, results: Mapping[str, float]) -> None:
-    """Shows the run in TensorBoard's HPARAMS tab, once: what was written before is replaced.
+    """Shows the run in TensorBoard's HPARAMS tab, once: earlier entries are replaced.
 
-    Without TensorFlow or clu nothing is written; `open_writer` says so.
+    Without TensorFlow or clu nothing is written; `open_writer` has warned of that.
 
     Args:
         workdir: the run's directory.
-        config: the run's config, of which the settings that differ from the defaults are shown.
-        results: name -> number, the metrics.
+        config: the run's config; the settings that differ from the defaults are shown.
+        results: name of each metric -> number.
 
     Raises:
         OSError: the files cannot be written.
     """
     try:
         make_writer = _import_writer()
-    except Exception:  # as above
+    except Exception:  # as in `open_writer`
         return
     directory = workdir / HPARAMS
     with clear_errors(directory):
@@ -93,7 +98,7 @@ def write_hparams(workdir: Path, config: ConfigDict, results: Mapping[str, float
 
 
 def distinctive_settings(config: ConfigDict) -> dict[str, bool | int | float | str]:
-    """The settings that tell a run from others: what it is, and what differs from the defaults.
+    """The settings that identify a run: its main ones, and those that differ from the defaults.
 
     Args:
         config: the run's config.
@@ -109,12 +114,12 @@ def distinctive_settings(config: ConfigDict) -> dict[str, bool | int | float | s
 
 
 def _drop_events(path: Path, keep: Keep) -> None:
-    """Drops events from a file, atomically: TensorBoard would show old and new as one curve."""
+    """Removes events from a file, atomically: TensorBoard would draw old and new as one curve."""
     import tensorflow as tf
     from tensorboard.compat.proto.event_pb2 import Event
 
     records = []
-    # A killed process leaves a half-written last record.
+    # A killed process may leave a half-written last record.
     with contextlib.suppress(tf.errors.DataLossError):
         for record in tf.data.TFRecordDataset(os.fspath(path)).as_numpy_iterator():
             records.append(record)
@@ -137,7 +142,7 @@ def _drop_events(path: Path, keep: Keep) -> None:
 
 @contextlib.contextmanager
 def clear_errors(path: Path) -> Iterator[None]:
-    """Makes an OSError name the file and the way out."""
+    """Makes an OSError name the file and say what to do."""
     try:
         yield
     except OSError as error:

@@ -7,7 +7,7 @@ FOLDER = Path(__file__).parent
 
 
 def source(table: str) -> str:
-    """Where the figures come from and what they are; empty for what the paper has no table of.
+    """The source of a table's figures, and what they are; empty if the paper has no such table.
 
     Args:
         table: "table1" to "table11".
@@ -16,7 +16,7 @@ def source(table: str) -> str:
 
 
 def rows(table: str) -> list[dict[str, str]]:
-    """The rows of a table, as printed.
+    """The rows of a table, as the paper prints them.
 
     Args:
         table: "table1" to "table11".
@@ -32,11 +32,11 @@ def figure(table: str, column: str, **where: str) -> float:
 
     Args:
         table: "table1" to "table11".
-        column: title of its column.
-        **where: contents of other columns that select its row.
+        column: title of the figure's column.
+        **where: contents of other columns that select the figure's row.
 
     Raises:
-        KeyError: no such column, or not one such row.
+        KeyError: there is no such column, or not exactly one such row.
     """
     found = [row for row in rows(table) if where.items() <= row.items()]
     if len(found) != 1:

@@ -16,7 +16,7 @@ OPTIONS = compiler.jit_options("cpu")
 
 
 def _problem(rng, batch=BATCH):
-    """Images, chains, labels and a start; labels are a network's own guess for most."""
+    """Images, chains, labels and a start; most labels are the network's own prediction."""
     images = rng.integers(0, 256, (batch, SIDE, SIDE, 3), dtype=np.uint8)
     chains = rng.integers(0, 256, (batch, WIDTH, SIDE, SIDE, 3), dtype=np.uint8)
     m, p = rng.random(batch, np.float32), rng.random((batch, WIDTH), np.float32)
@@ -107,7 +107,7 @@ def test_a_sample_of_the_papers_networks_depends_on_its_company_by_rounding_only
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["wrn40_2", "resnet18"])
 def test_compacted_runs_of_the_papers_networks_give_the_same_bits(rng, name):
-    """m and p see signs only, so that rounding of the gradients is lost."""
+    """m and p use only the signs of gradients, so rounding has no effect."""
     model = models.create(name, 10)
     variables = jax.jit(model.init)(jax.random.key(1), jnp.zeros((1, 32, 32, 3)))
     images = jnp.asarray(rng.integers(0, 256, (64, 32, 32, 3), np.uint8))
@@ -209,7 +209,7 @@ def test_samples_ascend_as_each_would_alone(thresholds, patience, chunk):
 
 
 def test_chunks_are_full_until_the_end():
-    """Nine samples that never stop, in chunks of eight, as if they were divisible."""
+    """Nine samples that never stop take as many chunks of eight as their steps fill."""
     steps = 5
     thresholds = [9] * 9 + [1] * 15
     *_, taken, evaluated = _counting_ascent(thresholds, 1, steps, 8)

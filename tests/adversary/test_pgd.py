@@ -14,7 +14,7 @@ BATCH, SIDE, CLASSES = 6, 4, 3
 
 @pytest.fixture
 def problem(rng):
-    """Images, labels and a linear network whose classes are all in play."""
+    """Images, labels and a linear network that predicts every class for some image."""
     images = rng.random((BATCH, SIDE, SIDE, 3)).astype(np.float32)
     weights = rng.normal(size=(SIDE * SIDE * 3, CLASSES)).astype(np.float32)
     labels = rng.integers(0, CLASSES, BATCH)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from augmax_jax import corruption_sets, corruptions
 from augmax_jax.corruption_sets import writer as benchmark_writer
-from augmax_jax.corruption_sets.command import _names, main
+from augmax_jax.corruption_sets.command import corruption_names, main
 from augmax_jax.data.arrays import ArraySplit
 from augmax_jax.evaluation import corrupted as generated
 
@@ -275,12 +275,12 @@ def test_paths_are_written_as_anywhere(folder, tmp_path, monkeypatch):
 
 
 def test_groups_of_names():
-    assert _names("extra, contrast,digital") == [
+    assert corruption_names("extra, contrast,digital") == [
         *corruptions.EXTRA,
         *corruptions.FAMILIES["digital"],
     ]
-    assert _names("benchmark") == list(corruptions.BENCHMARK)
-    assert len(_names("all")) == 19
+    assert corruption_names("benchmark") == list(corruptions.BENCHMARK)
+    assert len(corruption_names("all")) == 19
 
 
 def test_digits_at_another_size(tmp_path):

@@ -1,7 +1,7 @@
 """The corruptions written a second time: one image, float64, SciPy, scikit-image and OpenCV.
 
-An oracle for distributions and pixels, in the order of the published description. It shares
-nothing with augmax_jax but the table of constants. `rng` is a NumPy generator.
+It is an oracle for distributions and pixels, in the order of the published description. It shares
+only the table of constants with augmax_jax. `rng` is a NumPy generator.
 """
 
 import io

@@ -53,7 +53,7 @@ def test_copies_stay_local(seed, reach):
 
 @pytest.mark.parametrize("benchmark", constants.BENCHMARKS)
 def test_glass_blur_truncates_what_scipy_computes(rng, natural, benchmark):
-    """In every bit: where rounding leaves a whole number a hair short, it loses a level."""
+    """Every bit is equal, also where rounding leaves a whole number just below itself."""
     values = constants.CONSTANTS["glass_blur"][benchmark]
     blurred = jax.jit(blur.truncated_gaussian)
     flat = np.repeat(np.repeat(rng.integers(0, 256, (4, 4, 3)), 9, 0), 12, 1)

@@ -12,7 +12,7 @@ from tests.data.benchmark_sets import examples
 
 
 def write_folders(root: Path, corruptions, classes, *, size=16, count=2, severities=SEVERITIES):
-    """`<corruption>/<severity>/<class>/*`, each image of one colour that tells where it is."""
+    """`<corruption>/<severity>/<class>/*`, each image has one colour, which encodes its path."""
     for i, corruption in enumerate(corruptions):
         for severity in severities:
             for label, name in enumerate(classes):
@@ -264,7 +264,7 @@ def test_imagenet_c_on_a_model_of_some_classes(tmp_path, small_published, below,
 
 
 def test_sets_that_are_not_imagenets_need_all_classes(tmp_path):
-    """A slip in a name must not become a figure of the other classes."""
+    """A wrong class name raises an error and does not leave figures of the other classes."""
     write_folders(tmp_path / "mine", ["fog"], ["cat", "dog", "owl"])
     with pytest.raises(ValueError, match=r"does not know 1: 'owl'\. The model's: 'cat', 'dog', 'o"):
         open_benchmark(str(tmp_path / "mine"), class_names=("cat", "dog", "olw"), image_size=16)

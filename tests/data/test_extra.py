@@ -115,7 +115,7 @@ def test_a_copy_of_a_few_images_need_not_have_all_classes(make_folder):
 
 @pytest.fixture
 def make_digits(tmp_path):
-    """Copies of digits: white images named by class and place."""
+    """Copies of digits: white images named by class and index."""
 
     def make(count=1438, **settings):
         root = tmp_path / "digits-copy"
@@ -162,7 +162,7 @@ def test_places_mean_something_in_their_own_set_only(make_digits, make_folder):
 
 
 def test_tfds_by_place(prepare_tfds, tmp_path, rng):
-    """The images that are copied are the ones that the places name.
+    """The copied images are those that the indices in the names mean.
 
     Files of 40 records: more than tfds takes from one at a time when it reads several.
     """

@@ -180,7 +180,11 @@ def test_hidden_and_other_files_are_ignored(make_folder):
     ("splits", "error", "message"),
     [
         ({"training": CLASSES}, FileNotFoundError, "no split 'train' .*Did you mean 'training'"),
-        ({"train": CLASSES}, FileNotFoundError, "no split 'test' .it has 'train'"),
+        (
+            {"train": CLASSES, "other": CLASSES},
+            FileNotFoundError,
+            "no split 'test' .it has 'other', 'train'.*move 'other' elsewhere, or set",
+        ),
         ({"train": {"cat": 3}, "test": {"cat": 3}}, ValueError, "has one class"),
         ({"train": {"cat": 3, "dog": 0}}, ValueError, r"1 of 2 class folders hold no image .'dog'"),
         (

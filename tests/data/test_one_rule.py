@@ -132,7 +132,7 @@ def test_a_benchmark_reads_them_as_training_does(files, tmp_path):
 
 
 def test_random_crops_of_a_stream_are_cut_from_the_upright_image(files, prepared):
-    """Both streams cut the same windows at the same place of the stream."""
+    """Both streams cut the same windows at the same position of the stream."""
     config = {"image_size": SIZE, "holdout": 0, "train_transform": "random_resized_crop"}
     paths = sorted((files / "train").glob("*/*"))
     cut = {

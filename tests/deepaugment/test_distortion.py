@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import jax
 import numpy as np
@@ -26,6 +27,9 @@ def folder(tmp_path, rng):
         for i in range(count):
             pixels = rng.integers(0, 256, (16, 16, 3), np.uint8)
             Image.fromarray(pixels).save(below / (f"{i}.png" if name == "dog" else f"{i}.JPEG"))
+        below = root / "test" / name  # so that nothing is held out of the training split
+        below.mkdir(parents=True)
+        Image.fromarray(pixels).save(below / "0.png")
     return root
 
 
@@ -268,6 +272,7 @@ def test_a_copy_without_the_damaged_originals_is_trained_on(
     stand_in, run, damaged, tmp_path, folder
 ):
     out = tmp_path / "out"
+    shutil.rmtree(folder / "test")
     (folder / "test").symlink_to(folder / "train")
     run(out, bad_images="skip", shard=(0, 2))
     config = {"name": str(folder), "image_size": 16, "holdout": 0, "bad_images": "skip"}
@@ -306,3 +311,29 @@ def test_the_command(folder, weight_files, tmp_path, capsys):
     assert "has no split 'trian'" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["distort", *arguments, "--weights", weights, "--shard", "half"])
+
+
+def test_copies_of_a_table_of_labels(stand_in, run, tmp_path, rng):
+    """Copies lie below their class, and neither they nor training have the held-out images."""
+    root = tmp_path / "photos"
+    rows = [(f"{day}/{i}.png", name) for day in "ab" for i, name in enumerate(["x/y", "z"] * 4)]
+    for file, _ in rows:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (16, 16, 3), np.uint8)
+        Image.fromarray(pixels).save(root / file)
+    table = "\n".join(["file,label", *map(",".join, rows)])
+    (root / "names.csv").write_text(table)
+    options = {"dataset": str(root), "labels": "names.csv", "test_fraction": 0.25}
+    out = run(tmp_path / "out", **options)
+    there = {name for name in contents(out) if name.endswith(".jpg")}
+    assert len(there) == 12
+    assert there < {f"{name.replace('/', '_')}/{file[:-4]}.jpg" for file, name in rows}
+    settings = json.loads((out / "deepaugment.json").read_text())
+    assert (settings["labels"], settings["held_out"]) == ("names.csv", "25% held out, seed 0")
+    config = {"name": str(root), "labels": "names.csv", "test_fraction": 0.25, "image_size": 16}
+    loaded = data.load(config | {"holdout": 0, "extra_train": (str(out.parent),)}, seed=0)
+    assert (len(loaded.train), len(loaded.test)) == (24, 4)
+    assert np.bincount(loaded.train.arrays()[1]).tolist() == [12, 12]
+    absent = config | {"holdout": 0, "extra_train": (str(tmp_path / "absent"),)}
+    with pytest.raises(FileNotFoundError, match=r"--labels names\.csv --test_fraction 0\.25"):
+        data.load(absent, seed=0)

@@ -29,7 +29,7 @@ def changed(before, after):
 
 
 def rotations(weight, planes):
-    """Everything that turns by 90 degrees in some planes lead to."""
+    """All results of turns by 90 degrees in some planes."""
     found = []
     for turns in itertools.product(range(4), repeat=len(planes)):
         turned = weight

@@ -62,7 +62,7 @@ def in_python(x):
 
 
 def rounded(tree):
-    """Scores to five digits, and what describes them left out."""
+    """Scores to five digits, without their descriptions."""
     if isinstance(tree, dict):
         return {k: rounded(v) for k, v in tree.items() if k not in ("outputs", "called")}
     return round(tree, 5) if isinstance(tree, float) else tree

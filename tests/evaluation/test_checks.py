@@ -22,7 +22,7 @@ def config(**changes):
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A folder with some baselines and sets, where the test stands."""
+    """A folder with some baselines and sets; the test runs in it."""
     monkeypatch.chdir(tmp_path)
     by_severity = {str(s): 0.5 for s in range(1, 6)}
     table = {"accuracy": dict.fromkeys(corruptions.BENCHMARK, by_severity)}

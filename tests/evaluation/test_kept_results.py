@@ -81,7 +81,7 @@ def images(rng):
 
 @pytest.fixture
 def predicted(images, variables):
-    """What the network takes the images for."""
+    """The classes that the network predicts for the images."""
     logits = models.create("tiny", CLASSES).apply(variables, images / np.float32(255), train=False)
     return np.asarray(logits).argmax(-1).astype(np.int64)
 

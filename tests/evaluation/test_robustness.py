@@ -30,7 +30,7 @@ def split(rng):
 
 
 def brightness_score(images):
-    """A network that says by mean brightness; anything but constant."""
+    """A network whose logits depend on the mean brightness, so that they differ."""
     mean = images.astype(np.float32).mean((1, 2))
     return np.concatenate([mean, 255 - mean[:, :1]], axis=1) / 50
 

@@ -12,7 +12,7 @@ from experiments.options import Options
 
 
 def results_of(config, accuracy=0.9, robust=0.7, missing=()):
-    """What a run with these figures would leave."""
+    """The results that a run with these figures would write."""
     by_corruption = {c: {str(s): robust for s in range(1, 6)} for c in BENCHMARK}
     measured = {}
     for name in config.evaluate.benchmarks:
@@ -41,7 +41,7 @@ def results_of(config, accuracy=0.9, robust=0.7, missing=()):
 
 
 class Worker:
-    """Stands in for training: writes what a run leaves, and keeps count.
+    """Replaces training: writes the files of a run, and records its calls.
 
     Attributes:
         done: names of the directories it was called for.

@@ -85,11 +85,11 @@ def test_data_by_name_and_what_it_says_about_itself(tmp_path):
         read("--data", "/data", experiments=(AUGMAX, other))
 
 
-def test_published_sets_can_be_replaced_by_corrupting_the_test_split():
-    options = read("--corrupt", "--benchmarks", "/sets")
+def test_published_sets_can_be_replaced_by_corrupting_the_test_split(tmp_path):
+    options = read("--corrupt", "--benchmarks", str(tmp_path))
     config = options.config(AUGMAX)
     assert config.evaluate.benchmarks == ("corrupted", "cifar10_1_v4", "spatial")
-    assert config.evaluate.data_dir == "/sets"
+    assert config.evaluate.data_dir == str(tmp_path)
     assert "corrupted by this code" in options.changed()[0]
 
 

@@ -179,7 +179,7 @@ def test_features_and_head(tiny, images):
     assert features.dtype == jnp.float32
     head = variables["params"]["head"]
     np.testing.assert_allclose(
-        features @ head["kernel"] + head["bias"],
+        features @ head["kernel"] + head["bias"][None],
         apply(module, variables, images, route="augmented"),
         atol=1e-5,
     )
@@ -205,7 +205,7 @@ def test_input_normalisation_is_inside(tiny, images):
 
 @pytest.mark.parametrize("name", list(models.MODELS))
 def test_a_network_has_its_own_input_normalisation(name):
-    """Whoever makes it: `create`, an import, a config."""
+    """`create`, an import and a config make the same network."""
     own = (models.IMAGENET_MEAN, models.IMAGENET_STD) if "imagenet" in name else (None, None)
     module = models.create(name, 10)
     assert (module.mean, module.std) == own

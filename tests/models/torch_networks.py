@@ -1,6 +1,6 @@
 """The paper's networks in PyTorch, written from the paper for the tests (imports PyTorch).
 
-Attribute names are those that the official checkpoints speak of.
+Attribute names are those of the official checkpoints.
 """
 
 import torch
@@ -252,7 +252,7 @@ def randomise(network, seed):
 
 
 def set_route(network, route):
-    """Sends what follows through "clean" or "augmented"."""
+    """Sends the next forward passes through "clean" or "augmented"."""
     for module in network.modules():
         if isinstance(module, Dual):
             module.route = ("clean", "augmented").index(route)

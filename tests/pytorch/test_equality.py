@@ -112,8 +112,8 @@ def check_float32(networks, name, norm, options):
 
 
 def check_float64_gradients(networks, name, norm, options):
-    """Input and parameter gradients. In float32 they are equal but for the odd ReLU whose input
-    is within rounding of zero and lands on the other side; in float64 none is so close."""
+    """Input and parameter gradients are equal. In float32 a ReLU whose input is nearly zero may
+    have another sign after rounding; in float64 no input is so close to zero."""
     import torch
 
     network, module, variables = pair(networks, name, norm, **options)
@@ -224,11 +224,11 @@ def test_float32_gradients_equal_pytorch(networks, name, options, train):
 @pytest.mark.parametrize(("name", "options"), NETWORKS, ids=lambda v: v if v else "")
 @pytest.mark.parametrize("train", [False, True])
 def test_float32_gradients_are_near_pytorchs_in_float64(networks, name, options, train):
-    """In float32 some ReLU's input lies within rounding of zero and falls on the other side.
+    """In float32 rounding may change the sign of a ReLU's input that is nearly zero.
 
-    So in evaluation some images are exact and others are not, which ones being chance, and in
-    training, where images share their batch's moments, all are a little off. PyTorch's own float32
-    gradients are up to 2e-2 off themselves; the float64 test is the one that shows equality.
+    So in evaluation some images, by chance, are not exact, and in training, where images share
+    their batch's moments, none is. PyTorch's own float32 gradients have errors of up to 2e-2; the
+    float64 test shows equality.
     """
     network, module, variables = pair(networks, name, **options)
     rng = np.random.default_rng(0)

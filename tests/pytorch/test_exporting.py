@@ -157,7 +157,7 @@ def test_a_trained_run_is_exported(run, tmp_path, caplog, suffix):
     ],
 )
 def test_a_folded_network_is_taken_by_a_plain_one(name, options, norm):
-    """Its logits in PyTorch and in JAX are those of the dual network's clean route."""
+    """The folded network's logits in PyTorch and JAX are those of the dual one's clean route."""
     torch = pytest.importorskip("torch")
     from tests.models import torch_networks
 
@@ -261,7 +261,9 @@ def test_other_variables_are_refused():
 
 def test_pth_without_pytorch(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"needs PyTorch \(requirements-torch.txt\)"):
+    with pytest.raises(
+        ValueError, match=r"torch is not installed: pip install 'augmax-jax\[torch\]'"
+    ):
         torch_export.write_state_dict(tmp_path / "a.pth", {})
     assert not (tmp_path / "a.pth").exists()
 

@@ -77,7 +77,7 @@ def test_every_dtype_and_layout(torch, save):
 
 
 def test_training_checkpoint(torch, save):
-    """What surrounds the state_dict may be anything: placeholders take its place."""
+    """Anything may surround the state_dict: placeholders replace it."""
     network = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
     optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9)
     network(torch.randn(5, 3)).sum().backward()
@@ -299,7 +299,7 @@ def test_entries_that_are_no_tensors_are_named(tmp_path, caplog):
     path = save_by_hand(tmp_path / "a.pth", tree)
     with caplog.at_level(logging.INFO, "augmax_jax"):
         assert list(read_state_dict(path)) == ["w"]
-    assert "passed over, as they are no tensors: step, note" in caplog.text
+    assert "ignored, because they are no tensors: step, note" in caplog.text
 
 
 def test_shapes_of_all_dictionaries(tmp_path):

@@ -454,7 +454,7 @@ def test_input_normalisation_by_default(tmp_path):
         (["--mean", "0", "0", "0", "--std", "0", "1", "1"], "std must be positive"),
         (["--out", __file__], "is not an empty directory; choose another --out"),
         (["--out", f"{__file__}/a"], "cannot be written"),
-        (["--out", "runs[1]/a"], "has '[' and ']' in its path, where checkpoints cannot be kept"),
+        (["--out", "runs[1]/a"], "holds [ ], and checkpoints below such a path cannot be read"),
         (["--out", "gs://bucket/a"], "is not a path on this machine"),
     ],
 )
@@ -513,3 +513,28 @@ def test_load_imported_errors(tiny, tmp_path):
             file.write_bytes(file.read_bytes()[:-20])
     with pytest.raises(ValueError, match="is damaged"):
         torch_import.load_imported(tmp_path / "good")
+
+
+def test_the_command_notes_how_images_are_prepared(checkpoint, tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("".join(f"class {i}\n" for i in range(10)))
+    arguments = ["--checkpoint", str(checkpoint), "--model", "tiny", "--num_classes", "10"]
+    torch_import.main([*arguments, "--out", str(tmp_path / "usual")])
+    info = torch_import.load_imported(tmp_path / "usual")[1]
+    serving = ("image_size", "test_transform", "class_names", "route", "dtype")
+    assert [info[name] for name in serving] == [32, "resize", None, "clean", "float32"]
+    flags = ["--class_names", str(names), "--image_size", "24", "--test_transform", "center_crop"]
+    torch_import.main([*arguments, "--out", str(tmp_path / "own"), *flags])
+    info = torch_import.load_imported(tmp_path / "own")[1]
+    assert [info[name] for name in serving[:2]] == [24, "center_crop"]
+    assert info["class_names"] == [f"class {i}" for i in range(10)]
+    names.write_text("one\ntwo\n")
+    for wrong, message in (
+        (["--class_names", str(names)], "has 2 names, but --num_classes is 10"),
+        (["--class_names", str(tmp_path / "none")], "No such file"),
+        (["--image_size", "4"], "--image_size must be at least 8"),
+        (["--test_transform", "crop"], "Did you mean 'center_crop'"),
+    ):
+        with pytest.raises(SystemExit, match=f"error: .*{message}"):
+            torch_import.main([*arguments, "--out", str(tmp_path / "wrong"), *wrong])
+        assert not (tmp_path / "wrong").exists()

@@ -142,6 +142,7 @@ def test_page_is_whole_and_refers_to_nothing_outside(tmp_path):
     for heading in ("Summary", "Training", "Augmentations", "Classes", "Robustness", "Provenance",
                     "Settings"):  # fmt: skip
         assert heading in page.data
+    assert "Provenance" not in page.data  # a run of an older version
     assert not list(tmp_path.rglob("*.tmp"))
 
 
@@ -441,7 +442,7 @@ def test_hostile_text_is_shown_as_it_is(tmp_path):
         dataset=HOSTILE,
         class_names=[HOSTILE, "b", "c"],
         not_measured={HOSTILE: HOSTILE},
-        provenance={"command": f"python {HOSTILE}", "git": HOSTILE},
+        provenance={"evaluated": {"command": f"python {HOSTILE}", "commit": HOSTILE}},
     )
     results["benchmarks"][HOSTILE] = results["benchmarks"].pop("cifar10_c") | {
         "note": HOSTILE, "no_mce": HOSTILE, "source": HOSTILE, "set": {"place": HOSTILE},
@@ -492,16 +493,18 @@ def test_many_classes_stay_light(tmp_path, count):
 
 def test_provenance_and_sets_of_images_are_shown(tmp_path):
     results = make_results(
-        provenance={
-            "command": ["python", "-m", "augmax_jax.main", "--config=x.py"],
-            "versions": {"jax": "0.10.1", "python": "3.12"}, "git": "abc123", "start": 0,
-        }
+        provenance={"trained": {"seed": 3, "sessions": [{
+            "command": "python -m augmax_jax.main --config=x.py",
+            "versions": {"jax": "0.10.1", "python": "3.12"}, "commit": "abc123",
+            "start": "2026-01-02T03:04:05+00:00", "end": None,
+        }]}}
     )  # fmt: skip
     results["benchmarks"]["cifar10_c"]["set"] = {"place": "/data/c", "count": 7, "labels": "01ff"}
     text = report.render(make_run(tmp_path / "run", results=results))
     data = check(text).data
     for part in ("python -m augmax_jax.main --config=x.py", "jax 0.10.1, python 3.12", "abc123",
-                 "1970-01-01 00:00 UTC", "cifar10_c: /data/c, 7 images, labels 01ff",
+                 "2026-01-02T03:04:05+00:00 to an unknown end", "3",
+                 "cifar10_c: /data/c, 7 images, labels 01ff",
                  "clean: somewhere, 100 images, 8x8 pixels, labels ab, images cd"):  # fmt: skip
         assert part in data
     assert "Provenance" not in report.render(

@@ -10,7 +10,7 @@ from augmax_jax.runtime.progress import Progress
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Time that passes only when told to."""
+    """A clock that a test moves by hand."""
 
     class Clock:
         now = 1000.0
@@ -97,4 +97,4 @@ def test_terminals_get_a_bar(clock, capsys, monkeypatch):
     ("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (3599, "59:59"), (36_000, "10:00:00")]
 )
 def test_durations(seconds, text):
-    assert progress._duration(seconds) == text
+    assert progress.duration(seconds) == text

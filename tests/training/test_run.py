@@ -28,6 +28,8 @@ def test_defaults_are_valid():
         ("augment.severity", 11.0, r"config.augment.severity must be in \[0.1, 10\]"),
         ("augment.depth", 0, "config.augment.depth must be at least 1"),
         ("data.holdout", 1.0, "data.holdout must be in"),
+        ("data.test_fraction", 1.0, r"data.test_fraction must be in \[0, 1\)"),
+        ("data.labels", "labels.csv", "data.labels='labels.csv' is for a folder of images"),
         ("data.train_transform", "flip", "train_transform 'flip'"),
         ("data.extra_train", ("a", "a"), "data.extra_train must be a tuple of different"),
         ("seed", -1, "config.seed must be in"),

@@ -93,7 +93,7 @@ def test_a_directory_is_taken_by_what_is_kept(tmp_path, kept):
 
 def test_a_failed_start_leaves_the_directory_to_the_corrected_one(tmp_path):
     directory = tmp_path / "run"
-    with pytest.raises(ValueError, match="neither an imported model"):
+    with pytest.raises(FileNotFoundError, match=r"there is no directory .*typo"):
         train_and_evaluate(small(init_from=str(tmp_path / "typo")), directory)
     assert not (directory / "config.json").exists()
     train_and_evaluate(small(), directory)

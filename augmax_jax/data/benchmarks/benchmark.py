@@ -20,23 +20,23 @@ class Benchmark:
     """A set to measure robustness on.
 
     Attributes:
-        name: what results call it.
-        kind: "corruptions", "shift" for a set of new natural images, or "worst" for one where
-            the worst part counts, image by image.
-        source: "published" or "tfds" for the sets of the literature, "generated" for those
-            made by this package, "files" for others: only the first two compare to papers.
+        name: its name in results.
+        kind: "corruptions"; "shift" for a set of new natural images; or "worst" for a set of
+            which the worst part counts, image by image.
+        source: "published" or "tfds" for the sets of the literature, "generated" for sets
+            made by this package, "files" for others. Only the first two compare to papers.
         corruptions: those that can be loaded, the 15 of the literature first; empty for a
             shift.
         severities: those of every corruption; empty for a shift.
-        classes: the model's classes that occur, int32 ascending, or None for all: where the
-            set has only some, the others are to be excluded from the prediction.
-        note: what part of the set is evaluated, if the model has only some of its classes.
+        classes: the model's classes that occur, int32 ascending, or None for all. If only some
+            occur, the prediction must be among these.
+        note: which part of the set is evaluated, if the model has only some of its classes.
         loader: opens a corruption at a severity, both None for a shift.
-        place: where it was read from: a folder, or a prepared tfds dataset of one version.
-        constants: whose severities it has ("cifar", "tiny_imagenet" or "imagenet"), "" where
-            that is not known.
-        recipe: of a set that is made from a split as it is read, all that decides its images,
-            as values that JSON keeps; empty for others.
+        place: where the set was read from: a folder, or a prepared tfds dataset of one version.
+        constants: the benchmark whose severities it has ("cifar", "tiny_imagenet" or
+            "imagenet"), "" if that is not known.
+        recipe: for a set that is made on the fly from a split: all that decides its images,
+            as values that JSON can hold; empty for other sets.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Benchmark:
             A split whose labels are those of the model. Use its `eval_batches`.
 
         Raises:
-            ValueError: the set has no such part, or its files are not what they should be.
+            ValueError: the set has no such part, or its files are not as published.
             FileNotFoundError: files are missing.
         """
         if self.kind == "shift":
@@ -88,14 +88,14 @@ class Benchmark:
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What the model needs of a benchmark.
+    """The model's requirements of a benchmark.
 
     Attributes:
         class_names: the model's classes in the order of its logits.
-        image_size: side of the images it takes.
-        bad_images: as in `DataConfig`.
-        data_dir: where tfds data was prepared.
-        place: this host.
+        image_size: side of the images that the model takes.
+        bad_images: "refuse" or "skip", as in `DataConfig`.
+        data_dir: folder of prepared tfds data; empty: tfds's default.
+        place: the seed, and the number of this host.
     """
 
     class_names: tuple[str, ...]
@@ -105,7 +105,7 @@ class Request:
     place: Place
 
     def config(self, name: str, *, natural: bool = False) -> DataConfig:
-        """Settings to read a set with; natural images get ImageNet's resize before the crop."""
+        """Settings for reading a set; natural images get ImageNet's resize before the crop."""
         return DataConfig(
             name=name,
             data_dir=self.data_dir,
@@ -124,7 +124,7 @@ class Request:
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Corruptions in the order of the literature, others after them by name."""
+    """Corruptions in the order of the literature; others follow, sorted by name."""
     known = BENCHMARK + EXTRA
     return tuple(
         sorted(set(names), key=lambda n: (known.index(n) if n in known else len(known), n))
@@ -156,8 +156,8 @@ def match_labels(
         int32 `[len(names)]`; -1 for a class that the model does not have.
 
     Raises:
-        ValueError: the set has classes that the model does not know, or, if it may, the two
-            share fewer than two.
+        ValueError: the set has classes that the model does not know; or with `partly`, the two
+            share fewer than two classes.
     """
     index = {composed(name): i for i, name in enumerate(class_names)}
     table = np.array([index.get(composed(name), -1) for name in names], np.int32)
@@ -178,7 +178,7 @@ def match_labels(
 
 
 def composed(name: str) -> str:
-    """A class's name in the form in which names are compared."""
+    """A class's name in Unicode's form NFC, in which names are compared."""
     return unicodedata.normalize("NFC", name)
 
 
@@ -187,14 +187,14 @@ def _some(names: Sequence[str]) -> str:
 
 
 def share_note(what: str, table: np.ndarray, kept: int, total: int, model_classes: int) -> str:
-    """What part of a set the model is evaluated on, in words; empty if that is all of it.
+    """Says which part of a set the model is evaluated on; empty if it is the whole set.
 
     Args:
-        what: the set.
+        what: the set, for the text.
         table: as `match_labels` returns it.
-        kept: images of classes that the model has.
-        total: images.
-        model_classes: how many classes the model has.
+        kept: number of images of classes that the model has.
+        total: number of images.
+        model_classes: number of classes of the model.
     """
     shared = int((table >= 0).sum())
     if shared == len(table):
@@ -207,7 +207,7 @@ def share_note(what: str, table: np.ndarray, kept: int, total: int, model_classe
 
 
 def subset(labels: np.ndarray, num_classes: int) -> np.ndarray | None:
-    """The model's classes that occur (labels of -1 do not count), or None if all do."""
+    """The model's classes that occur, without the label -1; None if all occur."""
     present = np.unique(labels[labels >= 0]).astype(np.int32)
     return None if len(present) == num_classes else present
 
@@ -215,12 +215,12 @@ def subset(labels: np.ndarray, num_classes: int) -> np.ndarray | None:
 class Relabelled(Split):
     """A split for evaluation whose labels are looked up in a table.
 
-    Images whose class is -1 there are masked out.
+    Images whose class is -1 in the table are masked out.
 
     Args:
         split: the images with their own labels.
-        table: the model's class for each of them.
-        count: images that take part.
+        table: the model's class for each of these labels, or -1.
+        count: number of images that take part.
     """
 
     def __init__(self, split: Split, table: np.ndarray, count: int) -> None:
@@ -238,12 +238,12 @@ class Relabelled(Split):
         return self.count
 
     def examples(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Examples of the split by their place there; the label of a class that is -1 is -1."""
+        """Examples of the split by their index; a class that the model lacks has label -1."""
         images, labels = self.split.examples(rows)
         return images, self.table[labels]
 
     def train_batches(self, batch_size: int, start_step: int = 0) -> Iterator[Batch]:
-        """Not to be had: a benchmark is not trained on."""
+        """Raises ValueError: a benchmark is for evaluation only."""
         raise ValueError("a benchmark is for evaluation only")
 
     def eval_batches(self, batch_size: int) -> Iterator[Batch]:

@@ -48,12 +48,14 @@ def open_corruptions(
     Images are not resized if they have the model's size, as those of the published sets do.
 
     Args:
-        name: what to call the set.
-        folder: where the corruptions are.
-        request: what the model needs.
-        num_classes: of a published set, which must also be complete; 0 for any set.
-        images: per corruption and severity, if the published set has a fixed number.
-        partly: whether the model may have only some of its classes.
+        name: name of the set in results.
+        folder: folder of the corruptions.
+        request: the model's requirements.
+        num_classes: number of classes of a published set, which must also be complete; 0 for
+            any set.
+        images: images per corruption and severity, if the published set has a fixed number;
+            else 0.
+        partly: whether the model may have only some of the set's classes.
 
     Raises:
         FileNotFoundError: corruptions or severities are missing.
@@ -115,13 +117,14 @@ def open_shift(name: str, folder: Path, request: Request, *, num_classes: int) -
     """Opens `<class>/*` with natural images of ImageNet's classes, named or numbered.
 
     Args:
-        name: what to call the set.
-        folder: where the class folders are.
-        request: what the model needs; it may have only some of the classes.
-        num_classes: how many the set has.
+        name: name of the set in results.
+        folder: folder of the class folders.
+        request: the model's requirements; it may have only some of the set's classes.
+        num_classes: number of classes of the set.
 
     Raises:
-        ValueError: the classes are not as many as published, or the model has fewer than two.
+        ValueError: the number of classes is not as published, or the model has fewer than two
+            of them.
     """
     listing = list_classes(folder)
     names: Sequence[str] = listing.class_names
@@ -152,7 +155,7 @@ def open_shift(name: str, folder: Path, request: Request, *, num_classes: int) -
 
 
 def find_corruptions(folder: Path) -> dict[str, Path]:
-    """Folders that hold severities, by name; none where there is no folder."""
+    """Folders that hold severities, by name; empty if there is no such folder."""
     if not folder.is_dir():
         return {}
     archives = [folder / name for name in _ARCHIVES if (folder / name).is_dir()]
@@ -169,8 +172,8 @@ def _severities(folder: Path) -> tuple[int, ...]:
 
 
 def _table(part: Path, names: Sequence[str], request: Request, *, partly: bool) -> np.ndarray:
-    """The model's class for each class of a set; all of them unless it may have only some."""
-    # A generated set cannot keep a separator in the name of a folder.
+    """The model's class for each class of a set; with `partly` it may lack some."""
+    # The folder names of a generated set cannot hold separators, so compare without them.
     own = [name.replace(os.sep, "_") for name in request.class_names]
     if not partly:
         request.check_classes(str(part), len(names))
@@ -191,7 +194,7 @@ def check_classes(part: Path, listing: Listing, names: Sequence[str], first: Pat
 
 
 def relabel(listing: Listing, table: np.ndarray, request: Request) -> Listing:
-    """A listing with the model's labels, less the images of classes that the model lacks."""
+    """A listing with the model's labels, without the images of classes that the model lacks."""
     labels = table[listing.labels]
     rows = np.flatnonzero(labels >= 0)
     kept = listing.take(rows)

@@ -11,7 +11,7 @@ from augmax_jax.data.formats import is_system
 from augmax_jax.data.split import Split
 from augmax_jax.runtime import files
 
-STAMP = "corruptions.json"  # left by `python -m augmax_jax.corruptions`
+STAMP = "corruptions.json"  # written by `python -m augmax_jax.corruptions`
 CIFAR10_1_COUNTS = {
     "v4": (208, 212, 202, 212, 204, 218, 192, 210, 161, 202),
     "v6": (200,) * 10,
@@ -24,18 +24,19 @@ def open_corruptions(
 ) -> Benchmark:
     """Opens `<corruption>.npy` files with one block of rows per severity, and `labels.npy`.
 
-    The files are memory-mapped. Every header is checked now, so that nothing fails halfway.
+    The files are memory-mapped. Every header is checked here, so that later reads do not fail.
 
     Args:
-        name: what to call the set.
-        folder: where the files are.
-        request: what the model needs.
-        num_classes: of a published set, which must also be complete; 0 for any set.
-        rows: images per severity of a published set.
+        name: name of the set in results.
+        folder: folder of the files.
+        request: the model's requirements.
+        num_classes: number of classes of a published set, which must also be complete; 0 for
+            any set.
+        rows: images per severity of a published set; 0 for any set.
 
     Raises:
         FileNotFoundError: labels or corruptions are missing.
-        ValueError: a file has other shapes, dtypes, row counts or labels than it should.
+        ValueError: the shape, dtype, number of rows or labels of a file are wrong.
     """
     stamp = read_stamp(folder)
     severities = tuple(stamp.get("severities", SEVERITIES))
@@ -136,14 +137,14 @@ def read_stamp(folder: Path) -> dict:
 
 
 def source_of(folder: Path, *, published: bool) -> str:
-    """Where a set on disk comes from, as far as one can tell; see `Benchmark.source`."""
+    """The `Benchmark.source` of a set on disk, as far as its files tell."""
     if (folder / STAMP).is_file():
         return "generated"
     return "published" if published else "files"
 
 
 def load_array(path: Path) -> np.ndarray:
-    """Memory-maps a file."""
+    """Memory-maps an npy file; raises FileNotFoundError, or ValueError for other files."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no {path}")
     try:
@@ -165,7 +166,7 @@ def check_images(path: Path, images: np.ndarray, rows: int, size: int) -> None:
 
 
 def check_labels(path: Path, labels: np.ndarray, classes: int) -> None:
-    """Raises ValueError unless all labels are classes."""
+    """Raises ValueError unless all labels are integers in [0, classes)."""
     if not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"{path} must hold integers, got {labels.dtype}")
     low, high = int(labels.min()), int(labels.max())

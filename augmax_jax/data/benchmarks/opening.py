@@ -18,12 +18,12 @@ class Published:
     """Facts of a set that is published as files; docs/data.md lists where.
 
     Attributes:
-        folder: what its archive extracts to.
+        folder: name of the folder to which its archive extracts.
         layout: "npy" or "folder".
-        num_classes: how many it has.
-        images: per corruption and severity; 0 if that is not fixed.
-        where: how to get it.
-        constants: whose severities it has.
+        num_classes: number of its classes.
+        images: images per corruption and severity; 0 if the number is not fixed.
+        where: the record that has it for download.
+        constants: the benchmark whose severities it has.
     """
 
     folder: str
@@ -44,11 +44,11 @@ CORRUPTIONS = {
         "ImageNet-C", "folder", 1000, 50_000, "Zenodo record 2235448", "imagenet"
     ),
 }
-# Without a version: the one that the AugMax paper measures.
+# A name without a version means the version that the AugMax paper measures.
 CIFAR10_1 = {"cifar10_1": "v4", "cifar10_1_v4": "v4", "cifar10_1_v6": "v6"}
-# Whose severities the corrupted sets of tfds have.
+# The benchmarks whose severities the corrupted sets of tfds have.
 TFDS_CORRUPTIONS = {"cifar10_corrupted": "cifar", "imagenet2012_corrupted": "imagenet"}
-# Versions of ImageNet-V2 and what their archives extract to, newer name first.
+# Versions of ImageNet-V2, and the folders of their archives, newer name first.
 IMAGENET_V2 = {
     "matched-frequency": (
         "imagenetv2-matched-frequency-format-val",
@@ -60,7 +60,7 @@ IMAGENET_V2 = {
 USUAL_V2 = "matched-frequency"
 SUBSETS = {"imagenet_a": "imagenet-a", "imagenet_r": "imagenet-r"}
 IMAGENET_CLASSES = wnids.COUNT
-SUBSET_CLASSES = 200  # of ImageNet-A and -R
+SUBSET_CLASSES = 200  # number of classes of ImageNet-A and -R
 
 NAMES = (
     *CORRUPTIONS,
@@ -74,22 +74,41 @@ NAMES = (
 
 
 def constants_of(name: str) -> str:
-    """Whose severities a corrupted set has: "cifar", "tiny_imagenet" or "imagenet".
+    """The benchmark whose severities a corrupted set has: "cifar", "tiny_imagenet" or "imagenet".
 
     Args:
-        name: as of `open_benchmark`; nothing but a generated set's stamp is read.
+        name: as in `open_benchmark`; at most the settings file of a generated set is read.
 
     Returns:
-        Empty for a set without corruptions, and for a folder that does not say.
+        The benchmark; empty for a set without corruptions and for a folder without settings.
 
     Raises:
-        ValueError: the stamp of a generated set is damaged.
+        ValueError: the settings file of a generated set is damaged.
     """
     if name in CORRUPTIONS:
         return CORRUPTIONS[name].constants
     if name in NAMES:
         return TFDS_CORRUPTIONS.get(name, "")
     return str(npy_sets.read_stamp(expand(name)).get("benchmark", ""))
+
+
+def describe(name: str) -> str:
+    """What a set is and where it comes from, in a line.
+
+    Raises:
+        ValueError: it is none of `NAMES`.
+    """
+    check_name("benchmark", name, NAMES)
+    if name in CORRUPTIONS:
+        facts = CORRUPTIONS[name]
+        return f"{facts.folder}, {facts.num_classes} classes; {facts.where}"
+    if name in TFDS_CORRUPTIONS:
+        return "prepared by TensorFlow Datasets"
+    if name in CIFAR10_1:
+        return f"CIFAR-10.1 {CIFAR10_1[name]}; its files, or TensorFlow Datasets"
+    version = name.partition("/")[2] or USUAL_V2
+    folder = SUBSETS.get(name) or IMAGENET_V2[version][0]
+    return f"{folder}; its archive, or TensorFlow Datasets"
 
 
 def open_benchmark(
@@ -110,23 +129,23 @@ def open_benchmark(
     Args:
         name: one of `NAMES`, or the path of a folder with `<corruption>.npy` and
             `labels.npy`, or with `<corruption>/<severity>/<class>/*`. CIFAR-10.1 and
-            ImageNet-V2, -A and -R are read from files if those are found, else from tfds. Of
-            ImageNet's sets a model may have only some of the classes: it is evaluated on those.
+            ImageNet-V2, -A and -R are read from files if they are found, else from tfds. A model
+            may have only some classes of ImageNet's sets; it is evaluated on these.
         class_names: the model's classes, in the order of its logits.
         image_size: side of the images that the model takes.
-        root: folder that holds the published folder (`CIFAR-10-C`, ...), or that folder.
-        data_dir: where tfds data was prepared; empty: tfds's default.
-        bad_images: "refuse" unreadable images, or "skip" and name them in the log.
-        process_index: this host.
+        root: folder that holds the published folder (`CIFAR-10-C`, ...), or that folder itself.
+        data_dir: folder of prepared tfds data; empty: tfds's default.
+        bad_images: "refuse" unreadable images, or "skip" them and name them in the log.
+        process_index: number of this host, from 0.
         process_count: number of hosts.
 
     Returns:
         The benchmark.
 
     Raises:
-        FileNotFoundError: it is not there, or parts are missing; the message says where it
-            was looked for.
-        ValueError: an unknown name; or classes, shapes, labels or counts are not those of
+        FileNotFoundError: the set or a part of it is missing; the message says where the
+            function looked.
+        ValueError: the name is unknown; or classes, shapes, labels or counts are not those of
             the set or of the model.
     """
     check_name("bad_images", bad_images, BAD_IMAGES)
@@ -181,7 +200,7 @@ def _open_natural(
     *,
     num_classes: int,
 ) -> Benchmark:
-    """A set of new photographs, from its archive's folder if that is there, else from tfds."""
+    """A set of new photographs, from its archive's folder if that exists, else from tfds."""
     found = next((f for f in (_find(root, folder) for folder in folders) if f), None)
     if found:
         return folder_sets.open_shift(name, found, request, num_classes=num_classes)

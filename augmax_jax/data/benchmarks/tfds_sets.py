@@ -23,8 +23,8 @@ from augmax_jax.data.tfds_source import RecordSplit
 
 log = logging.getLogger(__name__)
 
-_SPLITS = {"imagenet2012_corrupted": "validation"}  # all others: test
-# How tfds's cifar10_corrupted calls two of them.
+_SPLITS = {"imagenet2012_corrupted": "validation"}  # all others have "test"
+# The names of two corruptions in tfds's cifar10_corrupted.
 _OTHER_NAMES = {
     "cifar10_corrupted": {
         "glass_blur": "frosted_glass_blur",
@@ -37,13 +37,13 @@ def open_corruptions(name: str, request: Request, *, partly: bool = False) -> Be
     """Opens a tfds dataset with one configuration per corruption and severity.
 
     Args:
-        name: of the dataset.
-        request: what the model needs.
-        partly: whether the model may have only some of its classes.
+        name: name of the dataset.
+        request: the model's requirements.
+        partly: whether the model may have only some of the set's classes.
 
     Raises:
         FileNotFoundError: not all of the 15 corruptions are prepared in all severities.
-        ValueError: its classes are not the model's.
+        ValueError: the set's classes are not the model's.
     """
 
     def config(corruption: str, severity: int) -> str:
@@ -56,7 +56,7 @@ def open_corruptions(name: str, request: Request, *, partly: bool = False) -> Be
         if all(is_prepared(config(corruption, s), request.data_dir) for s in SEVERITIES)
     ]
     if not prepared:
-        # Says where data is looked for, and the command.
+        # Its error says where tfds looks for the data, and has the command.
         open_builder(config(BENCHMARK[0], 1), request.data_dir, _split(name))
     check_complete(f"tfds {name!r} as prepared here", prepared)
 
@@ -65,7 +65,7 @@ def open_corruptions(name: str, request: Request, *, partly: bool = False) -> Be
         records, table = _records(dataset, _split(name), request, partly)
         return _read(records, table, request, natural=False)
 
-    # Refuses other classes now. All parts have the labels of the first.
+    # Refuses other classes here. All parts have the labels of the first one.
     dataset = config(prepared[0], SEVERITIES[0])
     records, table = _records(dataset, _split(name), request, partly)
     labels = table[records.labels()] if (table < 0).any() else table
@@ -89,16 +89,16 @@ def open_shift(
     """Opens a tfds dataset of new images.
 
     Args:
-        name: what to call the set.
+        name: name of the set in results.
         dataset: its tfds name.
-        request: what the model needs.
-        num_classes: classes that occur in it.
-        natural: whether it is one of ImageNet's: images of any size, which get its resize before
-            the crop, and of classes of which the model may have only some.
+        request: the model's requirements.
+        num_classes: number of classes that occur in the set.
+        natural: whether it is one of ImageNet's sets. Its images then have any size and get
+            ImageNet's resize before the crop, and the model may have only some of the classes.
 
     Raises:
-        FileNotFoundError: it is not prepared.
-        ValueError: its classes are not the model's, or other classes occur.
+        FileNotFoundError: the dataset is not prepared.
+        ValueError: the set's classes are not the model's, or other classes occur.
     """
     records, table = _records(dataset, _split(dataset), request, natural)
     own = records.labels()

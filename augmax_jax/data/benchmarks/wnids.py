@@ -20,18 +20,18 @@ def are_numbers(names: Sequence[str], count: int) -> bool:
 
 
 def of_numbers(names: Sequence[str], class_names: Sequence[str], what: str) -> list[str]:
-    """The model's names of classes that are called by their number in ImageNet.
+    """The model's names of classes that a set names by their number in ImageNet.
 
-    The numbers are places among the 1000 identifiers in ascending order. A model of 1000 classes
-    has these identifiers itself, or has labels in that order.
+    The numbers count the 1000 identifiers in ascending order. The classes of a model of 1000
+    classes either have these identifiers as names, or are in that order.
 
     Args:
-        names: numbers.
+        names: numbers from 0 to 999, as text.
         class_names: classes of the model.
         what: the set, for messages.
 
     Raises:
-        ValueError: the model has other than 1000 classes, and the identifiers are not known here.
+        ValueError: the model has not 1000 classes, and the table of identifiers is missing.
     """
     count = len(names)
     if len(class_names) == count:

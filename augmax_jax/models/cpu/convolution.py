@@ -5,8 +5,8 @@ reversal). It rewrites others into that form in the entry computation of a progr
 `while_loop` or `scan`, where autodiff's gradients of a convolution are then 6 to 500 times slower
 (docs/performance_log.md has the figures). So on the CPU the two gradients are written out here, as
 canonical convolutions of explicitly transposed arrays. Other backends get the plain operation and
-its autodiff gradients. The choice is made while a program is lowered, for the platform that it is
-lowered for: a process with an accelerator can still compile for its CPU and gets the fast form.
+its autodiff gradients. The choice is made when a program is lowered, by the platform that it is
+lowered for. So a process with an accelerator also gets the fast form when it compiles for its CPU.
 """
 
 import contextlib
@@ -20,32 +20,32 @@ import jax.numpy as jnp
 from jax import lax
 
 from augmax_jax.models.cpu import winograd
-from augmax_jax.models.cpu.normalization import Activation, scale_and_shift
+from augmax_jax.models.cpu.normalization import Activation, at_least_float32, scale_and_shift
 from augmax_jax.runtime.errors import check_name
 
 IMPLEMENTATIONS = ("auto", "canonical", "plain")
 _implementation = contextvars.ContextVar("convolution_implementation", default="auto")
 
-# The gradient of a kernel contracts over batch and space. Summed over chunks of so many images,
-# its operands, and what is transposed to make them, stay in the cache (docs/performance_log.md).
+# The gradient of a kernel contracts over batch and space. It is summed over chunks of this many
+# images, so that its operands and their transposes stay in the cache (docs/performance_log.md).
 CHUNK = 8
-SMALL_CHUNK = 64  # where they have at most this many pixels:
+SMALL_CHUNK = 64  # the chunk for images of at most this many pixels:
 SMALL_PIXELS = 64
 
 
 @contextlib.contextmanager
 def implementation(name: str) -> Iterator[None]:
-    """Forces one way to convolve, for tests and measurements.
+    """Forces one implementation of convolutions, for tests and measurements.
 
-    It acts on functions *traced* inside the `with` block: a jitted function keeps the way that
-    it was traced with.
+    It acts on functions that are *traced* inside the `with` block: a jitted function keeps the
+    implementation that it was traced with.
 
     Args:
         name: "canonical" (gradients written out in canonical form), "plain" (XLA's convolution
             and its autodiff) or "auto" (canonical on the CPU, plain elsewhere; the default).
 
     Raises:
-        ValueError: unknown name.
+        ValueError: the name is unknown.
     """
     check_name("implementation", name, IMPLEMENTATIONS)
     token = _implementation.set(name)
@@ -56,16 +56,16 @@ def implementation(name: str) -> Iterator[None]:
 
 
 def current_implementation() -> str:
-    """The way to convolve that is in force."""
+    """The name of the implementation that is in force."""
     return _implementation.get()
 
 
 def for_platform(canonical: Callable, plain: Callable, name: str, *args):
-    """Calls `canonical` on the CPU and `plain` elsewhere, or what `name` forces.
+    """Calls `canonical` on the CPU and `plain` elsewhere, or the one that `name` forces.
 
     Args:
-        canonical: function of `args`, arrays.
-        plain: another with the same results.
+        canonical: function of `args`.
+        plain: another function with the same results.
         name: one of `IMPLEMENTATIONS`.
         *args: arrays.
     """
@@ -80,17 +80,17 @@ def conv(
     """Convolves images with a square kernel, zero-padded by half its size on every side.
 
     Args:
-        x: images, float `[B, H, W, C]`. Of an activation, the gradient of the kernel on the CPU
-            keeps the source and not the value.
+        x: images, float `[B, H, W, C]`, or an `Activation`. For an activation on the CPU, the
+            kernel's gradient keeps the source and not the value.
         kernel: `[k, k, C / groups, O]` with odd k, of the dtype of `x`.
-        stride: step between the places where the kernel is applied, both ways.
-        groups: number of groups that the channels are split into, in and out.
+        stride: step of the kernel along height and width.
+        groups: number of groups of the input channels and of the output channels.
 
     Returns:
         `[B, ceil(H / stride), ceil(W / stride), O]`, of the dtype of `x`.
 
     Raises:
-        ValueError: shapes, dtypes, stride or groups that do not fit together.
+        ValueError: shapes, dtypes, stride and groups do not fit together.
     """
     x, source = x if isinstance(x, Activation) else (x, None)
     _check(x, kernel, stride, groups)
@@ -104,14 +104,14 @@ class Conv(nn.Module):
     """`conv` with parameters: "kernel" `[k, k, C / groups, features]`, "bias" `[features]`.
 
     Attributes:
-        features: channels out.
+        features: output channels.
         kernel_size: side k of the kernel, odd.
         stride: as in `conv`.
         groups: as in `conv`.
-        use_bias: adds a bias.
+        use_bias: whether to add a bias.
         kernel_init: initialiser of the kernel.
         bias_init: initialiser of the bias.
-        dtype: of the computation and the result; parameters are float32 (float64 if `dtype` is).
+        dtype: dtype of computation and result; parameters are float32 (float64 if `dtype` is).
     """
 
     features: int
@@ -130,7 +130,7 @@ class Conv(nn.Module):
         channels = value.shape[-1]
         if self.groups < 1 or channels % self.groups:
             raise ValueError(f"groups must divide the {channels} channels, got {self.groups}")
-        parameter_dtype = jnp.promote_types(self.dtype, jnp.float32)
+        parameter_dtype = at_least_float32(self.dtype)
         shape = (self.kernel_size, self.kernel_size, channels // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape, parameter_dtype)
         value = value.astype(self.dtype)
@@ -142,7 +142,7 @@ class Conv(nn.Module):
         )
         if self.use_bias:
             bias = self.param("bias", self.bias_init, (self.features,), parameter_dtype)
-            y = y + bias.astype(self.dtype)
+            y = y + bias.astype(self.dtype)[None, None, None]
         return y
 
 
@@ -178,14 +178,14 @@ def _canonical(x, kernel, *, stride=1, padding, lhs_dilation=1, rhs_dilation=1, 
 
 
 def _plain(x, kernel, stride, groups):
-    """What XLA offers."""
+    """XLA's own convolution."""
     half = kernel.shape[0] // 2
     return _canonical(x, kernel, stride=stride, padding=[(half, half)] * 2, groups=groups)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def _conv(x, source, kernel, stride, groups, name):
-    """`source`: what x was computed from, or None; it says nothing new, so it has no gradient."""
+    """`source` is what x was computed from, or None. It adds no information: no gradient."""
     return _value(x, kernel, stride=stride, groups=groups, name=name)
 
 
@@ -196,12 +196,12 @@ def _conv_forward(x, source, kernel, stride, groups, name):
 def _conv_backward(stride, groups, name, residuals, g):
     x, source, kernel = residuals
     options = {"stride": stride, "groups": groups, "name": name}
-    # Two choices, one for each gradient: a loop that needs only the input's then drops the other.
+    # Each gradient has its own choice, so that XLA can drop the one that a loop does not need.
     dx = _dx(kernel, g, size=x.shape[1:3], **options)
     return dx, None, _dw(x, source, kernel, g, **options)
 
 
-# Jitted, so that the layers of a network that have the same shapes are traced once.
+# Jitted, so that layers of equal shapes are traced once.
 @functools.partial(jax.jit, static_argnames=("stride", "groups", "name"))
 def _value(x, kernel, *, stride, groups, name):
     def canonical(x, kernel):
@@ -230,7 +230,7 @@ def _dx(kernel, g, *, size, stride, groups, name):
 
 @functools.partial(jax.jit, static_argnames=("stride", "groups", "name"))
 def _dw(x, source, kernel, g, *, stride, groups, name):
-    """Reads either x or its source; XLA drops the other, so it need not be kept for this."""
+    """Reads either x or its source; XLA drops the other one, so that it need not be kept."""
 
     def canonical(x, source, kernel, g):
         k = kernel.shape[0]
@@ -264,11 +264,13 @@ def _grouped(operation, groups, a, b):
 
 
 def _recomputed(source, g):
-    """The activation that `source` gives, computed when the gradient `g` is there."""
+    """The activation that `source` gives, computed again once the gradient `g` exists."""
     x, center, scale, shift = source
-    # Without a part of g in it XLA would see the value of the forward pass, or compute it while
-    # that runs, and keep it until now. (It drops optimization barriers on the CPU.)
-    return scale_and_shift(x, center, scale, shift + 0 * g[:1, :1, :1, :1], relu=True)
+    # The computation uses a part of g. Otherwise XLA would take the value of the forward pass, or
+    # compute this one during that pass, and keep it until now. (XLA drops optimization barriers on
+    # the CPU.)
+    nothing = (0 * g[:1, :1, :1, :1]).astype(shift.dtype)
+    return scale_and_shift(x, center, scale, shift + nothing, relu=True)
 
 
 def _forward(x, kernel, *, stride):
@@ -280,7 +282,7 @@ def _forward(x, kernel, *, stride):
 
 
 def _same(x, kernel):
-    """A convolution of stride 1, the fastest way."""
+    """A convolution of stride 1, by the fastest algorithm."""
     return winograd.convolve(x, kernel) if winograd.pays(x, kernel) else _plain(x, kernel, 1, 1)
 
 
@@ -307,9 +309,9 @@ def _input_gradient(g, kernel, *, height, width, stride):
 
 
 def _input_gradient_by_phases(g, transposed):
-    """Input gradient of a 3x3 convolution of stride 2: even and odd pixels see different taps."""
+    """Input gradient of a 3x3 convolution of stride 2: even and odd pixels use different taps."""
     b, h, w, _ = g.shape
-    taps = (slice(1, 2), slice(None, None, -2))  # of even pixels, of odd pixels
+    taps = (slice(1, 2), slice(None, None, -2))  # taps of even pixels, taps of odd pixels
     rows = [
         [_canonical(g, transposed[taps[i], taps[j]], padding=[(0, i), (0, j)]) for j in (0, 1)]
         for i in (0, 1)
@@ -319,22 +321,22 @@ def _input_gradient_by_phases(g, transposed):
 
 
 def _sum_over_chunks(function, arrays, size):
-    """Sum of what `function` makes of the arrays `[B, ...]` of so many images after the other.
+    """Sums `function` over chunks of `size` images of the arrays `[B, ...]`.
 
-    In a loop, so that compiling does not take longer the larger the batch is.
+    It is a loop, so that the time to compile does not grow with the batch.
     """
     batch = jax.tree.leaves(arrays)[0].shape[0]
     if batch <= size:
         return function(arrays)
 
     def part(start, size):
-        # Not a loop over arrays reshaped to chunks: XLA:CPU would write them a second time.
+        # Slices, because XLA:CPU would copy arrays that are reshaped to chunks.
         return function(jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, start, size), arrays))
 
     rest = batch % size
     zeros = jnp.zeros_like(jax.eval_shape(lambda: part(0, size)))
     total = part(batch - rest, rest) if rest else zeros
-    # Two chunks at a time, so that one's transposes run while the other is convolved.
+    # Two chunks at a time, so that one is transposed while the other is convolved.
     return lax.fori_loop(0, batch // size, lambda i, t: t + part(i * size, size), total, unroll=2)
 
 
@@ -342,13 +344,13 @@ def _kernel_gradient(x, g, *, k, stride):
     """`[C, k, k, O]`, in at least float32."""
     height, width, channels = x.shape[1:]
     h, w, features = g.shape[1:]
-    wide = jnp.promote_types(x.dtype, jnp.float32)
+    wide = at_least_float32(x.dtype)
     if k == 1:
         x = x[:, ::stride, ::stride].reshape(-1, channels)
         return (x.T @ g.reshape(-1, features)).astype(wide)[:, None, None]
     half = k // 2
     return _canonical(
-        x.transpose(3, 1, 2, 0),  # the channels play the batch, the images the channels
+        x.transpose(3, 1, 2, 0),  # channels act as the batch, images as the channels
         g.transpose(1, 2, 0, 3),
         padding=[(half, (out - 1) * stride + k - n - half) for n, out in ((height, h), (width, w))],
         rhs_dilation=stride,

@@ -2,10 +2,10 @@
 
 A normalisation layer computes moments of its input, does some arithmetic on these few numbers,
 and then scales and shifts every value. The two functions here are the first and the last part,
-for all norms; what lies between is left to autodiff. Each has its gradient written out: backward
-keeps only the layer's input, and takes one pass for the sums and one for the input's gradient,
-where autodiff of the plain formulas keeps or recomputes several intermediate arrays of the
-input's size. Both are jitted, so that the layers of a network that have the same shapes are traced
+for all norms; autodiff handles the part between them. The gradients of the two functions are
+written out: the backward pass keeps only the layer's input, and takes one pass for the sums and one
+for the input's gradient. Autodiff of the plain formulas keeps or recomputes several intermediate
+arrays of the input's size. Both functions are jitted, so that layers of equal shapes are traced
 once.
 """
 
@@ -14,22 +14,28 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+
+def at_least_float32(dtype: jax.typing.DTypeLike) -> np.dtype:
+    """float64 for float64, which tests of exactness use; float32 for every other float dtype."""
+    return np.dtype(np.float64 if np.dtype(dtype) == np.float64 else np.float32)
 
 
 def _wide(x: jax.Array) -> jax.Array:
     """`x` in at least float32, the dtype of all statistics and arithmetic."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return x.astype(at_least_float32(x.dtype))
 
 
 @jax.jit
 def image_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Mean and biased variance of every channel of every image.
 
-    One pass over the data, summing distances to the image's first pixel and their squares. That
-    pixel is one of the values whose spread is sought, so nothing cancels however large the mean is:
-    the variance's relative error is some eps, and some H W eps at the very most, when that pixel
-    alone differs from the others. An image's sums do not depend on the number of images, as
-    `adversary.active_set` needs. The gradient's rounding error grows with the mean: times
+    One pass over the data sums the distances to the image's first pixel, and their squares. This
+    pixel is one of the values, so the sums do not cancel even if the mean is large: the relative
+    error of the variance is a few eps. It is at most a few H W eps, when the first pixel alone
+    differs from the others. The sums of an image do not depend on the number of images, as
+    `adversary.active_set` requires. The rounding error of the gradient grows in proportion to
     |mean| / deviation.
 
     Args:
@@ -51,7 +57,7 @@ def _image_moments(x):
     def add(a, b):
         return a[0] + b[0], a[1] + b[1]
 
-    # First along rows, then over rows: only so XLA:CPU sums many channels side by side.
+    # Sums along rows before it sums rows: only so XLA:CPU sums many channels side by side.
     rows = jax.lax.reduce((distance, distance * distance), zeros, add, (2,))
     first, second = (
         total[:, None, None] / (x.shape[1] * x.shape[2])
@@ -70,7 +76,7 @@ def _image_moments_backward(residuals, gradients):
     mean_gradient, variance_gradient = gradients
     count = x.shape[1] * x.shape[2]
     slope = (2 / count) * variance_gradient
-    # Not slope * (x - mean): XLA:CPU may keep what the forward pass computes too.
+    # Not slope * (x - mean), which the forward pass computes too: XLA:CPU might keep it.
     dx = slope * _wide(x) + (mean_gradient / count - slope * mean)
     return (dx.astype(x.dtype),)
 
@@ -81,14 +87,14 @@ _image_moments.defvjp(_image_moments_forward, _image_moments_backward)
 class Activation(NamedTuple):
     """ReLU of a normalised array, together with what it was computed from.
 
-    A convolution keeps its input for the kernel's gradient. Given an activation it can keep the
-    source instead, which the norm's own gradient keeps anyway, and compute the value again: the
-    activations of a training step then take half the memory (`convolution.conv`).
+    A convolution keeps its input for the kernel's gradient. If the input is an `Activation`, it can
+    keep the source instead, which the norm's gradient keeps anyway, and compute the value again.
+    The activations of a training step then take half the memory (`convolution.conv`).
 
     Attributes:
         value: `[B, H, W, C]`, any float dtype.
-        source: arguments of `scale_and_shift` that give the value, with `relu`; the coefficients
-            of each image, `[B, 1, 1, C]`.
+        source: the arguments of `scale_and_shift` that give the value with `relu`; coefficients
+            are those of each image, `[B, 1, 1, C]`.
     """
 
     value: jax.Array
@@ -98,7 +104,7 @@ class Activation(NamedTuple):
     def of(
         cls, x: jax.Array, center: jax.Array, scale: jax.Array, shift: jax.Array
     ) -> "Activation":
-        """`scale_and_shift` with ReLU; same arguments."""
+        """`scale_and_shift` with ReLU, as an `Activation`; the arguments are the same."""
         center, scale, shift = _per_image(x, center, scale, shift)
         source = (x, center, scale, shift)
         return cls(scale_and_shift(*source, relu=True), source)
@@ -112,9 +118,9 @@ def scale_and_shift(
 
     Args:
         x: `[B, H, W, C]`, any float dtype.
-        center: `[C]`, or `[1 or B, 1, 1, C]` with values of each image, like the next two.
-        scale: factor.
-        shift: added last.
+        center: subtracted first; `[C]`, or `[1, 1, 1, C]`, or `[B, 1, 1, C]` for each image.
+        scale: factor, of such a shape.
+        shift: added last, of such a shape.
         relu: whether to apply ReLU to the result.
 
     Returns:
@@ -124,8 +130,8 @@ def scale_and_shift(
 
 
 def _per_image(x: jax.Array, *coefficients: jax.Array) -> list[jax.Array]:
-    """Coefficients of each image, so that backward sums over space only: autodiff of the broadcast
-    does the rest of the sum, on a few numbers."""
+    """Coefficients of each image, so that the backward pass sums over space only; autodiff of the
+    broadcast does the rest of the sum, on a few numbers."""
     rows = (x.shape[0], 1, 1, x.shape[3])
     return [jnp.broadcast_to(value, rows) for value in coefficients]
 
@@ -145,10 +151,10 @@ def _scale_and_shift_backward(relu, residuals, g):
     x, center, scale, shift = residuals
     g = _wide(g)
     if relu:
-        # As y > 0, but not a part of y's own formula, which XLA would compute once and keep.
+        # The same as y > 0, but not in y's own formula, which XLA would compute once and keep.
         g = jnp.where((_wide(x) - center) * scale > -shift, g, 0)
     total = g.sum((1, 2), keepdims=True)
-    # Centred afterwards: XLA:CPU would write x - center to memory before it sums the product.
+    # Centred after the sum, because XLA:CPU would write x - center to memory before the sum.
     product = (g * _wide(x)).sum((1, 2), keepdims=True) - center * total
     return (g * scale).astype(x.dtype), -scale * total, product, total
 

@@ -1,10 +1,11 @@
 """3x3 convolutions with half the multiplications: Winograd's F(4, 3) along the height.
 
 A 3x3 convolution is three 1x3 convolutions of neighbouring rows, summed. Winograd's minimal
-filtering computes four rows of that sum from six such convolutions of sums of rows instead of
+filtering computes four rows of that sum from six such convolutions, of sums of rows, instead of
 twelve (S. Winograd, Arithmetic Complexity of Computations, 1980; A. Lavin and S. Gray, Fast
-Algorithms for Convolutional Neural Networks, 2016). One direction only: with both there are four
-times fewer multiplications, but then passes over memory take what they save.
+Algorithms for Convolutional Neural Networks, 2016). It is used in one
+direction only. In both directions there are four times fewer multiplications, but more passes over
+memory, which take the time that was saved.
 """
 
 import functools
@@ -14,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-ROWS = 4  # of the result, from one tile of ROWS + 2 rows
-# Fewer channels, or images so low, are no faster than the direct way (docs/performance_log.md). The
-# batch's size must not enter: a sample's result may not depend on how many are beside it.
+ROWS = 4  # rows of the result from one tile of ROWS + 2 rows
+# With fewer channels or rows it is no faster than the direct way (docs/performance_log.md). The
+# choice must not depend on the batch's size, because a sample's result must not.
 LEAST_CHANNELS = 64
 LEAST_HEIGHT = 8
 
@@ -56,12 +57,12 @@ def pays(x: jax.Array, kernel: jax.Array) -> bool:
         and height >= LEAST_HEIGHT
         and height % ROWS == 0
         and min(kernel.shape[2:]) >= LEAST_CHANNELS
-        and x.dtype in (jnp.float32, jnp.float64)  # sums of rows need the bits
+        and x.dtype in (jnp.float32, jnp.float64)  # sums of rows need their precision
     )
 
 
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """A convolution of stride 1 with zeros around: in float32 within 1e-5 of the direct one.
+    """A zero-padded convolution of stride 1; in float32 within 1e-5 of the direct one.
 
     Args:
         x: `[B, H, W, C]`, H divisible by `ROWS`, float32 or float64.
@@ -70,8 +71,8 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Returns:
         `[B, H, W, O]`.
     """
-    # Doubled here and halved below: XLA moves all of a product out of a loop, but would copy a mere
-    # slice of `kernels` in every round.
+    # Doubled here and halved below: XLA moves a product out of a loop, but it would copy a slice of
+    # `kernels` in every iteration.
     kernels = jnp.einsum("ri,ijco->rjco", jnp.asarray(2 * KERNEL, kernel.dtype), kernel)
     tile_rows = _tile_rows(x)
     filtered = [
@@ -89,7 +90,7 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _tile_rows(x: jax.Array) -> list[jax.Array]:
-    """Row i of every tile, `[B, H / ROWS, W, C]` each, i from 0 to ROWS + 1, zeros outside `x`."""
+    """Row i of every tile, for i from 0 to ROWS + 1: `[B, H / ROWS, W, C]`; zeros outside `x`."""
     b, h, w, c = x.shape
     tiles = x.reshape(b, h // ROWS, ROWS, w, c)
     edge = jnp.zeros((b, 1, w, c), x.dtype)
@@ -99,7 +100,7 @@ def _tile_rows(x: jax.Array) -> list[jax.Array]:
 
 
 def _combine(coefficients: np.ndarray, arrays: list[jax.Array]) -> jax.Array:
-    """The sum of `arrays`, each times its coefficient; terms of 0 left out."""
+    """The sum of `arrays`, each times its coefficient, without the terms of coefficient 0."""
     terms = [
         array if coefficient == 1 else -array if coefficient == -1 else float(coefficient) * array
         for coefficient, array in zip(coefficients, arrays, strict=True)

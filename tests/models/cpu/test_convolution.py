@@ -81,7 +81,7 @@ def test_an_activation_gives_the_gradients_of_its_formula(rng, case, batch):
     _, stride, _, _, channels, _, groups = case
     x, kernel = _example(rng, case, batch)
     rows = (batch, 1, 1, channels)
-    center, scale, shift = (rng.normal(size=s) for s in (rows, rows, (channels,)))
+    center, scale, shift = (rng.normal(size=s) for s in (rows, rows, (1, 1, 1, channels)))
 
     def loss(name, arguments, kernel):
         with convolution.implementation(name):
@@ -108,7 +108,7 @@ def test_an_activation_gives_the_gradients_of_its_formula(rng, case, batch):
 
 
 def test_activations_halve_the_memory_of_training():
-    """Of alternating norms and convolutions: the norms' inputs are kept, not their results."""
+    """Alternating norms and convolutions keep the norms' inputs, not their results."""
     layers, image = 12, jnp.zeros((16, 16, 16, 8))
     kernels = jnp.zeros((layers, 3, 3, 8, 8))
 

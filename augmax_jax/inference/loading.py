@@ -1,0 +1,63 @@
+"""From a directory to a network that predicts."""
+
+import logging
+import os
+
+from augmax_jax import models
+from augmax_jax.inference.predictor import Predictor
+from augmax_jax.pytorch.importing import build
+from augmax_jax.runtime import paths
+from augmax_jax.runtime.errors import check_name
+from augmax_jax.training.pretrained import read_network
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINTS = ("best", "last")
+
+
+def load(path: str | os.PathLike[str], *, checkpoint: str = "best") -> Predictor:
+    """Loads the network that a run or an import left in a directory.
+
+        network = augmax_jax.load("runs/mine")
+        for name, probability in network.predict("photo.jpg")[0]:
+            print(f"{name}: {probability:.1%}")
+
+    Nothing is written there, and neither the data that it was trained on nor TensorFlow is needed.
+
+    Args:
+        path: the `--workdir` of a run, or the `--out` of an import
+            (`python -m augmax_jax.torch_import`).
+        checkpoint: "best" or "last", of a run; the other one where there is none that can be read.
+
+    Returns:
+        The network with its variables, class names and pre-processing. What a run or an import
+        of an older version does not say is told from the network, and the log says so: class
+        names are then numbers, and an import's image size is the usual one.
+
+    Raises:
+        FileNotFoundError: there is no such directory.
+        ValueError: it holds no network, or a damaged one.
+    """
+    check_name("checkpoint", checkpoint, CHECKPOINTS)
+    directory = paths.expand(path)
+    variables, info = read_network(directory, checkpoint=checkpoint)
+    if info["class_names"] is None:
+        logger.warning("%s does not say the names of its classes: they are numbers", directory)
+    image_size, transform = info["image_size"], info["test_transform"]
+    if image_size is None:
+        image_size = models.usual_image_size(info["model"], **info["options"])
+        transform = transform or models.usual_test_transform(info["model"])
+        logger.warning(
+            "%s does not say the size of its images: they are given %d pixels, as is usual for %s",
+            directory,
+            image_size,
+            info["model"],
+        )
+    return Predictor(
+        build(info, dtype=info["dtype"]),
+        variables,
+        info["class_names"],
+        image_size=image_size,
+        test_transform=transform or "resize",
+        route=info["route"],
+    )

@@ -1,0 +1,76 @@
+"""`model.json`: what a network is, how an image is made ready for it, and where it comes from.
+
+A run keeps the file beside its checkpoints, an import beside its variables.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from augmax_jax.runtime import files
+
+MODEL = "model.json"
+FORMAT = 2
+# What a file must say; the network is built from it.
+_NEEDED = ("model", "num_classes", "norm", "options", "mean", "std")
+# What format 1, that of older imports, does not say. None: not known.
+_NEW = {
+    "dtype": "float32",
+    "image_size": None,
+    "test_transform": None,
+    "route": "clean",
+    "class_names": None,
+}
+
+
+def write(directory: Path, info: Mapping[str, Any]) -> None:
+    """Writes `model.json`, atomically.
+
+    Args:
+        directory: that of the run or the import.
+        info: `model`, `num_classes`, `norm`, `options`, `mean`, `std` (null: the network's own);
+            `dtype`, `image_size`, `test_transform`, `route` and `class_names`, in the order of
+            the logits; more is kept.
+
+    Raises:
+        OSError: the directory cannot be written.
+    """
+    files.write_json(directory / MODEL, {**info, "format": FORMAT})
+
+
+def read(directory: Path) -> dict[str, Any] | None:
+    """Reads `model.json` of this or an older format.
+
+    Args:
+        directory: that of the run or the import.
+
+    Returns:
+        What `write` was given, null for what an older file does not say; None without a file.
+
+    Raises:
+        ValueError: the file is damaged, or of a later version of this package.
+    """
+    path = directory / MODEL
+    info = files.read_json(path)
+    if info is None:
+        return None
+    if not isinstance(info, dict):
+        raise ValueError(f"{path} is damaged (it is no JSON object); remove it or restore it")
+    if isinstance(info.get("format"), int) and info["format"] > FORMAT:
+        raise ValueError(
+            f"{path} has format {info['format']}, and this version of augmax_jax reads up to "
+            f"{FORMAT}: use the version that wrote it, or a later one"
+        )
+    missing = [name for name in _NEEDED if name not in info]
+    if missing:
+        raise ValueError(
+            f"{path} is damaged (it lacks {', '.join(missing)}); remove it or restore it"
+        )
+    info = {**_NEW, **info}
+    names = info["class_names"]
+    if names is not None and (not isinstance(names, list) or len(names) != info["num_classes"]):
+        raise ValueError(
+            f"{path} is damaged (class_names must be {info['num_classes']} names); remove it or "
+            "restore it"
+        )
+    return info

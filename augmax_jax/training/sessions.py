@@ -1,0 +1,71 @@
+"""Notes in a run's `model.json` what network it is and which sessions trained it."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from augmax_jax import config as configs
+from augmax_jax.runtime import model_file, provenance
+from augmax_jax.training import model_facts
+from augmax_jax.training.run import Run
+
+
+def keep(run: Run, directory: Path, sessions: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Writes a run's `model.json`; for the first process.
+
+    Args:
+        run: the run.
+        directory: its directory.
+        sessions: the trainings that made it, as of `runtime.provenance`.
+    """
+    if jax.process_index() == 0:
+        made = {"seed": run.config.seed, "sessions": list(sessions)}
+        model_file.write(directory, {**_facts(run), "provenance": made})
+
+
+@contextlib.contextmanager
+def session(run: Run, directory: Path, *, resumed: bool) -> Iterator[Callable[[], None]]:
+    """Notes a session of training in `model.json`, with its end, however it ends.
+
+    Args:
+        run: the run.
+        directory: its directory.
+        resumed: whether earlier sessions of the file are this run's.
+
+    Yields:
+        What writes the file for the first time; to be called when the directory is the run's.
+
+    Raises:
+        ValueError: the file that is there is damaged.
+        OSError: it cannot be written.
+    """
+    before = model_file.read(directory) if resumed else None
+    sessions = ((before or {}).get("provenance") or {}).get("sessions", [])
+    this = provenance.begin(run.devices)
+    begun = False
+
+    def begin() -> None:
+        nonlocal begun
+        keep(run, directory, [*sessions, this])
+        begun = True
+
+    def end() -> None:
+        if begun:
+            keep(run, directory, [*sessions, provenance.finish(this)])
+
+    try:
+        yield begin
+    except BaseException:
+        with contextlib.suppress(OSError):  # what went wrong is to be said, not this
+            end()
+        raise
+    end()
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    """The facts of a run's network."""
+    settings = configs.settings_of(configs.to_dict(run.config))
+    return model_facts.of_settings(settings, run.data.num_classes, run.data.class_names)
