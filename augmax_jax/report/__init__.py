@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from augmax_jax.report import charts, classes, page, provenance, sections, seeds, tables
 from augmax_jax.report import runs as reading
-from augmax_jax.report.embedding import Pictures
+from augmax_jax.report.embedding import AUGMENTATIONS, EVALUATION, Pictures
 from augmax_jax.report.runs import SavedRun
 from augmax_jax.runtime import files, paths
 
@@ -68,16 +68,15 @@ def render(
     run = reading.load(workdir)
     near = seeds.neighbours(run)
     others = seeds.siblings(run, near) if against is None else reading.load_all(against)
-    pictures = Pictures()
     return page.page(
         run.title,
         sections.lead(run),
         [
             ("Summary", sections.summary(run, seeds.seeds_of(run, near))),
             ("Training", sections.curves(run)),
-            ("Augmentations", sections.augmentations(run, pictures)),
+            ("Augmentations", sections.augmentations(run, Pictures(AUGMENTATIONS))),
             ("Classes", classes.classes(run)),
-            ("Robustness", sections.robustness(run, others, pictures)),
+            ("Robustness", sections.robustness(run, others, Pictures(EVALUATION))),
             ("Provenance", provenance.provenance(run) + provenance.image_sets(run)),
             ("Settings", provenance.settings([run])),
         ],

@@ -6,26 +6,26 @@ import json
 import warnings
 from pathlib import Path
 
-import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
 from augmax_jax.report import page
 
-BUDGET = 1_100_000
-"""Bytes of pictures in a page, which with all else stays below 2 MB."""
+AUGMENTATIONS, EVALUATION = 400_000, 600_000
+"""Bytes of the pictures of a page's two sections, which with all else stays below 2 MB."""
 _SMALL = 60_000  # a PNG file of at most so many bytes is embedded as it is
+_LARGE = 200_000  # bytes; a picture that compresses badly is stored more coarsely
 _WIDTH = 1000  # pixels; a page is no wider
 
 
 class Pictures:
-    """The pictures of one page. Large ones are embedded as WebP, and none beyond the budget.
+    """The pictures of a section. Large ones are embedded as WebP, and none beyond the budget.
 
     Args:
         budget: bytes that all may take together.
     """
 
-    def __init__(self, budget: int = BUDGET) -> None:
+    def __init__(self, budget: int) -> None:
         self._left = budget
 
     def figure(self, path: Path, title: str, note: str = "") -> Markup:
@@ -93,9 +93,14 @@ def _as_webp(contents: bytes) -> bytes:
     if image.width > _WIDTH:
         height = round(image.height * _WIDTH / image.width)
         image = image.resize((_WIDTH, max(1, height)), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    Image.fromarray(np.asarray(image)).save(buffer, format="WEBP", quality=85)
-    return buffer.getvalue()
+    encoded = b""
+    for quality in (85, 60, 30):
+        buffer = io.BytesIO()
+        image.save(buffer, format="WEBP", quality=quality)
+        encoded = buffer.getvalue()
+        if len(encoded) <= _LARGE:
+            break
+    return encoded
 
 
 def _address(contents: bytes, kind: str) -> str:

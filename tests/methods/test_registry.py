@@ -1,10 +1,10 @@
 """A method is one record: everything that lists methods is read off it."""
 
-import html
 import re
 from pathlib import Path
 
 import jax.numpy as jnp
+import markupsafe
 import pytest
 
 from augmax_jax import augment, methods
@@ -67,7 +67,7 @@ def test_a_new_record_is_seen_in_every_list(tmp_path):
 
     assert runs.method_label({"method": "negative", "norm": "dubin"}) == "Negative-DuBIN"
     row = {"kind": "train", "step": 1, "epoch": 0.1, "accuracy_negative": 0.25, "brightness": 0.5}
-    drawn = sections.curves(runs.Run(tmp_path, "run", {}, [row, row | {"epoch": 0.2}], {}, {}))
+    drawn = sections.curves(runs.SavedRun(tmp_path, "run", {}, [row, row | {"epoch": 0.2}], {}, {}))
     assert "negative (training)" in drawn
     assert "Brightness of the negatives" in drawn
 
@@ -133,11 +133,13 @@ def test_the_report_draws_the_training_accuracy_of_every_view_of_every_method(tm
     for spec in methods.METHODS.values():
         scalars = [f"accuracy_{name}" for name in spec.view_labels] + list(spec.curves)
         row = {"kind": "train", "step": 1, "epoch": 0.1} | dict.fromkeys(scalars, 0.5)
-        drawn = sections.curves(runs.Run(tmp_path, "run", {}, [row, row | {"epoch": 1.0}], {}, {}))
+        drawn = sections.curves(
+            runs.SavedRun(tmp_path, "run", {}, [row, row | {"epoch": 1.0}], {}, {})
+        )
         for label in spec.view_labels.values():
             assert f"{label} (training)" in drawn
         for title in spec.curves.values():
-            assert html.escape(title) in drawn
+            assert markupsafe.escape(title) in drawn
 
 
 def test_operators_of_a_config():
