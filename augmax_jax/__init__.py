@@ -58,7 +58,7 @@ if TYPE_CHECKING:  # the same names, for type checkers
     )
     from augmax_jax.adversary.from_images import augmax
     from augmax_jax.augment import augmix
-    from augmax_jax.evaluation.robustness import evaluate_model
+    from augmax_jax.evaluation.any_network import evaluate_model
     from augmax_jax.inference.loading import load
     from augmax_jax.pytorch import files as torch_files
     from augmax_jax.pytorch import keys as torch_keys
