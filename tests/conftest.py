@@ -1,4 +1,4 @@
-"""Settings shared by all tests: strict promotion, four virtual CPU devices and a compilation cache."""
+"""Settings shared by all tests: strict promotion, four CPU devices and a compilation cache."""
 
 import os
 from collections.abc import Iterator

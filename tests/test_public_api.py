@@ -1,4 +1,4 @@
-"""What every public function and class keeps to: key first, options by keyword, a full docstring."""
+"""The form of every public function and class: key first, options by keyword, full docstrings."""
 
 import ast
 import importlib
