@@ -1,7 +1,6 @@
 """Settings of all tests: strict promotion, four virtual CPU devices, a compilation cache."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 # Before JAX is imported: tests never use an accelerator, so that their oracles hold.
@@ -19,20 +18,17 @@ jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-# Tests that run under strict promotion: the package casts and broadcasts where it says so, never by
-# JAX's rules. Code of others that promotes is called inside `jax.numpy_dtype_promotion("standard")`
-# or `jax.numpy_rank_promotion("allow")`, around that call alone.
-STRICT = ("test_objectives.py", "test_strict_promotion.py", "models/test_norm_conversion.py")
+# Every test runs under strict promotion: the package casts and broadcasts explicitly, never by
+# JAX's rules. Tests of these files do not, because code of others that they call promotes.
+LOOSE: tuple[str, ...] = ()
 
 
-@pytest.fixture(autouse=True)
-def strict_promotion(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Strict dtypes and ranks in the tests of `STRICT`."""
-    if not request.path.relative_to(Path(__file__).parent).as_posix().startswith(STRICT):
-        yield
-        return
-    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
-        yield
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Chooses strict dtype and rank promotion before the test's fixtures are made."""
+    loose = item.path.relative_to(Path(__file__).parent).as_posix().startswith(LOOSE)
+    jax.config.update("jax_numpy_dtype_promotion", "standard" if loose else "strict")
+    jax.config.update("jax_numpy_rank_promotion", "allow" if loose else "raise")
 
 
 @pytest.fixture
