@@ -57,6 +57,7 @@ def wheel(tmp_path_factory):
 def test_the_wheel_has_every_module_and_config(wheel):
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     files = [*(ROOT / "augmax_jax").rglob("*.py"), ROOT / "augmax_jax" / "py.typed"]
+    files += (ROOT / "augmax_jax" / "report" / "templates").iterdir()
     configs = [*(ROOT / "configs").glob("*.py"), *(ROOT / "configs").glob("baselines/*.json")]
     expected = {path.relative_to(ROOT).as_posix() for path in files}
     expected |= {f"augmax_jax/{path.relative_to(ROOT).as_posix()}" for path in configs}

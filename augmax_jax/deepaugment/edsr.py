@@ -54,7 +54,7 @@ class EDSR(Network):
         Returns:
             float `[B, 4 H, 4 W, 3]`, about [0, 255], not clipped.
         """
-        mean = 255 * jnp.array(MEAN, images.dtype)
+        mean = 255 * jnp.array(MEAN, images.dtype)[None, None, None]
         head = self.layer("head.0", images - mean)
         if damage is not None:
             head = damage.head(head)

@@ -115,8 +115,8 @@ def draw(
 def _last_module(skipped: jax.Array) -> jax.Array:
     """The last module that is not among the skipped ones, int `[B, 3]` from 2 to 16."""
     places = jnp.arange(_MODULES)
-    kept = (skipped[:, :, None] != places).all(axis=1)
-    return jnp.max(jnp.where(kept, places, 0), axis=1)
+    kept = (skipped[:, :, None] != places[None, None]).all(axis=1)
+    return jnp.max(jnp.where(kept, places[None], 0), axis=1)
 
 
 def _integer(uniform: jax.Array, stop: int) -> jax.Array:

@@ -83,7 +83,7 @@ class Enlarge(nn.Module):
         kernel = self.param("kernel", _INITIAL_ENLARGE, (channels, f, f, self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         blocks = jnp.einsum("bhwi,iyxo->bhywxo", x, kernel)
-        return blocks.reshape(batch, height * f, width * f, self.features) + bias
+        return blocks.reshape(batch, height * f, width * f, self.features) + bias[None, None, None]
 
 
 class Network(nn.Module):

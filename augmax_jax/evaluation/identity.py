@@ -75,7 +75,7 @@ def combined(parts: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, 
 
     def together(name: str) -> str:
         values = {c: {s: part[name] for s, part in by.items()} for c, by in parts.items()}
-        return _hexadecimal(json.dumps(values, sort_keys=True).encode())
+        return _hexadecimal(json.dumps(values, sort_keys=True, allow_nan=False).encode())
 
     return {
         "count": sum(part["count"] for part in every),

@@ -267,7 +267,7 @@ def tally(logits: Any, labels: Any, mask: Any = None, *, bins: int = 15) -> Tall
         if wrong.size:
             raise ValueError(f"labels must be in [0, {logits.shape[1]}), got {wrong[0]}")
     # Padding may hold anything, so it is replaced before it can spread a NaN.
-    return add_up(outcomes(xp.where(mask[:, None], logits, 0), labels), mask, bins=bins)
+    return add_up(outcomes(xp.where(mask[:, None], logits, 0), labels), mask=mask, bins=bins)
 
 
 def outcomes(logits: Any, labels: Any) -> Outcomes:
@@ -287,7 +287,7 @@ def outcomes(logits: Any, labels: Any) -> Outcomes:
     )
 
 
-def add_up(found: Outcomes, mask: Any = None, *, bins: int = 15) -> Tally:
+def add_up(found: Outcomes, *, mask: Any = None, bins: int = 15) -> Tally:
     """The sums of outcomes; it can be jitted.
 
     Args:

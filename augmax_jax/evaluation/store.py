@@ -44,8 +44,8 @@ class Store:
     ) -> None:
         of_set = {"place": benchmark.place, **benchmark.recipe} if benchmark else {}
         # In the form that JSON gives back, so that they compare equal.
-        self._network = json.loads(json.dumps(network or {}))
-        self._set = json.loads(json.dumps(of_set))
+        self._network = json.loads(files.dumps(network or {}))
+        self._set = json.loads(files.dumps(of_set))
         self.path = path
         self.rows: Rows = {}
         self._parts: dict[str, dict[str, dict[str, Any]]] = {}
@@ -75,7 +75,9 @@ class Store:
     @property
     def owner(self) -> str:
         """A digest of the network and the set, for other files of this evaluation."""
-        return identity.digest(json.dumps([self._network, self._set], sort_keys=True))
+        return identity.digest(
+            json.dumps([self._network, self._set], sort_keys=True, allow_nan=False)
+        )
 
     def has(self, corruption: str, severity: str, part: Mapping[str, Any]) -> bool:
         """Whether the store has scores of a part with the present content.

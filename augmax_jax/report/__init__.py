@@ -12,11 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from augmax_jax.report import charts, classes, page, provenance, sections, seeds, tables
 from augmax_jax.report import runs as reading
 from augmax_jax.report.embedding import AUGMENTATIONS, EVALUATION, Pictures
+from augmax_jax.report.page import Markup
 from augmax_jax.report.runs import SavedRun
 from augmax_jax.runtime import files, paths
 

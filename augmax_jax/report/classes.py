@@ -4,10 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from markupsafe import Markup
-
 from augmax_jax.report import charts, page, tables
 from augmax_jax.report import runs as reading
+from augmax_jax.report.page import Markup
 from augmax_jax.report.runs import SavedRun
 
 _MOST_BARS = 40  # classes with a bar of their own

@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from markupsafe import Markup
-
 from augmax_jax.report import page
+from augmax_jax.report.page import Markup
 from augmax_jax.report.runs import SavedRun
 from augmax_jax.runtime.run_directory import flatten
 

@@ -5,13 +5,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from markupsafe import Markup
-
 from augmax_jax import methods
 from augmax_jax.report import charts, page, tables
 from augmax_jax.report import runs as reading
 from augmax_jax.report.embedding import Pictures
-from augmax_jax.report.page import Tile
+from augmax_jax.report.page import Markup, Tile
 from augmax_jax.report.runs import SavedRun
 
 _LOSSES = ("loss", "classification")

@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from markupsafe import Markup
-
 from augmax_jax.report import page, seeds
 from augmax_jax.report import runs as reading
+from augmax_jax.report.page import Markup
 from augmax_jax.report.runs import SavedRun
 
 

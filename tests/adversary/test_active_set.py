@@ -139,7 +139,10 @@ def _counting_ascent(thresholds, patience, steps, chunk):
         Both variables, the steps taken, and the rows of each evaluation.
     """
     batch, evaluated = len(thresholds), []
-    slopes, thresholds = np.arange(1.0, batch + 1, dtype=np.float32), np.array(thresholds)
+    slopes, thresholds = (
+        np.arange(1.0, batch + 1, dtype=np.float32),
+        np.array(thresholds, np.float32),
+    )
 
     def forward(variables, rows):
         rows = np.arange(batch) if rows is None else np.asarray(rows)

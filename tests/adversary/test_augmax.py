@@ -180,7 +180,7 @@ def test_stays_in_its_set(steps, step_size, seed):
     )
     assert ((result.m >= 0) & (result.m <= 1)).all()
     assert ((result.steps >= min(steps, 1)) & (result.steps <= steps)).all()
-    assert (np.abs(result.p - p) <= result.steps[:, None] * step_size + 1e-5).all()
+    assert (np.abs(result.p - p) <= np.asarray(result.steps)[:, None] * step_size + 1e-5).all()
     low = np.minimum(images, chains.min(1)) / 255 - 1e-6
     high = np.maximum(images, chains.max(1)) / 255 + 1e-6
     assert ((result.images >= low) & (result.images <= high)).all()

@@ -149,7 +149,8 @@ def test_a_candidate_with_a_loss_of_nan_is_the_worst():
         return jnp.where(x[:, :1, 0, 0] < 0, jnp.nan, network(x))
 
     def draw_nudged(keys):
-        return draw(keys) - (jax.random.key_data(keys)[:, -1] % 2 == 0)[:, None, None, None]
+        even = (jax.random.key_data(keys)[:, -1] % 2 == 0).astype(jnp.float32)
+        return draw(keys) - even[:, None, None, None]
 
     with pytest.raises(ValueError, match="logits_fn gave NaN"):
         adversary.worst_of_k(KEY, first_is_sound, draw_nudged, LABELS, k=20)

@@ -73,7 +73,7 @@ def test_an_example_depends_on_its_own_key_only(rng):
     [
         (np.zeros((2, 8, 8, 3), np.float32), 4, "images must be uint8"),
         (np.zeros((0, 8, 8, 3), np.uint8), 4, "not empty"),
-        (np.zeros((2, 8, 8, 3), np.uint8), -1, "padding must be 0 or more, got -1"),
+        (np.zeros((2, 8, 8, 3), np.uint8), -1, "padding must be at least 0, got -1"),
     ],
 )
 def test_refuses(images, padding, message):

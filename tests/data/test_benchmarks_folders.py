@@ -167,7 +167,9 @@ def archives(tmp_path_factory):
 @pytest.fixture
 def known(monkeypatch):
     """The table of identifiers, without tfds."""
-    monkeypatch.setattr("augmax_jax.data.benchmarks.wnids._known", lambda *arguments: IMAGENET)
+    monkeypatch.setattr(
+        "augmax_jax.data.benchmarks.wnids.imagenet_classes", lambda *arguments: IMAGENET
+    )
 
 
 MODELS = {

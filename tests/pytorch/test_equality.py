@@ -61,7 +61,9 @@ def pair(networks, name, norm="dubin", seed=0, **options):
     variables = torch_import.from_state_dict(
         network.state_dict(), name, num_classes=10, norm=norm, **options
     )
-    return network, models.create(name, 10, norm=norm, **options), variables
+    # The official networks take normalised images, so ours must not normalise theirs again.
+    none = {"mean": (0, 0, 0), "std": (1, 1, 1)} if "imagenet" in name else {}
+    return network, models.create(name, 10, norm=norm, **options, **none), variables
 
 
 def run(network, images, weights=None):

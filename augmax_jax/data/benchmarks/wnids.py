@@ -39,11 +39,11 @@ def of_numbers(names: Sequence[str], class_names: Sequence[str], what: str) -> l
         if are_numbers(class_names, count):
             known = [str(i) for i in range(count)]
     else:
-        known = list(_known(what, len(class_names)))
+        known = list(imagenet_classes(what, len(class_names)))
     return [known[int(name)] for name in names]
 
 
-def _known(what: str, classes: int) -> Sequence[str]:
+def imagenet_classes(what: str, classes: int) -> Sequence[str]:
     """The 1000 identifiers in order, from a table that comes with tfds (which is not imported)."""
     found = importlib.util.find_spec("tensorflow_datasets")
     for folder in (found.submodule_search_locations or ()) if found else ():
