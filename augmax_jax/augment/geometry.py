@@ -61,7 +61,8 @@ def shear_x(image: jax.Array, shear: jax.typing.ArrayLike) -> jax.Array:
 def shear_y(image: jax.Array, shear: jax.typing.ArrayLike) -> jax.Array:
     """Shears along y about the top left corner: output y reads input y + shear * x.
 
-    Arguments, result and errors are those of `shear_x`; Pillow's matrix is
+    The image and the result are uint8 `[H, W, 3]`; arguments and errors are those of `shear_x`.
+    Pillow's matrix is
     `(1, 0, 0, shear, 1, 0)`.
     """
     return _transform(image, shear_y_matrix, shear)
@@ -87,7 +88,8 @@ def translate_x(image: jax.Array, pixels: jax.typing.ArrayLike) -> jax.Array:
 def translate_y(image: jax.Array, pixels: jax.typing.ArrayLike) -> jax.Array:
     """Moves the content up by `pixels` (down if negative): output y reads input y + pixels.
 
-    Arguments, result and errors are those of `translate_x`; Pillow's matrix is
+    The image and the result are uint8 `[H, W, 3]`; arguments and errors are those of `translate_x`.
+    Pillow's matrix is
     `(1, 0, 0, 0, 1, pixels)`.
     """
     return _transform(image, translate_y_matrix, pixels)

@@ -69,7 +69,9 @@ def _minus_gelu(key: jax.Array, weights: Weights) -> Weights:
 def _times(factors: Sequence[Sequence[int]]) -> Effect:
     def effect(key: jax.Array, weights: Weights) -> Weights:
         block = effects.pick(key, _EVERY_THIRD)
-        return _map(weights, [_name(block, 0)], lambda w: w * jnp.array(factors, w.dtype))
+        return _map(
+            weights, [_name(block, 0)], lambda w: w * jnp.array(factors, w.dtype)[None, None]
+        )
 
     return effect
 

@@ -154,7 +154,7 @@ def _counting_ascent(thresholds, patience, steps, chunk):
         return own_slopes * (position + 2 * weighed.sum(1)), position >= own_thresholds
 
     def judge(mistakes, taken, wrong):
-        mistakes = mistakes + wrong
+        mistakes = mistakes + wrong.astype(jnp.int32)
         return mistakes, mistakes >= patience
 
     def move(variables, gradients, taken, rows):
