@@ -62,8 +62,7 @@ def shear_y(image: jax.Array, shear: jax.typing.ArrayLike) -> jax.Array:
     """Shears along y about the top left corner: output y reads input y + shear * x.
 
     The image and the result are uint8 `[H, W, 3]`; arguments and errors are those of `shear_x`.
-    Pillow's matrix is
-    `(1, 0, 0, shear, 1, 0)`.
+    Pillow's matrix is `(1, 0, 0, shear, 1, 0)`.
     """
     return _transform(image, shear_y_matrix, shear)
 
@@ -89,8 +88,7 @@ def translate_y(image: jax.Array, pixels: jax.typing.ArrayLike) -> jax.Array:
     """Moves the content up by `pixels` (down if negative): output y reads input y + pixels.
 
     The image and the result are uint8 `[H, W, 3]`; arguments and errors are those of `translate_x`.
-    Pillow's matrix is
-    `(1, 0, 0, 0, 1, pixels)`.
+    Pillow's matrix is `(1, 0, 0, 0, 1, pixels)`.
     """
     return _transform(image, translate_y_matrix, pixels)
 
