@@ -159,7 +159,7 @@ def _counting_ascent(thresholds, patience, steps, chunk):
 
     def move(variables, gradients, taken, rows):
         (position, weighed), (_, gradient) = variables, gradients
-        return position + 1, weighed + gradient * (taken + 1)[:, None]
+        return position + 1, weighed + gradient * (taken + 1).astype(jnp.float32)[:, None]
 
     with jax.disable_jit():
         (position, weighed), taken = active_set.ascend(
