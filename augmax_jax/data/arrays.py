@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from augmax_jax.data.order import split_off, stratified_split
-from augmax_jax.data.split import Batch, IndexedSplit, HostShare
+from augmax_jax.data.split import Batch, HostShare, IndexedSplit
 from augmax_jax.runtime import extras
 
 

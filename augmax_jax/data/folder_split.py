@@ -12,7 +12,7 @@ from augmax_jax.data.folder import Listing, quoted
 from augmax_jax.data.images import BadImageError, read
 from augmax_jax.data.order import CROP, generator
 from augmax_jax.data.settings import DataConfig
-from augmax_jax.data.split import Batch, IndexedSplit, HostShare
+from augmax_jax.data.split import Batch, HostShare, IndexedSplit
 from augmax_jax.data.square import fit, random_resized_crop
 
 
