@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from augmax_jax.data.order import split_off, stratified_split
-from augmax_jax.data.split import Batch, IndexedSplit, Place
+from augmax_jax.data.split import Batch, HostShare, IndexedSplit
 from augmax_jax.runtime import extras
 
 
@@ -85,15 +85,15 @@ class ArraySplit(IndexedSplit):
 
 
 def hold_out(
-    images: np.ndarray, labels: np.ndarray, share: float, place: Place
+    images: np.ndarray, labels: np.ndarray, share: float, host: HostShare
 ) -> tuple[ArraySplit, ArraySplit | None]:
     """Divides arrays into a training split and a held-out split, stratified by class."""
     if not share:
-        return ArraySplit(images, labels, **place), None
-    rows, held = split_off(labels, share, place["seed"])
+        return ArraySplit(images, labels, **host), None
+    rows, held = split_off(labels, share, host["seed"])
     return (
-        ArraySplit(images[rows], labels[rows], **place),
-        ArraySplit(images[held], labels[held], **place),
+        ArraySplit(images[rows], labels[rows], **host),
+        ArraySplit(images[held], labels[held], **host),
     )
 
 

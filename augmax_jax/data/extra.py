@@ -19,7 +19,7 @@ from augmax_jax.data.folder import Listing, class_folder, concatenate, list_spli
 from augmax_jax.data.folder_split import read_files
 from augmax_jax.data.order import split_off
 from augmax_jax.data.settings import TEST_FRACTION, DataConfig
-from augmax_jax.data.split import Place
+from augmax_jax.data.split import HostShare
 from augmax_jax.runtime import files
 from augmax_jax.runtime.paths import expand
 
@@ -66,7 +66,7 @@ def hold_out(
     class_names: Sequence[str],
     images: np.ndarray,
     labels: np.ndarray,
-    place: Place,
+    host: HostShare,
     *,
     rows: np.ndarray | None = None,
     of: int = 0,
@@ -78,7 +78,7 @@ def hold_out(
         class_names: names of the classes, in label order.
         images: the training split in the order of its indices, uint8 `[N, S, S, 3]`.
         labels: labels of the images, int `[N]`.
-        place: the seed, and the number of this host.
+        host: the seed, and the number of this host.
         rows: index of each image in the split, int `[N]`; None: all of them, in order.
         of: number of images of the split, if `rows` is given.
 
@@ -87,21 +87,21 @@ def hold_out(
         ValueError: as in `list_copies`; or a folder does not say that it was made from this set.
     """
     if not config.extra_train:
-        return arrays.hold_out(images, labels, config.holdout, place)
+        return arrays.hold_out(images, labels, config.holdout, host)
     places = np.arange(len(labels)) if rows is None else rows
     for directory in config.extra_train:
         _check_origin(config, directory, of or len(labels))
     pairs = zip(places, labels, strict=True)
     names = [f"{class_folder(class_names[label])}/{index_name(i)}" for i, label in pairs]
-    kept, held = split_off(labels, config.holdout, place["seed"])
+    kept, held = split_off(labels, config.holdout, host["seed"])
     copies = list_copies(config, class_names, set(names), {names[i] for i in held})
     train_images, train_labels = [images[kept]], [labels[kept]]
     if copies is not None:
         more_images, more_labels = read_files(copies, config)
         train_images.append(more_images)
         train_labels.append(more_labels)
-    train = ArraySplit(np.concatenate(train_images), np.concatenate(train_labels), **place)
-    return train, ArraySplit(images[held], labels[held], **place) if len(held) else None
+    train = ArraySplit(np.concatenate(train_images), np.concatenate(train_labels), **host)
+    return train, ArraySplit(images[held], labels[held], **host) if len(held) else None
 
 
 def _list_one(

@@ -12,13 +12,13 @@ from augmax_jax.data.folder import Listing, quoted
 from augmax_jax.data.images import BadImageError, read
 from augmax_jax.data.order import CROP, generator
 from augmax_jax.data.settings import DataConfig
-from augmax_jax.data.split import Batch, IndexedSplit, Place
+from augmax_jax.data.split import Batch, HostShare, IndexedSplit
 from augmax_jax.data.square import fit, random_resized_crop
 
 
-def read_split(listing: Listing, config: DataConfig, place: Place) -> ArraySplit:
+def read_split(listing: Listing, config: DataConfig, host: HostShare) -> ArraySplit:
     """Reads a whole listing into memory; the errors are those of `read_files`."""
-    return ArraySplit(*read_files(listing, config), **place)
+    return ArraySplit(*read_files(listing, config), **host)
 
 
 def read_files(listing: Listing, config: DataConfig) -> tuple[np.ndarray, np.ndarray]:

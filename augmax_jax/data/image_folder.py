@@ -120,7 +120,7 @@ class ImageFolder:
             log.warning("%s has no labelled split 'test'; evaluating on %r", self.root, fallback)
         return fallback
 
-    def place(self, split: str) -> str:
+    def location(self, split: str) -> str:
         """Where a split lies and which images of the folder it is, in words."""
         if not self._parts:
             return str((self.root / split).resolve())

@@ -12,7 +12,7 @@ from augmax_jax.data.folder_split import FolderSplit, read_split
 from augmax_jax.data.image_folder import ImageFolder
 from augmax_jax.data.order import check_seed, split_off
 from augmax_jax.data.settings import DataConfig, is_path
-from augmax_jax.data.split import Data, Place, Split, check_enough, make_data, per_host_batch
+from augmax_jax.data.split import Data, HostShare, Split, check_enough, make_data, per_host_batch
 from augmax_jax.runtime.errors import check_name
 from augmax_jax.runtime.paths import expand
 
@@ -54,23 +54,23 @@ def load(
         )
     if batch_size is not None:
         per_host_batch(batch_size, process_count)
-    place: Place = {
+    host: HostShare = {
         "seed": seed,
         "process_index": process_index,
         "process_count": process_count,
     }
     if config.name == "digits":
-        loaded = _load_digits(config, place)
+        loaded = _load_digits(config, host)
         check_enough(len(loaded.train), batch_size)
         return loaded
     if is_path(config.name):
-        return _load_folder(config, expand(config.name), place, batch_size)
+        return _load_folder(config, expand(config.name), host, batch_size)
     from augmax_jax.data import tfds_source
 
-    return tfds_source.load(config, place, batch_size)
+    return tfds_source.load(config, host, batch_size)
 
 
-def _load_digits(config: DataConfig, place: Place) -> Data:
+def _load_digits(config: DataConfig, host: HostShare) -> Data:
     check_name("split of digits", config.train_split, ("train", "test"))
     check_name("split of digits", config.test_split, ("train", "test"))
     if not config.keeps(0):
@@ -80,14 +80,14 @@ def _load_digits(config: DataConfig, place: Place) -> Data:
         )
     parts = dict(zip(("train", "test"), load_digits(config.image_size), strict=True))
     class_names = tuple("0123456789")
-    train, holdout = hold_out(config, class_names, *parts[config.train_split], place)
-    test = ArraySplit(*parts[config.test_split], **place)
+    train, holdout = hold_out(config, class_names, *parts[config.train_split], host)
+    test = ArraySplit(*parts[config.test_split], **host)
     return make_data(
         config, class_names, train, holdout, test, f"digits, split {config.test_split}"
     )
 
 
-def _load_folder(config: DataConfig, root: Path, place: Place, batch_size: int | None) -> Data:
+def _load_folder(config: DataConfig, root: Path, host: HostShare, batch_size: int | None) -> Data:
     # Who names another test split wants no images held out for one.
     fraction = config.test_fraction if config.test_split == "test" else 0.0
     folder = ImageFolder(root, labels=config.labels, test_fraction=fraction)
@@ -97,7 +97,7 @@ def _load_folder(config: DataConfig, root: Path, place: Place, batch_size: int |
     check_same_classes(train, test, str(root), test_split)
     holdout: Listing | None = None
     if config.holdout:
-        rows, held = split_off(train.labels, config.holdout, place["seed"])
+        rows, held = split_off(train.labels, config.holdout, host["seed"])
         train, holdout = train.take(rows), train.take(held)
     if config.extra_train:
         held_names = set(holdout.names) if holdout else set()
@@ -113,8 +113,8 @@ def _load_folder(config: DataConfig, root: Path, place: Place, batch_size: int |
 
     def make(listing: Listing, augments: bool) -> Split:
         if resident:
-            return read_split(listing, config, place)
-        return FolderSplit(listing, config, train=augments, **place)
+            return read_split(listing, config, host)
+        return FolderSplit(listing, config, train=augments, **host)
 
     return make_data(
         config,
@@ -122,6 +122,6 @@ def _load_folder(config: DataConfig, root: Path, place: Place, batch_size: int |
         make(train, True),
         make(holdout, False) if holdout else None,
         make(test, False),
-        folder.place(test_split),
+        folder.location(test_split),
         folder.held_out,
     )

@@ -16,7 +16,7 @@ Batch = dict[str, np.ndarray]
 log = logging.getLogger(__name__)
 
 
-class Place(TypedDict):
+class HostShare(TypedDict):
     """The run's seed, and the number of this host; every split takes them."""
 
     seed: int
@@ -152,7 +152,7 @@ class Data:
         holdout: examples kept out of training, or None.
         test: the evaluation split.
         description: one line of text for the log.
-        test_place: where the test split was read from: a folder, or a prepared tfds dataset of
+        test_location: where the test split was read from: a folder, or a prepared tfds dataset of
             one version, with the split's name, and what share of the images it is if they were
             divided here.
     """
@@ -164,7 +164,7 @@ class Data:
     holdout: Split | None
     test: Split
     description: str
-    test_place: str = ""
+    test_location: str = ""
 
 
 def make_data(
@@ -173,7 +173,7 @@ def make_data(
     train: Split,
     holdout: Split | None,
     test: Split,
-    test_place: str,
+    test_location: str,
     held_out: str = "",
 ) -> Data:
     """Puts the parts together and says in the log what was found.
@@ -190,4 +190,6 @@ def make_data(
         f"{where}"
     )
     log.info(line)
-    return Data(config.name, len(class_names), class_names, train, holdout, test, line, test_place)
+    return Data(
+        config.name, len(class_names), class_names, train, holdout, test, line, test_location
+    )

@@ -17,20 +17,20 @@ from augmax_jax.data.images import BadImageError
 from augmax_jax.data.order import CROP, EPOCH, generator
 from augmax_jax.data.records import Records
 from augmax_jax.data.settings import DataConfig
-from augmax_jax.data.split import Batch, Data, Place, Split, check_enough, make_data
+from augmax_jax.data.split import Batch, Data, HostShare, Split, check_enough, make_data
 from augmax_jax.data.square import fit, random_resized_crop
 
 log = logging.getLogger(__name__)
 
 
-def load(config: DataConfig, place: Place, batch_size: int | None = None) -> Data:
+def load(config: DataConfig, host: HostShare, batch_size: int | None = None) -> Data:
     """Opens a tfds dataset; see `augmax_jax.data.load`."""
     builder = open_builder(config.name, config.data_dir, config.train_split, config.download)
     class_names = check_features(builder)
     train = Records.open(builder, config.train_split)
     test_split = _test_split(builder, config)
     test = Records.open(builder, test_split)
-    test_place = f"{builder.data_path}, split {test_split}"
+    test_location = f"{builder.data_path}, split {test_split}"
     # A stream holds out the last records; tfds shuffled them when it prepared the set.
     held_count = max(1, round(config.holdout * len(train))) if config.holdout else 0
     boundary = len(train) - held_count
@@ -44,11 +44,11 @@ def load(config: DataConfig, place: Place, batch_size: int | None = None) -> Dat
     if config.keeps(len(train) + len(test)):
         # Records are read in the order of their indices, which name the copies.
         images, labels, rows = train.read(config, ordered=bool(config.extra_train))
-        kept, held = hold_out(config, class_names, images, labels, place, rows=rows, of=len(train))
+        kept, held = hold_out(config, class_names, images, labels, host, rows=rows, of=len(train))
         check_enough(len(kept), batch_size)
         images, labels, _ = test.read(config)
-        in_memory = ArraySplit(images, labels, **place)
-        return make_data(config, class_names, kept, held, in_memory, test_place)
+        in_memory = ArraySplit(images, labels, **host)
+        return make_data(config, class_names, kept, held, in_memory, test_location)
     if config.extra_train:
         raise ValueError(
             f"config.data.extra_train: {config.name!r} is streamed by tfds, which cannot be mixed "
@@ -58,12 +58,12 @@ def load(config: DataConfig, place: Place, batch_size: int | None = None) -> Dat
     return make_data(
         config,
         class_names,
-        RecordSplit(train.slice(0, boundary), config, train=True, **place),
-        RecordSplit(train.slice(boundary, len(train)), config, train=False, **place)
+        RecordSplit(train.slice(0, boundary), config, train=True, **host),
+        RecordSplit(train.slice(boundary, len(train)), config, train=False, **host)
         if held_count
         else None,
-        RecordSplit(test, config, train=False, **place),
-        test_place,
+        RecordSplit(test, config, train=False, **host),
+        test_location,
     )
 
 

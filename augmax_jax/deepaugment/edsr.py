@@ -28,9 +28,9 @@ def _conv(inputs: int, outputs: int) -> Layer:
 LAYERS: dict[str, Layer] = {
     "head.0": _conv(3, FEATURES),
     **{
-        f"body.{block}.body.{place}": _conv(FEATURES, FEATURES)
+        f"body.{block}.body.{module}": _conv(FEATURES, FEATURES)
         for block in range(BLOCKS)
-        for place in (0, 2)
+        for module in (0, 2)
     },
     f"body.{BLOCKS}": _conv(FEATURES, FEATURES),
     "tail.0.0": _conv(FEATURES, 4 * FEATURES),
@@ -59,20 +59,20 @@ class EDSR(Network):
         if damage is not None:
             head = damage.head(head)
         x = head
-        for place in range(BLOCKS + 1):
-            inputs = x if damage is None else damage.enter(place, x, head)
-            outputs = self._body(place, inputs)
-            x = outputs if damage is None else damage.leave(place, outputs, x)
+        for module in range(BLOCKS + 1):
+            inputs = x if damage is None else damage.enter(module, x, head)
+            outputs = self._body(module, inputs)
+            x = outputs if damage is None else damage.leave(module, outputs, x)
         x = x + head
         for name in ("tail.0.0", "tail.0.2"):
             x = pixel_shuffle(self.layer(name, x), 2)
         return self.layer("tail.1", x) + mean
 
-    def _body(self, place: int, x: jax.Array) -> jax.Array:
-        if place == BLOCKS:
-            return self.layer(f"body.{place}", x)
-        y = nn.relu(self.layer(f"body.{place}.body.0", x))
-        return x + self.layer(f"body.{place}.body.2", y)
+    def _body(self, module: int, x: jax.Array) -> jax.Array:
+        if module == BLOCKS:
+            return self.layer(f"body.{module}", x)
+        y = nn.relu(self.layer(f"body.{module}.body.0", x))
+        return x + self.layer(f"body.{module}.body.2", y)
 
 
 def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:

@@ -53,24 +53,24 @@ class FeatureDamage:
         """Damages the output of the head, float `[B, H, W, C]`."""
         return jax.vmap(_head)(self.keys, self.head_id, features)
 
-    def enter(self, place: int, x: jax.Array, head: jax.Array) -> jax.Array:
-        """The input of module `place`, which is not always the output `x` of the module before it.
+    def enter(self, module: int, x: jax.Array, head: jax.Array) -> jax.Array:
+        """The input of module `module`, which is not always the output `x` of the module before it.
 
         The published loop gives the head's output to every module that it does not skip, and
         each overwrites the result of the module before. So only the last of them has an effect:
         it starts from the head's output, and earlier results are lost.
         """
-        if place < _MODULES - 1 - _SKIPS:  # at most three of the last modules are skipped
+        if module < _MODULES - 1 - _SKIPS:  # at most three of the last modules are skipped
             return x
-        return _where((self.body_id == 4) & (self.last == place), head, x)
+        return _where((self.body_id == 4) & (self.last == module), head, x)
 
-    def leave(self, place: int, outputs: jax.Array, x: jax.Array) -> jax.Array:
-        """The result after module `place`, from its outputs and the result before it."""
-        if place == _MIDDLE:
+    def leave(self, module: int, outputs: jax.Array, x: jax.Array) -> jax.Array:
+        """The result after module `module`, from its outputs and the result before it."""
+        if module == _MIDDLE:
             return self._middle(outputs)
-        if place <= _MODULES - 1 - _SKIPS:
+        if module <= _MODULES - 1 - _SKIPS:
             return outputs
-        return _where((self.body_id == 4) & (self.last < place), x, outputs)
+        return _where((self.body_id == 4) & (self.last < module), x, outputs)
 
     def _middle(self, x: jax.Array) -> jax.Array:
         x = _where(self.body_id == 1, -x, x)
@@ -114,9 +114,9 @@ def draw(
 
 def _last_module(skipped: jax.Array) -> jax.Array:
     """The last module that is not among the skipped ones, int `[B, 3]` from 2 to 16."""
-    places = jnp.arange(_MODULES)
-    kept = (skipped[:, :, None] != places[None, None]).all(axis=1)
-    return jnp.max(jnp.where(kept, places[None], 0), axis=1)
+    modules = jnp.arange(_MODULES)
+    kept = (skipped[:, :, None] != modules[None, None]).all(axis=1)
+    return jnp.max(jnp.where(kept, modules[None], 0), axis=1)
 
 
 def _integer(uniform: jax.Array, stop: int) -> jax.Array:

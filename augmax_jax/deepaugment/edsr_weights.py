@@ -23,8 +23,8 @@ _LAPLACIAN = ((0, 1, 0), (1, -4, 1), (0, 1, 0))
 _EDGES = ((-1, -1, -1), (-1, 8, -1), (-1, -1, -1))
 
 
-def _name(block: int, place: int, kind: str = "weight") -> str:
-    return f"body.{block}.body.{place}.{kind}"
+def _name(block: int, module: int, kind: str = "weight") -> str:
+    return f"body.{block}.body.{module}.{kind}"
 
 
 def _map(weights: Weights, names: Sequence[str], change: Callable) -> Weights:
@@ -36,20 +36,20 @@ def _both(block: int) -> tuple[str, str]:
 
 
 def _several(
-    key: jax.Array, weights: Weights, change: Callable, places: tuple[int, ...]
+    key: jax.Array, weights: Weights, change: Callable, modules: tuple[int, ...]
 ) -> Weights:
     """Changes the weight of five layers, one after another; a layer may be drawn twice."""
     changed: Weights = {}
     for each in jax.random.split(key, _TIMES):
         block_key, place_key, change_key = jax.random.split(each, 3)
-        name = _name(effects.pick(block_key, _ANY), effects.pick(place_key, places))
+        name = _name(effects.pick(block_key, _ANY), effects.pick(place_key, modules))
         changed[name] = change(change_key, changed.get(name, weights[name]))
     return changed
 
 
 def _reverse(key: jax.Array, weights: Weights) -> Weights:
     block = effects.pick(key, _EVERY_THIRD)
-    names = [_name(block, place, kind) for place in (0, 2) for kind in ("weight", "bias")]
+    names = [_name(block, module, kind) for module in (0, 2) for kind in ("weight", "bias")]
     return _map(weights, names, lambda w: w[::-1])
 
 

@@ -82,8 +82,8 @@ def evaluate_model(
         raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
     target = None if directory is None else _check_directory(directory)
     split = ArraySplit(images, labels, seed=seed)
-    place = "arrays"
-    benchmark = corrupted(split, constants=constants, seed=seed, place=place)
+    location = "arrays"
+    benchmark = corrupted(split, constants=constants, seed=seed, location=location)
     wanted = comparison.Target(benchmark.name, constants, dataset, benchmark.recipe)
     reference = comparison.read(baseline)
     compared = None if reference is None else reference.fit(wanted)
@@ -114,7 +114,7 @@ def evaluate_model(
     results = {
         "name": name,
         "dataset": dataset,
-        "test_set": {"place": place, **identity.of_split(split)},
+        "test_set": {"place": location, **identity.of_split(split)},
         "class_names": list(names),
         "outputs": network.outputs,
         "called": "compiled" if network.traced else "on the host",

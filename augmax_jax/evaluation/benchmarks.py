@@ -43,12 +43,12 @@ def find(name: str, config: ConfigDict, data: Data) -> Benchmark:
         ValueError: the name is unknown, or the set does not fit the run.
         FileNotFoundError: the set does not exist.
     """
-    place = f"test split: {data.test_place}"
+    location = f"test split: {data.test_location}"
     if name == CORRUPTED:
         constants = config.evaluate.constants
-        return corrupted(data.test, constants=constants, seed=config.seed, place=place)
+        return corrupted(data.test, constants=constants, seed=config.seed, location=location)
     if name == SPATIAL:
-        return worst_of_maps(data.test, seed=config.seed, place=place)
+        return worst_of_maps(data.test, seed=config.seed, location=location)
     check_name(name)
     return open_benchmark(
         name if name in NAMES else str(paths.expand(name)),
@@ -92,4 +92,4 @@ def file_stem(name: str, benchmark: Benchmark) -> str:
     stem = benchmark.name.replace("/", "_")
     if name in (*MADE, *NAMES):
         return stem
-    return f"{stem}-{hashlib.sha256(os.fsencode(benchmark.place)).hexdigest()[:8]}"
+    return f"{stem}-{hashlib.sha256(os.fsencode(benchmark.location)).hexdigest()[:8]}"

@@ -18,7 +18,7 @@ def corrupted(
     constants: str = "cifar",
     names: Sequence[str] = corruptions.BENCHMARK,
     seed: int = 0,
-    place: str = "",
+    location: str = "",
 ) -> Benchmark:
     """A `-C` benchmark of any images, which are corrupted on the fly.
 
@@ -30,7 +30,7 @@ def corrupted(
             "tiny_imagenet" for 64, "imagenet" for 224.
         names: the corruptions.
         seed: seed of the draws.
-        place: where the split was read from, for the results.
+        location: where the split was read from, for the results.
 
     Raises:
         ValueError: a name or the constants are unknown, or "frost" is among the names and its
@@ -65,7 +65,7 @@ def corrupted(
         severities=corruptions.SEVERITIES,
         classes=None,
         loader=load,
-        place=place,
+        location=location,
         constants=constants,
         recipe=recipe,
     )

@@ -95,7 +95,7 @@ def evaluate_candidates(
         "clean": {},
         "benchmarks": {},
         "not_measured": {},
-        "test_set": {"place": subject.data.test_place, **identity.of_split(subject.data.test)},
+        "test_set": {"place": subject.data.test_location, **identity.of_split(subject.data.test)},
         "class_names": list(subject.data.class_names),
     }
     for kind, candidate in candidates.items():

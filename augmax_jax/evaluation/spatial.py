@@ -26,7 +26,7 @@ MAP = "map"  # name of its parts, before their number
 _REVISION = 1  # raise when the same images and seed give other maps
 
 
-def worst_of_maps(split: Split, *, k: int = 10, seed: int = 0, place: str = "") -> Benchmark:
+def worst_of_maps(split: Split, *, k: int = 10, seed: int = 0, location: str = "") -> Benchmark:
     """The benchmark of k random maps: rotations within 30 degrees, shifts within 3 pixels.
 
     `adversary.worst_of_k_spatial` is the same attack as one function that can be jitted.
@@ -35,7 +35,7 @@ def worst_of_maps(split: Split, *, k: int = 10, seed: int = 0, place: str = "") 
         split: clean images.
         k: number of maps tried for each image, at least 1.
         seed: seed of the maps.
-        place: where the split was read from, for the results.
+        location: where the split was read from, for the results.
     """
     draw = jax.jit(functools.partial(spatial.draw_spatial, k=k), static_argnums=1)
     warp = jax.jit(spatial.spatial_transform)
@@ -59,7 +59,7 @@ def worst_of_maps(split: Split, *, k: int = 10, seed: int = 0, place: str = "") 
         severities=tuple(range(1, k + 1)),
         classes=None,
         loader=load,
-        place=place,
+        location=location,
         recipe=identity.of_split(split) | {"maps": k, "seed": seed, "revision": _REVISION},
     )
 

@@ -42,7 +42,7 @@ class Store:
         network: Mapping[str, Any] | None = None,
         benchmark: Benchmark | None = None,
     ) -> None:
-        of_set = {"place": benchmark.place, **benchmark.recipe} if benchmark else {}
+        of_set = {"place": benchmark.location, **benchmark.recipe} if benchmark else {}
         # In the form that JSON gives back, so that they compare equal.
         self._network = json.loads(files.dumps(network or {}))
         self._set = json.loads(files.dumps(of_set))

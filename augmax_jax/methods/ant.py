@@ -99,7 +99,7 @@ def _build(setup: Setup) -> Method:
         """The batch: images with noise of the current or of two kept generators, and clean ones."""
         images = to_float(inputs.images)
         norm = settings.rms * math.sqrt(math.prod(images.shape[1:]))
-        fraction = (inputs.place.astype(jnp.float32) * _GOLDEN) % 1.0
+        fraction = (inputs.position.astype(jnp.float32) * _GOLDEN) % 1.0
         # In the first epoch there is nothing to replay.
         current = jnp.where(epoch > 0, settings.share, settings.share + 2 * settings.replay_share)
         ends = [current, current + settings.replay_share, current + 2 * settings.replay_share]

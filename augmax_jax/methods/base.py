@@ -48,7 +48,7 @@ class StepInputs(NamedTuple):
         keys: one key per example `[B]`; it does not depend on the example's device.
         images: uint8 `[B, H, W, 3]`, after flip and crop.
         labels: int `[B]`.
-        place: index of each example in the global batch, int `[B]`.
+        position: index of each example in the global batch, int `[B]`.
         key: one key of the step, the same on every device.
         step: steps taken before this one, int32 scalar.
         mean: averages a pytree over the devices.
@@ -58,7 +58,7 @@ class StepInputs(NamedTuple):
     keys: jax.Array
     images: jax.Array
     labels: jax.Array
-    place: jax.Array
+    position: jax.Array
     key: jax.Array
     step: jax.Array
     mean: Callable[[Any], Any]

@@ -43,8 +43,8 @@ class Selection:
             what=f"the {self._name} split after step {step}",
         )
         found = scores(*predicted)
-        place = (found["accuracy"], -found["loss"])
-        if self.best is None or place >= (self.best["accuracy"], -self.best["loss"]):
+        rank = (found["accuracy"], -found["loss"])
+        if self.best is None or rank >= (self.best["accuracy"], -self.best["loss"]):
             self.best = {"step": step, "split": self._name, **found}
             self._checkpoints.save("best", step, parallel.first(state), self.best)
         return {f"{self._name}_{name}": found[name] for name in ("accuracy", "loss")}

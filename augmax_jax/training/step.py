@@ -119,7 +119,7 @@ def make_train_step(
             keys=split[:, 1],
             images=images,
             labels=batch["label"],
-            place=first_index + jnp.arange(share),
+            position=first_index + jnp.arange(share),
             key=jax.random.fold_in(key, keys.SHARED),
             step=state.step,
             mean=lambda tree: jax.lax.pmean(tree, parallel.AXIS),

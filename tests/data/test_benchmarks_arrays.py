@@ -49,7 +49,7 @@ def test_cifar10_c_as_published(cifar10_c, inside):
     assert benchmark.severities == SEVERITIES
     assert benchmark.complete
     assert benchmark.classes is None
-    assert (benchmark.place, benchmark.constants) == (str(cifar10_c), "cifar")
+    assert (benchmark.location, benchmark.constants) == (str(cifar10_c), "cifar")
     for name, severity in (("gaussian_noise", 1), ("fog", 3), ("jpeg_compression", 5)):
         images, labels = benchmark.load(name, severity).arrays()
         assert images.shape == (10_000, 32, 32, 3)

@@ -97,7 +97,7 @@ def test_examples_are_had_by_their_place(make_folder):
     memory, stream = (
         data.load(settings(root, resident=resident), seed=0) for resident in (True, False)
     )
-    assert memory.test_place == stream.test_place == str(root / "test")
+    assert memory.test_location == stream.test_location == str(root / "test")
     images, labels = memory.test.arrays()
     rows = np.array([0, 3, 6])
     for split in (memory.test, stream.test):

@@ -61,8 +61,8 @@ def test_a_share_of_every_class_is_held_out_by_a_seed_of_its_own(make_folder, ca
     assert "has no test split: 20% of the images of every class are held out" in caplog.text
     assert "by seed 0, whatever the run's seed): 13 to train on, 4 to test on" in caplog.text
     assert "4 test images (20% held out, seed 0)" in loaded.description
-    assert loaded.test_place.endswith(", 20% held out, seed 0")
-    assert loaded.test_place.startswith(str(root))
+    assert loaded.test_location.endswith(", 20% held out, seed 0")
+    assert loaded.test_location.startswith(str(root))
     other = load(root, seed=1, holdout=0.2)
     assert pixels(other.test) == pixels(loaded.test)
     assert pixels(other.train) | pixels(other.holdout) == pixels(loaded.train)

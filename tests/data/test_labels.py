@@ -101,7 +101,7 @@ def test_tables_as_people_write_them(photos, name, text):
     for split in ("train", "test"):
         expected = {pixels(photos, f): c for f, c, s in ROWS if s == split}
         assert images_of(getattr(loaded, split), loaded.class_names) == expected
-    assert loaded.test_place == f"{photos}, split test of {name}"
+    assert loaded.test_location == f"{photos}, split test of {name}"
 
 
 def test_a_table_of_another_name_or_place(photos, tmp_path):
@@ -236,7 +236,7 @@ def test_a_validation_split_stands_in_for_the_test_split(photos, caplog):
     with caplog.at_level(logging.WARNING):
         loaded = load(photos)
     assert "evaluating on 'val'" in caplog.text
-    assert loaded.test_place.endswith("split val of labels.csv")
+    assert loaded.test_location.endswith("split val of labels.csv")
     with pytest.raises(
         FileNotFoundError, match=r"no split 'test' in 'labels\.csv' .it has 'train'"
     ):

@@ -62,7 +62,7 @@ def test_prepared_data_is_read_into_memory(small):
 def test_examples_are_had_by_their_place(small, resident):
     folder, written = small
     loaded = data.load(settings(folder, resident=resident), seed=0)
-    assert loaded.test_place == f"{folder}/cifar10/1.0.0, split test"
+    assert loaded.test_location == f"{folder}/cifar10/1.0.0, split test"
     rows = np.array([0, 4, 10])
     images, labels = loaded.test.examples(rows)
     found = identify(images, written["test"])

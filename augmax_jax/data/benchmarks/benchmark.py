@@ -9,7 +9,7 @@ import numpy as np
 
 from augmax_jax.corruptions import BENCHMARK, EXTRA, SEVERITIES
 from augmax_jax.data.settings import DataConfig
-from augmax_jax.data.split import Batch, Place, Split
+from augmax_jax.data.split import Batch, HostShare, Split
 from augmax_jax.runtime.errors import check_name
 
 _NAMED = 8
@@ -32,7 +32,7 @@ class Benchmark:
             occur, the prediction must be among these.
         note: which part of the set is evaluated, if the model has only some of its classes.
         loader: opens a corruption at a severity, both None for a shift.
-        place: where the set was read from: a folder, or a prepared tfds dataset of one version.
+        location: where the set was read from: a folder, or a prepared tfds dataset of one version.
         constants: the benchmark whose severities it has ("cifar", "tiny_imagenet" or
             "imagenet"), "" if that is not known.
         recipe: for a set that is made on the fly from a split: all that decides its images,
@@ -47,7 +47,7 @@ class Benchmark:
     classes: np.ndarray | None
     loader: Callable[[str | None, int | None], Split] = dataclasses.field(repr=False)
     note: str = ""
-    place: str = ""
+    location: str = ""
     constants: str = ""
     recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -95,14 +95,14 @@ class Request:
         image_size: side of the images that the model takes.
         bad_images: "refuse" or "skip", as in `DataConfig`.
         data_dir: folder of prepared tfds data; empty: tfds's default.
-        place: the seed, and the number of this host.
+        host: the seed, and the number of this host.
     """
 
     class_names: tuple[str, ...]
     image_size: int
     bad_images: str
     data_dir: str
-    place: Place
+    host: HostShare
 
     def config(self, name: str, *, natural: bool = False) -> DataConfig:
         """Settings for reading a set; natural images get ImageNet's resize before the crop."""

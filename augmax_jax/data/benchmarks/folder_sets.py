@@ -98,7 +98,7 @@ def open_corruptions(
         if images and len(listing) != images:
             raise ValueError(f"{part} must have {images} images, found {len(listing)}")
         listing = relabel(listing, table, request)
-        return FolderSplit(listing, request.config(str(part)), train=False, **request.place)
+        return FolderSplit(listing, request.config(str(part)), train=False, **request.host)
 
     return Benchmark(
         name=name,
@@ -109,7 +109,7 @@ def open_corruptions(
         classes=subset(table, len(request.class_names)),
         loader=load,
         note=note,
-        place=str(folder.resolve()),
+        location=str(folder.resolve()),
     )
 
 
@@ -147,10 +147,10 @@ def open_shift(name: str, folder: Path, request: Request, *, num_classes: int) -
         severities=(),
         classes=subset(listing.labels, len(request.class_names)),
         loader=lambda corruption, severity: FolderSplit(
-            listing, config, train=False, **request.place
+            listing, config, train=False, **request.host
         ),
         note=note,
-        place=str(folder.resolve()),
+        location=str(folder.resolve()),
     )
 
 

@@ -75,7 +75,7 @@ def open_corruptions(
     def load(corruption: str | None, severity: int | None) -> Split:
         start = severities.index(severity or 0) * count
         images = load_array(files[corruption or ""])[start : start + count]
-        return ArraySplit(images, blocks[0], **request.place)
+        return ArraySplit(images, blocks[0], **request.host)
 
     return Benchmark(
         name=name,
@@ -85,7 +85,7 @@ def open_corruptions(
         severities=severities,
         classes=None,
         loader=load,
-        place=str(folder.resolve()),
+        location=str(folder.resolve()),
     )
 
 
@@ -115,8 +115,8 @@ def open_cifar10_1(version: str, folder: Path, request: Request) -> Benchmark:
         corruptions=(),
         severities=(),
         classes=None,
-        loader=lambda corruption, severity: ArraySplit(images, labels, **request.place),
-        place=str(folder.resolve()),
+        loader=lambda corruption, severity: ArraySplit(images, labels, **request.host),
+        location=str(folder.resolve()),
     )
 
 

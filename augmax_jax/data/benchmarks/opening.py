@@ -154,7 +154,7 @@ def open_benchmark(
         image_size=image_size,
         bad_images=bad_images,
         data_dir=data_dir,
-        place={"seed": 0, "process_index": process_index, "process_count": process_count},
+        host={"seed": 0, "process_index": process_index, "process_count": process_count},
     )
     benchmark = _open(name, expand(root), request)
     return dataclasses.replace(benchmark, constants=constants_of(name))

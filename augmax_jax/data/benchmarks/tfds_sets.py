@@ -79,7 +79,7 @@ def open_corruptions(name: str, request: Request, *, partly: bool = False) -> Be
         classes=subset(labels, len(request.class_names)),
         loader=load,
         note=note,
-        place=f"{records.builder.data_path}, split {_split(name)}",
+        location=f"{records.builder.data_path}, split {_split(name)}",
     )
 
 
@@ -123,7 +123,7 @@ def open_shift(
         classes=subset(labels, len(request.class_names)),
         loader=lambda corruption, severity: _read(records, table, request, natural=natural),
         note=note,
-        place=f"{records.builder.data_path}, split {_split(dataset)}",
+        location=f"{records.builder.data_path}, split {_split(dataset)}",
     )
 
 
@@ -159,6 +159,6 @@ def _read(records: Records, table: np.ndarray, request: Request, *, natural: boo
         known = labels >= 0
         if not known.all():
             images, labels = images[known], labels[known]
-        return ArraySplit(images, labels, **request.place)
+        return ArraySplit(images, labels, **request.host)
     count = len(records) if (table >= 0).all() else int((table[records.labels()] >= 0).sum())
-    return Relabelled(RecordSplit(records, config, train=False, **request.place), table, count)
+    return Relabelled(RecordSplit(records, config, train=False, **request.host), table, count)
