@@ -19,6 +19,7 @@ from augmax_jax.pytorch.torch_save import (
     read_legacy,
     read_zip,
 )
+from augmax_jax.runtime.errors import shorten
 
 logger = logging.getLogger(__name__)
 
@@ -91,10 +92,9 @@ def state_dict_shapes(path: str | Path) -> dict[str, dict[str, tuple[int, ...]]]
     return _read(path, use)
 
 
-def names_text(names: Sequence[str], limit: int = 8) -> str:
-    """The first of some names, and how many more there are."""
-    more = len(names) - limit
-    return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
+def names_text(names: Sequence[str]) -> str:
+    """The first 8 of some names, and how many more there are: refusals of files stay short."""
+    return shorten(names, 8)
 
 
 def _read(path: str | Path, use: Callable[[Any, _Load], _Result]) -> _Result:
