@@ -9,8 +9,8 @@ import jax
 from augmax_jax.corruption_sets.clean_images import Source
 from augmax_jax.corruption_sets.writer import FORMATS, generate
 from augmax_jax.corruptions import constants
+from augmax_jax.data.flags import dataset_flags
 from augmax_jax.data.images import BadImageError
-from augmax_jax.data.settings import TEST_FRACTION
 from augmax_jax.runtime import console
 
 
@@ -38,33 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console.prepare()
     parser = argparse.ArgumentParser(
         prog=console.program("augmax_jax.corruptions"),
+        parents=[dataset_flags("test")],
         description="Write a -C benchmark of any dataset: CIFAR-C's npy files or ImageNet-C's "
         "folders. Run it again to go on after an interruption.",
     )
-    parser.add_argument(
-        "--dataset", required=True, help="digits, a tfds name, or a folder of images"
-    )
     parser.add_argument("--out", required=True, help="folder to write")
     parser.add_argument("--benchmark", default="cifar", help=", ".join(constants.BENCHMARKS))
-    parser.add_argument("--split", default="test", help="split of the dataset (default: test)")
-    parser.add_argument(
-        "--labels",
-        default="",
-        help="table of file,label[,split] of a folder, relative to it or absolute (default: its "
-        "labels.csv or labels.tsv, if there)",
-    )
-    parser.add_argument(
-        "--test_fraction",
-        type=float,
-        default=TEST_FRACTION,
-        help="share that is held out of a folder without a test split (default: %(default)s)",
-    )
-    parser.add_argument("--data_dir", default="", help="where tfds data was prepared")
-    parser.add_argument(
-        "--bad_images",
-        default="refuse",
-        help="refuse images that cannot be read (default), or skip them and name them",
-    )
     parser.add_argument(
         "--image_size", type=int, default=0, help="default: the benchmark's, 32, 64 or 224"
     )
@@ -81,7 +60,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--format", default="", help=f"{' or '.join(FORMATS)}; default: npy for cifar, else folder"
     )
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch_size", type=int, default=256)
     options = parser.parse_args(arguments)
     try:

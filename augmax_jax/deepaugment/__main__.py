@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import jax
 
+from augmax_jax.data.flags import dataset_flags
 from augmax_jax.data.images import BadImageError
-from augmax_jax.data.settings import TEST_FRACTION
 from augmax_jax.deepaugment.distortion import FORMATS, QUALITY, distort
 from augmax_jax.deepaugment.networks import NETWORKS
 from augmax_jax.deepaugment.training import LEARNING_RATE, train
@@ -29,31 +29,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
 
-    common = argparse.ArgumentParser(add_help=False)
+    common = argparse.ArgumentParser(add_help=False, parents=[dataset_flags("train")])
     common.add_argument("--network", required=True, help=" or ".join(NETWORKS))
-    common.add_argument(
-        "--dataset", required=True, help="digits, a tfds name, or a folder of images"
-    )
-    common.add_argument("--split", default="train", help="split of the dataset (default: train)")
-    common.add_argument(
-        "--labels",
-        default="",
-        help="table of file,label[,split] of a folder, relative to it or absolute (default: its "
-        "labels.csv or labels.tsv, if there)",
-    )
-    common.add_argument(
-        "--test_fraction",
-        type=float,
-        default=TEST_FRACTION,
-        help="share that is held out of a folder without a test split (default: %(default)s)",
-    )
-    common.add_argument("--data_dir", default="", help="where tfds data was prepared")
-    common.add_argument(
-        "--bad_images",
-        default="refuse",
-        help="refuse images that cannot be read (default), or skip them and name them",
-    )
-    common.add_argument("--seed", type=int, default=0)
 
     make = commands.add_parser(
         "distort",
