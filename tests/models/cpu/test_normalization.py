@@ -126,7 +126,8 @@ def test_norm_layers_keep_gradients_of_the_textbook_formula(rng, key, norm, trai
         return jax.nn.relu(jnp.concatenate([(x0 - mean) / jnp.sqrt(variance + 1e-5), y1], -1))
 
     with jax.enable_x64(True):
-        variables = jax.tree.map(lambda a: a.astype(float), layer.init(key, x))
+        variables = layer.init(key, x.astype(np.float32))
+        variables = jax.tree.map(lambda a: a.astype(float), variables)
 
         def apply(x):
             y, _ = layer.apply(variables, x, train=train, relu=True, mutable=list(variables))
@@ -180,7 +181,8 @@ def test_gradients_of_a_whole_network_equal_the_plain_path_in_float64(
         model = models.create(name, 10, norm="dubin", **options)
         model = model.clone(depth=depth, dtype=jnp.float64)
         x = jnp.asarray(rng.uniform(size=shape))
-        variables = jax.jit(lambda key: model.init(key, x))(key)
+        with jax.numpy_dtype_promotion("standard"):  # parameters are float32 at first
+            variables = jax.jit(lambda key: model.init(key, x))(key)
         variables = jax.tree.map(lambda a: a.astype(jnp.float64), variables)
         collections = [c for c in variables if c != "params"] if train else []
 
