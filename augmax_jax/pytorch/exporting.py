@@ -59,3 +59,4 @@ def _write_pth(path: Path, state_dict: Mapping[str, np.ndarray]) -> None:
 
 
 _WRITERS = {".npz": _write_npz, ".safetensors": _write_safetensors, ".pth": _write_pth}
+SUFFIXES = tuple(_WRITERS)
