@@ -67,10 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(flags: argparse.Namespace) -> None:
-    layout = flags.format
-    if not layout:
-        layout = "pytorch" if flags.out and expand(flags.out).suffix in SUFFIXES else "stablehlo"
-    check_name("format", layout, _ENDING)
+    layout = _format(flags.format, expand(flags.out).suffix if flags.out else exported.SUFFIX)
     out = flags.out or expand(flags.run) / f"exported{_ENDING[layout]}"
     options = {
         "checkpoint": flags.checkpoint,
@@ -83,6 +80,19 @@ def _run(flags: argparse.Namespace) -> None:
         raise ValueError("--prefix is for --format pytorch: leave it out")
     else:
         exporting.export_stablehlo(flags.run, out, **options)
+
+
+def _format(name: str, suffix: str) -> str:
+    """The format that was asked for, or that of the file's suffix.
+
+    Raises:
+        ValueError: there is no such format.
+    """
+    if name:
+        check_name("format", name, _ENDING)
+        return name
+    check_name("suffix of --out", suffix, (exported.SUFFIX, *SUFFIXES))
+    return "pytorch" if suffix in SUFFIXES else "stablehlo"
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ shows how.
 """
 
 import json
+import time
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -40,12 +41,17 @@ def write(path: Path, program: export.Exported, info: Mapping[str, Any]) -> None
         OSError: the file cannot be written.
     """
     facts = {**info, "format": model_file.FORMAT, "export": {"format": FORMAT, **info["export"]}}
-    network = bytes(program.serialize())
+    contents = {
+        model_file.MODEL: f"{files.dumps(facts, indent=2)}\n".encode(),
+        NETWORK: bytes(program.serialize()),
+    }
 
     def pack(partial: Path) -> None:
-        with zipfile.ZipFile(partial, "w") as file:  # not compressed, as weights hardly shrink
-            file.writestr(model_file.MODEL, files.dumps(facts, indent=2) + "\n")
-            file.writestr(NETWORK, network)
+        with zipfile.ZipFile(partial, "w") as archive:  # not compressed, as weights hardly shrink
+            for name, content in contents.items():
+                member = zipfile.ZipInfo(name, time.localtime()[:6])
+                member.external_attr = 0o644 << 16  # who unpacks it may let others read it
+                archive.writestr(member, content)
 
     files.write_atomically(path, pack)
 

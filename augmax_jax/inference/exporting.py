@@ -60,10 +60,10 @@ def export_stablehlo(
             a network with one route is to be folded.
         OSError: `out` cannot be written; nothing is left of it.
     """
-    _check_source(path, checkpoint, fold)
+    directory = _check_source(path, checkpoint, fold)
     target = _check_out(out, (exported.SUFFIX,), overwrite=overwrite)
     session = provenance.begin(parallel.local_devices(1))
-    variables, info = loading.read(path, checkpoint=checkpoint)
+    variables, info = loading.read(directory, checkpoint=checkpoint)
     variables, info = _folded(variables, info, fold)
     program = lower(
         build(info, dtype=info["dtype"]),
@@ -113,10 +113,10 @@ def export_pytorch(
             needs PyTorch, which is not there, or a network with one route is to be folded.
         OSError: `out` cannot be written; nothing is left of it.
     """
-    _check_source(path, checkpoint, fold)
+    directory = _check_source(path, checkpoint, fold)
     target = _check_out(out, pytorch.SUFFIXES, overwrite=overwrite)
     pytorch.check_format(target)
-    variables, info = read_network(path, checkpoint=checkpoint)
+    variables, info = read_network(directory, checkpoint=checkpoint)
     variables, info = _folded(variables, info, fold)
     state_dict = to_state_dict(
         variables,
@@ -148,7 +148,7 @@ def lower(
         A program from uint8 `[N, S, S, 3]` to float32 `[N, C]`, N any number.
     """
 
-    def logits(images: jax.Array) -> jax.Array:
+    def logits(images: jax.Array) -> Any:
         return model.apply(variables, to_float(images), route=route, train=False)
 
     with jax.enable_x64(False), convolution.implementation("plain"):
@@ -197,11 +197,13 @@ def _describe(info: Info) -> str:
     return f"{info['model']} with norm {info['norm']}, {info['num_classes']} classes{options}"
 
 
-def _check_source(path: str | os.PathLike[str], checkpoint: str, fold: str | None) -> None:
-    find(path)
+def _check_source(path: str | os.PathLike[str], checkpoint: str, fold: str | None) -> Path:
+    """The directory of a run or an import, before it is read; raises if an option is wrong."""
+    directory = find(paths.expand(path))
     check_name("checkpoint", checkpoint, loading.CHECKPOINTS)
     if fold is not None:
         check_name("route to keep", fold, models.ROUTES)
+    return directory
 
 
 def _check_out(out: str | os.PathLike[str], suffixes: Collection[str], *, overwrite: bool) -> Path:

@@ -237,7 +237,10 @@ def damaged(run, tmp_path):
         (["{file}"], "there is no directory"),
         (["{damaged}"], "no checkpoint can be read"),
         (["{run}", "--format", "stablehol"], "Did you mean 'stablehlo'? Available: stablehlo, pyt"),
-        (["{run}", "--out", "{out}/a.onnx"], "unknown suffix of --out '.onnx'"),
+        (
+            ["{run}", "--out", "{out}/a.onnx"],
+            "unknown suffix of --out '.onnx'. Available: .zip, .npz, ",
+        ),
         (["{run}", "--out", "{out}"], "unknown suffix of --out ''"),
         (["{run}", "--out", "{out}/there.{suffix}"], "is a directory: name a file"),
         (["{run}", "--out", "{file}/a/b.{suffix}"], "cannot be written (Not a directory): choose"),
