@@ -213,7 +213,9 @@ def _check_out(out: str | os.PathLike[str], suffixes: Collection[str], *, overwr
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a directory: name a file")
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists: choose another --out, or add --overwrite")
+        raise FileExistsError(
+            f"{path} exists: choose another, or replace it with --overwrite (overwrite=True)"
+        )
     with output.named(path):
         paths.try_writing(path.parent)
     return path

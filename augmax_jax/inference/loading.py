@@ -2,6 +2,7 @@
 
 import logging
 import os
+from pathlib import Path
 from typing import Any
 
 from augmax_jax import models
@@ -44,10 +45,10 @@ def load(path: str | os.PathLike[str], *, checkpoint: str = "best") -> Predictor
     check_name("checkpoint", checkpoint, CHECKPOINTS)
     place = paths.expand(path)
     if place.is_file():
-        return exported.ExportedPredictor(*exported.read(place))
+        program, info = exported.read(place)
+        _warn_of_numbers(place, info)
+        return exported.ExportedPredictor(program, info)
     variables, info = read(place, checkpoint=checkpoint)
-    if info["class_names"] is None:
-        logger.warning("%s does not say the names of its classes: they are numbers", place)
     return Predictor(
         build(info, dtype=info["dtype"]),
         variables,
@@ -81,6 +82,7 @@ def read(
     check_name("checkpoint", checkpoint, CHECKPOINTS)
     directory = paths.expand(path)
     variables, info = read_network(directory, checkpoint=checkpoint)
+    _warn_of_numbers(directory, info)
     image_size, transform = info["image_size"], info["test_transform"]
     if image_size is None:
         image_size = models.usual_image_size(info["model"], **info["options"])
@@ -92,3 +94,8 @@ def read(
             info["model"],
         )
     return variables, {**info, "image_size": image_size, "test_transform": transform or "resize"}
+
+
+def _warn_of_numbers(place: Path, info: dict[str, Any]) -> None:
+    if info["class_names"] is None:
+        logger.warning("%s does not say the names of its classes: they are numbers", place)

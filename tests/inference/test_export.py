@@ -212,7 +212,7 @@ def test_a_file_that_is_there_is_kept_unless_told(run, tmp_path):
     export.main([str(tmp_path / "run")])
     first = (tmp_path / "run" / "exported.zip").read_bytes()
     message = fails(export, tmp_path / "run")
-    assert "exported.zip exists: choose another --out, or add --overwrite" in message
+    assert "exported.zip exists: choose another, or replace it with --overwrite" in message
     assert (tmp_path / "run" / "exported.zip").read_bytes() == first
     export.main([str(tmp_path / "run"), "--overwrite", "--checkpoint", "last"])
     assert (tmp_path / "run" / "exported.zip").read_bytes() != first
@@ -342,7 +342,7 @@ def test_a_pytorch_file_is_to_be_imported_first(run, tmp_path):
         augmax_jax.load(tmp_path / "a.npz")
 
 
-def test_an_import_without_names_is_exported(tmp_path):
+def test_an_import_without_names_is_exported(tmp_path, caplog):
     shapes = torch_keys.abstract_variables(models.create("tiny", 3, norm="bn"))
     variables = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), shapes)
     info = {"model": "tiny", "num_classes": 3, "norm": "bn", "options": {}}
@@ -351,7 +351,9 @@ def test_an_import_without_names_is_exported(tmp_path):
     message = fails(export, tmp_path / "import", "--fold", "--out", tmp_path / "a.zip")
     assert "must have two routes" in message
     export.main([str(tmp_path / "import"), "--out", str(tmp_path / "a.zip")])
+    caplog.clear()
     served = augmax_jax.load(tmp_path / "a.zip")
+    assert "a.zip does not say the names of its classes" in caplog.text
     assert (served.class_names, served.has_names) == (("0", "1", "2"), False)
     assert (served.image_size, served.resize) == (32, 37)
 
