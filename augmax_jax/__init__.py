@@ -23,6 +23,7 @@ __all__ = [
     "data",
     "evaluate_model",
     "evaluate_workdir",
+    "export_stablehlo",
     "load",
     "models",
     "objectives",
@@ -41,6 +42,7 @@ _FUNCTIONS = {
     "augmix": "augmax_jax.augment",
     "evaluate_model": "augmax_jax.robustness",
     "evaluate_workdir": "augmax_jax.training.commands",
+    "export_stablehlo": "augmax_jax.inference.exporting",
     "load": "augmax_jax.inference.loading",
     "train_and_evaluate": "augmax_jax.training.commands",
 }
@@ -59,6 +61,7 @@ if TYPE_CHECKING:  # the same names, for type checkers
     from augmax_jax.adversary.from_images import augmax
     from augmax_jax.augment import augmix
     from augmax_jax.evaluation.any_network import evaluate_model
+    from augmax_jax.inference.exporting import export_stablehlo
     from augmax_jax.inference.loading import load
     from augmax_jax.pytorch import files as torch_files
     from augmax_jax.pytorch import keys as torch_keys

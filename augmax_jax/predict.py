@@ -30,7 +30,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Names what a trained network sees in images. Images in folders named like "
         "its classes, such as <dir>/test/<class>/ under <dir>/test, give its accuracy too.",
     )
-    parser.add_argument("run", help="--workdir of a run, or --out of torch_import")
+    parser.add_argument(
+        "run", help="--workdir of a run, --out of torch_import, or a file of export"
+    )
     parser.add_argument("images", nargs="+", metavar="image", help="image file or folder of them")
     parser.add_argument("--top", type=int, default=5, help="classes of each image (default: 5)")
     parser.add_argument(

@@ -3,25 +3,22 @@
     python -m augmax_jax.torch_export --checkpoint runs/cifar10 --out wrn40_2.pth
 
 The directory is a run's workdir, or what torch_import wrote. The file's suffix chooses the
-format: .npz, .safetensors (both without PyTorch) or .pth.
+format: .npz, .safetensors (both without PyTorch) or .pth. `python -m augmax_jax.export` writes the
+same files, and StableHLO.
 """
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 
 import jax
 
 from augmax_jax import models
-from augmax_jax.pytorch.exporting import check_format, write_state_dict
+from augmax_jax.pytorch.exporting import write_state_dict
 from augmax_jax.pytorch.state_dict import to_state_dict
 from augmax_jax.runtime import console
-from augmax_jax.runtime.paths import expand
 
 __all__ = ["main", "to_state_dict", "write_state_dict"]
-
-logger = logging.getLogger("augmax_jax.torch_export")  # __name__ is __main__ in the command
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,41 +57,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
     console.prepare()
     # Imported after the lines above, because orbax sets up logging too; the functions need it not.
-    from augmax_jax.training.pretrained import read_network
+    from augmax_jax.inference.exporting import export_pytorch
 
     jax.config.update("jax_platforms", "cpu")  # needs no accelerator, and must not take its memory
     flags = _parser().parse_args(arguments)
     try:
-        out = expand(flags.out)
-        check_format(out)
-        variables, info = read_network(flags.checkpoint, checkpoint=flags.which)
-        if flags.fold is not None:
-            variables = models.single_route(variables, flags.fold)
-            info["norm"] = models.SINGLE_NORM[info["norm"]]
-        state_dict = to_state_dict(
-            variables,
-            info["model"],
-            num_classes=info["num_classes"],
-            norm=info["norm"],
-            **info["options"],
+        export_pytorch(
+            flags.checkpoint,
+            flags.out,
+            checkpoint=flags.which,
+            fold=flags.fold,
+            prefix=flags.prefix,
+            overwrite=True,
         )
-        write_state_dict(out, {flags.prefix + key: a for key, a in state_dict.items()})
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
-    options = "".join(f", {name}={value}" for name, value in info["options"].items())
-    logger.info(
-        "%d arrays -> %s: %s with norm %s, %d classes%s",
-        len(state_dict),
-        flags.out,
-        info["model"],
-        info["norm"],
-        info["num_classes"],
-        options,
-    )
-    mean, std = models.input_normalization(info["model"], info["mean"], info["std"])
-    logger.info(
-        "its input is normalised by mean %s, std %s; the file does not hold that", mean, std
-    )
+        sys.exit(f"error: {' '.join(str(error).split())}")
 
 
 if __name__ == "__main__":

@@ -42,9 +42,9 @@ SUBCOMMANDS = {
         "name what is on photographs", "runs/digits photo.png", "augmax_jax.predict"
     ),
     "export": Subcommand(
-        "write a network as a PyTorch state_dict",
-        "--checkpoint runs/digits --out digits.safetensors",
-        "augmax_jax.torch_export",
+        "hand a network to other programs, as StableHLO or a PyTorch state_dict",
+        "runs/digits --out digits.zip",
+        "augmax_jax.export",
     ),
     "import": Subcommand(
         "read a PyTorch checkpoint",

@@ -32,7 +32,7 @@ def check_out(out: Path) -> None:
     """Raises OSError, before any work, for a file that could not be written."""
     if out.is_dir():
         raise IsADirectoryError(f"--out {out} is a directory: name a file")
-    with _named(out), tempfile.TemporaryFile(dir=out.parent):
+    with named(out), tempfile.TemporaryFile(dir=out.parent):
         pass
 
 
@@ -47,12 +47,13 @@ def write(out: Path, text: str) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    with _named(out):
+    with named(out):
         files.write_text(out, text)
 
 
 @contextlib.contextmanager
-def _named(out: Path) -> Iterator[None]:
+def named(out: Path) -> Iterator[None]:
+    """Around writing `--out`: an OSError names the file and says what to do."""
     try:
         yield
     except OSError as error:

@@ -13,7 +13,7 @@ from augmax_jax.data import DataConfig
 from augmax_jax.data.images import read, to_rgb
 from augmax_jax.data.settings import MIN_IMAGE_SIZE
 from augmax_jax.data.square import fit
-from augmax_jax.evaluation.predictions import model_score
+from augmax_jax.evaluation.predictions import Score, model_score
 from augmax_jax.models import Classifier
 from augmax_jax.runtime import parallel
 from augmax_jax.runtime.errors import check_range
@@ -62,18 +62,38 @@ class Predictor:
         route: str = "clean",
     ) -> None:
         self.model, self.variables, self.route = model, variables, route
+        devices = parallel.local_devices(1)
+        bind = model_score(model, devices, route=route)
+        self._serve(
+            bind(parallel.replicate(variables, devices)),
+            name=type(model).__name__,
+            num_classes=model.num_classes,
+            class_names=class_names,
+            image_size=image_size,
+            test_transform=test_transform,
+        )
+
+    def _serve(
+        self,
+        score: Score,
+        *,
+        name: str,
+        num_classes: int,
+        class_names: Sequence[str] | None,
+        image_size: int,
+        test_transform: str,
+    ) -> None:
+        """Sets what the methods need, whatever gives the logits."""
+        self._score, self._name = score, name
         self.has_names = class_names is not None
-        self.class_names = tuple(class_names or map(str, range(model.num_classes)))
+        self.class_names = tuple(class_names or map(str, range(num_classes)))
         self.image_size, self.test_transform = image_size, test_transform
         # The input's own rule for the side before the crop.
         self.resize = DataConfig(image_size=image_size, test_transform=test_transform).resize
-        devices = parallel.local_devices(1)
-        bind = model_score(model, devices, route=route)
-        self._score = bind(parallel.replicate(variables, devices))
 
     def __repr__(self) -> str:
         return (
-            f"Predictor({type(self.model).__name__}, {len(self.class_names)} classes, "
+            f"Predictor({self._name}, {len(self.class_names)} classes, "
             f"{self.image_size}x{self.image_size})"
         )
 

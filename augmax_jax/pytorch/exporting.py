@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from augmax_jax.runtime import extras
 from augmax_jax.runtime.errors import check_name
@@ -48,7 +48,8 @@ def _write_npz(path: Path, state_dict: Mapping[str, np.ndarray]) -> None:
 
 
 def _write_safetensors(path: Path, state_dict: Mapping[str, np.ndarray]) -> None:
-    save_file(dict(state_dict), path, metadata={"format": "pt"})
+    # Not save_file, whose files only their owner may read.
+    path.write_bytes(save(dict(state_dict), metadata={"format": "pt"}))
 
 
 def _write_pth(path: Path, state_dict: Mapping[str, np.ndarray]) -> None:
@@ -59,3 +60,4 @@ def _write_pth(path: Path, state_dict: Mapping[str, np.ndarray]) -> None:
 
 
 _WRITERS = {".npz": _write_npz, ".safetensors": _write_safetensors, ".pth": _write_pth}
+SUFFIXES = tuple(_WRITERS)

@@ -52,8 +52,22 @@ def read(directory: Path) -> dict[str, Any] | None:
     """
     path = directory / MODEL
     info = files.read_json(path)
-    if info is None:
-        return None
+    return None if info is None else check(info, str(path))
+
+
+def check(info: Any, path: str) -> dict[str, Any]:
+    """What a `model.json` of this or an older format says, made complete.
+
+    Args:
+        info: the contents of the file.
+        path: its name in messages.
+
+    Returns:
+        What `write` was given, null for what an older file does not say.
+
+    Raises:
+        ValueError: the file is damaged, or of a later version of this package.
+    """
     if not isinstance(info, dict):
         raise ValueError(f"{path} is damaged (it is no JSON object); remove it or restore it")
     if isinstance(info.get("format"), int) and info["format"] > FORMAT:

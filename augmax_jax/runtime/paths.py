@@ -59,7 +59,13 @@ def check_output(path: str | os.PathLike[str], flag: str) -> None:
         OSError: the directory cannot be made or written.
     """
     check_checkpoint_path(path, flag)
-    _try_writing(Path(path), flag)
+    try:
+        try_writing(Path(path))
+    except OSError as error:
+        raise type(error)(
+            error.errno,
+            f"{flag} {path} cannot be made or written ({error.strerror}): choose another",
+        ) from error
 
 
 def check_checkpoint_path(path: str | os.PathLike[str], flag: str) -> None:
@@ -97,8 +103,11 @@ def _longest() -> int:
     return _LONGEST
 
 
-def _try_writing(path: Path, flag: str) -> None:
-    """Raises OSError unless a file can be written in `path`; leaves nothing behind."""
+def try_writing(path: Path) -> None:
+    """Raises OSError unless a file can be written in a directory, which need not be there.
+
+    It removes what it makes to find out.
+    """
     made: list[Path] = []
     try:
         missing = [place for place in (path, *path.parents) if not place.exists()]
@@ -107,11 +116,6 @@ def _try_writing(path: Path, flag: str) -> None:
             made.append(place)
         with tempfile.TemporaryFile(dir=path):
             pass
-    except OSError as error:
-        raise type(error)(
-            error.errno,
-            f"{flag} {path} cannot be made or written ({error.strerror}): choose another",
-        ) from error
     finally:
         for place in reversed(made):
             with contextlib.suppress(OSError):  # another process has put something there

@@ -29,6 +29,18 @@ def is_imported(directory: Path) -> bool:
     return (directory / model_file.MODEL).is_file() and not (directory / CHECKPOINTS).is_dir()
 
 
+def find(directory: str | Path) -> Path:
+    """The directory of a run or an import, its path expanded.
+
+    Raises:
+        FileNotFoundError: there is no such directory.
+    """
+    path = expand(directory)
+    if not path.is_dir():
+        raise FileNotFoundError(f"there is no directory {str(path)!r}: name that of a run")
+    return path
+
+
 def read_network(
     directory: str | Path, *, checkpoint: str = "best"
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -47,9 +59,7 @@ def read_network(
         FileNotFoundError: there is no such directory.
         ValueError: the directory holds neither a run nor an import, or is damaged.
     """
-    directory = expand(directory)
-    if not directory.is_dir():
-        raise FileNotFoundError(f"there is no directory {str(directory)!r}: name that of a run")
+    directory = find(directory)
     if is_imported(directory):
         return torch_import.load_imported(directory)
     if not has_checkpoints(directory):

@@ -1,4 +1,4 @@
-"""A folder of images and a run that was trained on it, once for every file of tests."""
+"""A folder of images and a run that was trained on it, once for all tests of this folder."""
 
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def toy_config(photos: Path, **changes):
     return c
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def photos(tmp_path_factory) -> Path:
     """The folder of images."""
     root = tmp_path_factory.mktemp("photos")
@@ -63,7 +63,7 @@ def photos(tmp_path_factory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def run(photos, tmp_path_factory) -> Path:
     """The workdir of a run; tests do not change it."""
     directory = tmp_path_factory.mktemp("runs") / "toy"
