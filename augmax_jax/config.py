@@ -62,7 +62,7 @@ NO_EFFECT = (
     "tensorboard",
 )
 # Further settings that may differ when a run goes on: training does not depend on them.
-MAY_CHANGE = ("allow_config_change", "evaluate", "max_steps")
+MAY_CHANGE = ("allow_config_change", "evaluate", "max_steps", "optimizer.on_nonfinite")
 # Former names of settings -> new names. The command line and config files must use the new ones;
 # a config.json of an older run may have the former ones.
 RENAMED = {
@@ -199,6 +199,8 @@ def defaults() -> ConfigDict:
     c.optimizer.boundaries = ()  # for schedule "step": epochs in rising order
     c.optimizer.factor = 0.1  # multiplies the rate at each boundary
     c.optimizer.warmup_epochs = 0.0  # epochs in which the rate rises from 0
+    # What a loss or gradient that is NaN or infinite does: "stop" the run, or "skip" the step.
+    c.optimizer.on_nonfinite = "stop"
 
     c.select_on = "holdout"  # or "test", as in the literature; the log and the report say so
     c.eval_every_epochs = 1.0  # epochs between evaluations on that set; 0: after the last step only

@@ -15,6 +15,11 @@ DIR/report.html. Started again on the same DIR it goes on where it was:
     augmax-jax evaluate --workdir=runs/wrn \\
         --config.evaluate.benchmarks=cifar10_c --config.evaluate.data_dir=/data
 
+--mode=replay takes the step of the run in DIR again whose loss or gradient was NaN or infinite, and
+says what it measured:
+
+    augmax-jax train --workdir=runs/wrn --mode=replay
+
 A config is a Python file, or one that the package has, by its name (`augmax-jax list configs`). A
 workdir remembers the settings of its run, so only a new run and an imported network need a config.
 Any setting is changed with --config.NAME=VALUE, for example --config.adversary.steps=5;
@@ -54,9 +59,10 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and the
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "evaluate"],
+    ["train", "evaluate", "replay"],
     "train: train (or go on), then evaluate. evaluate: evaluate the run (or the imported model) "
-    "in --workdir, and leave its training alone.",
+    "in --workdir, and leave its training alone. replay: take the last step again whose loss or "
+    "gradient was not finite.",
 )
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where in the code an error arose.")
 
@@ -78,11 +84,15 @@ def main(config: ConfigDict) -> None:
         "" if _CONFIG.value else ", with the settings of the run there",
     )
     # After these first words, as the rest of the package takes a while to import.
-    from augmax_jax.training.commands import evaluate_workdir, train_and_evaluate
+    from augmax_jax.training.commands import evaluate_workdir, replay_workdir, train_and_evaluate
     from augmax_jax.training.loop import Stopped, TrainingDiverged
 
     host_memory.keep_freed_memory()
-    command = train_and_evaluate if _MODE.value == "train" else evaluate_workdir
+    command = {
+        "train": train_and_evaluate,
+        "evaluate": evaluate_workdir,
+        "replay": replay_workdir,
+    }[_MODE.value]
     with _errors_in_one_line(TrainingDiverged):
         try:
             command(config, _WORKDIR.value or "")  # parse_flags requires a workdir

@@ -180,6 +180,7 @@ def test_help_explains_the_modes_with_examples():
         "--config.NAME=VALUE",
         "--workdir",
         "--mode=evaluate",
+        "--mode=replay",
         "augmax-jax train --config=digits",
         "augmax-jax evaluate --workdir=runs/digits",
     ):

@@ -3,10 +3,24 @@
 from collections.abc import Iterator
 
 import jax
+import numpy as np
 
 from augmax_jax.runtime import parallel
 from augmax_jax.training.run import Run
 from augmax_jax.training.step import Batch
+
+
+def host_batch(run: Run, step: int) -> dict[str, np.ndarray]:
+    """The batch of one step as this process reads it.
+
+    Args:
+        run: the run.
+        step: the step, from 1.
+
+    Returns:
+        "image", uint8 `[B, H, W, 3]`, and "label", int32 `[B]`.
+    """
+    return dict(next(run.data.train.train_batches(run.config.batch_size, start_step=step - 1)))
 
 
 def device_batches(run: Run, start_step: int) -> Iterator[Batch]:

@@ -75,12 +75,15 @@ class Checkpoints:
                 "then goes on from the last good checkpoint."
             ) from error
 
-    def restore(self, kind: str, like: Any) -> tuple[int, Any, Record] | None:
+    def restore(
+        self, kind: str, like: Any, *, before: int | None = None
+    ) -> tuple[int, Any, Record] | None:
         """Reads the newest checkpoint that is undamaged.
 
         Args:
             kind: "latest" or "best".
             like: a state of the same structure, shapes and dtypes.
+            before: a step; only checkpoints of earlier steps are read. None: all.
 
         Returns:
             Its step, the state as host arrays, and its record; None if there is no checkpoint.
@@ -89,9 +92,9 @@ class Checkpoints:
             ValueError: there are checkpoints, but none of them can be read.
         """
         manager = self._managers[kind]
-        steps = sorted(manager.all_steps(), reverse=True)
+        steps = [step for step in manager.all_steps() if before is None or step < before]
         failures = []
-        for step in steps:
+        for step in sorted(steps, reverse=True):
             try:
                 restored = manager.restore(
                     step,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +17,7 @@ from augmax_jax.evaluation import benchmarks
 from augmax_jax.evaluation.run import Candidate, evaluate_candidates
 from augmax_jax.runtime import compiler, lock, model_file, paths
 from augmax_jax.runtime.run_directory import LOCK, has_checkpoints
-from augmax_jax.training import sessions, tensorboard, workdir
+from augmax_jax.training import nonfinite, sessions, tensorboard, workdir
 from augmax_jax.training.checkpoints import Checkpoints
 from augmax_jax.training.loop import train
 from augmax_jax.training.pretrained import is_imported
@@ -24,6 +26,9 @@ from augmax_jax.training.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
+
+
+logger = logging.getLogger(__name__)
 
 
 def train_and_evaluate(config: ConfigDict, directory: str | Path) -> dict[str, Any]:
@@ -42,7 +47,8 @@ def train_and_evaluate(config: ConfigDict, directory: str | Path) -> dict[str, A
 
     Raises:
         ValueError: a setting, the data or the directory does not fit; nothing was changed.
-        TrainingDiverged: the loss or the parameters are no longer finite.
+        TrainingDiverged: the loss, the gradient or the parameters are not finite, and
+            `config.optimizer.on_nonfinite` does not skip the step.
         Stopped: SIGINT or SIGTERM asked the run to stop; the state was saved first.
         OSError: the directory cannot be written, or another process works in it.
     """
@@ -100,6 +106,43 @@ def evaluate_workdir(config: ConfigDict, directory: str | Path) -> dict[str, Any
             contextlib.closing(Checkpoints(directory, keep=config.checkpoint.keep)) as kept,
         ):
             return evaluate_run(run, directory, kept)
+
+
+def replay_workdir(config: ConfigDict, directory: str | Path) -> dict[str, float]:
+    """Takes the last step of a run again whose loss or gradient was not finite.
+
+    The state, the images and all draws are those of the run. Nothing is written but the log, which
+    has the step's metrics.
+
+    Args:
+        config: the run's config.
+        directory: the run's directory.
+
+    Returns:
+        "step", and the step's metrics.
+
+    Raises:
+        FileNotFoundError: the directory keeps no batch of such a step.
+        ValueError: it holds a run of another config, or the batch is damaged or of other data.
+        OSError: another process works in the directory.
+    """
+    directory = paths.expand(directory)
+    nonfinite.last_kept(directory)  # said before the data is read
+    with _session(config):
+        run = build(config)
+        workdir.check(config, directory)
+        with (
+            _alone_in(directory),
+            contextlib.closing(Checkpoints(directory, keep=config.checkpoint.keep)) as kept,
+        ):
+            metrics = nonfinite.replay(run, directory, kept)
+    for name, value in metrics.items():
+        logger.info("%s: %g", name, value)
+    if all(math.isfinite(value) for value in metrics.values()):
+        logger.warning("all is finite this time: another device or version computes otherwise")
+    else:
+        logger.info("JAX_DEBUG_NANS=True before the same command names the operation")
+    return metrics
 
 
 def evaluate_run(

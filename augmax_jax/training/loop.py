@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from augmax_jax.runtime import compiler, parallel
+from augmax_jax.runtime import parallel
 from augmax_jax.training import augmentation_pictures, sessions, tensorboard, workdir
 from augmax_jax.training.batches import device_batches
 from augmax_jax.training.checkpoints import Checkpoints
+from augmax_jax.training.nonfinite import TrainingDiverged, Watch
 from augmax_jax.training.run import Run
 from augmax_jax.training.selection import Selection
 from augmax_jax.training.telemetry import Telemetry
@@ -26,15 +27,13 @@ from augmax_jax.training.window import Window
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
+__all__ = ["Stopped", "TrainingDiverged", "train"]
+
 logger = logging.getLogger(__name__)
 
 # The steps of a session that `config.profile` traces: a few steps after compilation.
 PROFILE_FROM = 5
 PROFILE_STEPS = 3
-
-
-class TrainingDiverged(RuntimeError):
-    """The loss became NaN or infinite; the last good checkpoint is kept."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -69,7 +68,8 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
 
     Raises:
         ValueError: the directory belongs to another run.
-        TrainingDiverged: the loss or the parameters are no longer finite.
+        TrainingDiverged: the loss, the gradient or the parameters are not finite, and
+            `config.optimizer.on_nonfinite` does not skip the step.
         Stopped: SIGINT or SIGTERM asked the run to stop; the state was saved first.
     """
     config = run.config
@@ -83,19 +83,14 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
     if start >= run.total_steps:
         return seconds
 
-    platform = run.devices[0].platform
-    step_fn = parallel.pmap(
-        run.train_step(),
-        run.devices,
-        donate=(0,),
-        compiler_options=compiler.jit_options(platform),
-    )
+    step_fn = run.mapped_step()
     select = Selection(run, checkpoints, best)
     draw = augmentation_pictures.make_drawer(run, directory)
     state = parallel.replicate(state, run.devices)
     batches = device_batches(run, start)
     pending: list[tuple[int, Any]] = []
     window = Window(config.log_every, run.total_steps, kept)
+    watch = Watch(run, directory)
     begin = time.perf_counter()
     telemetry = Telemetry(
         directory,
@@ -123,8 +118,9 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
             choose = run.due(step, config.eval_every_epochs)
             if save or choose or step % config.log_every == 0:
                 # Also before every save: a checkpoint must not hold a diverged state.
-                _flush(pending, window, telemetry)
-                telemetry.progress(step, {"loss": window.latest["loss"]} | select.postfix())
+                _flush(pending, watch, window, telemetry)
+                loss = window.latest.get("loss", math.nan)  # all steps so far may be skipped
+                telemetry.progress(step, {"loss": loss} | select.postfix())
             else:
                 telemetry.progress(step)
             with telemetry.pause():
@@ -153,24 +149,18 @@ def _claim(config: ConfigDict, directory: Path) -> None:
             tensorboard.write_hparams(directory, config, {})
 
 
-def _flush(pending: list[tuple[int, Any]], window: Window, telemetry: Telemetry) -> None:
+def _flush(
+    pending: list[tuple[int, Any]], watch: Watch, window: Window, telemetry: Telemetry
+) -> None:
     """Reads the pending steps' metrics, checks that they are finite, and logs full windows.
 
     Raises:
-        TrainingDiverged: the loss or the parameters are not finite; the message names the first
-            such step.
+        TrainingDiverged: as of `Watch.check`; the message names the first such step.
     """
     rows = [(step, parallel.first(metrics)) for step, metrics in pending]
     pending.clear()
     for step, row in rows:
-        # The loss is from before the update; the norm shows whether the update is finite.
-        for name in ("loss", "parameter_norm"):
-            if not math.isfinite(row[name]):
-                raise TrainingDiverged(
-                    f"the {name.replace('_', ' ')} became {row[name]} at step {step}. The last "
-                    "good checkpoint is kept. Lower config.optimizer.learning_rate, or give it "
-                    "config.optimizer.warmup_epochs."
-                )
+        watch.check(step, row)
         means = window.add(step, row)
         if means is not None:
             if telemetry.images_per_second:

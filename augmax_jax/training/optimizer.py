@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SCHEDULES = ("cosine", "step", "constant")
 UNITS = ("epoch", "step")
+ON_NONFINITE = ("stop", "skip")
 
 
 def check(config: ConfigDict) -> None:
@@ -32,6 +33,7 @@ def check(config: ConfigDict) -> None:
     """
     check_name("config.optimizer.schedule", config.schedule, SCHEDULES)
     check_name("config.optimizer.schedule_unit", config.schedule_unit, UNITS)
+    check_name("config.optimizer.on_nonfinite", config.on_nonfinite, ON_NONFINITE)
     for name in ("learning_rate", "weight_decay", "factor", "warmup_epochs"):
         check_range(f"config.optimizer.{name}", config[name], 0)
     if not 0 <= config.momentum < 1:

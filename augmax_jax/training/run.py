@@ -17,7 +17,7 @@ import optax
 from augmax_jax import config as configs
 from augmax_jax import data, evaluation, methods, models
 from augmax_jax.evaluation.run import Subject
-from augmax_jax.runtime import following, keys, parallel
+from augmax_jax.runtime import compiler, following, keys, parallel
 from augmax_jax.runtime.epochs import Epochs
 from augmax_jax.runtime.errors import check_name, check_range
 from augmax_jax.training import optimizer, pretrained
@@ -69,6 +69,15 @@ class Run:
             self.optimizer,
             self.schedule,
             self.config.batch_size // shares,
+        )
+
+    def mapped_step(self) -> TrainStep:
+        """The training step over the run's devices, which reuses the memory of the old state."""
+        return parallel.pmap(
+            self.train_step(),
+            self.devices,
+            donate=(0,),
+            compiler_options=compiler.jit_options(self.devices[0].platform),
         )
 
     def initial_state(self) -> TrainState:

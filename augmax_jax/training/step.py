@@ -74,6 +74,38 @@ def forward(
     return logits, statistics
 
 
+def unless_nonfinite(
+    before: TrainState, after: TrainState, metrics: dict[str, jax.Array]
+) -> tuple[TrainState, jax.Array]:
+    """The state after a step; if its loss or gradient is not finite, the one before, a step on.
+
+    Args:
+        before: the state before the step.
+        after: the state after it.
+        metrics: "loss" and "gradient_norm" of the step.
+
+    Returns:
+        The state, and whether the step was skipped, a bool scalar.
+    """
+    finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["gradient_norm"])
+
+    def kept(new: Any, old: Any) -> Any:
+        return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
+
+    def kept_but_counts(new: jax.Array, old: jax.Array) -> jax.Array:
+        # The optimizer's whole numbers count steps, and so decide the learning rate.
+        return kept(new, old) if jnp.issubdtype(new.dtype, jnp.floating) else new
+
+    state = TrainState(
+        after.step,
+        kept(after.params, before.params),
+        kept(after.statistics, before.statistics),
+        jax.tree.map(kept_but_counts, after.opt_state, before.opt_state),
+        kept(after.method_state, before.method_state),
+    )
+    return state, ~finite
+
+
 def make_train_step(
     config: ConfigDict,
     model: nn.Module,
@@ -89,8 +121,8 @@ def make_train_step(
     number of devices.
 
     Args:
-        config: the run's config; `seed`, `data.train_transform`, `augment.padding` and `objective`
-            are used.
+        config: the run's config; `seed`, `data.train_transform`, `augment.padding`, `objective` and
+            `optimizer.on_nonfinite` are used.
         model: the network, from `models.create`.
         method: from `methods.create`.
         optimizer: from `training.optimizer.create`.
@@ -150,6 +182,8 @@ def make_train_step(
         metrics["gradient_norm"] = optax.tree.norm(gradient)
         metrics["parameter_norm"] = optax.tree.norm(params)
         new_state = TrainState(state.step + 1, params, statistics, opt_state, method_state)
+        if config.optimizer.on_nonfinite == "skip":
+            new_state, metrics["skipped"] = unless_nonfinite(state, new_state, metrics)
         return new_state, jax.tree.map(lambda x: x.astype(jnp.float32), metrics)
 
     return train_step

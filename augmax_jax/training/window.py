@@ -34,15 +34,21 @@ class Window:
 
         Args:
             step: its number, from 1; steps come in order.
-            metrics: name to number. Of the learning rate the last value counts.
+            metrics: name to number. Of the learning rate the last value counts. Of a step whose
+                "skipped" is 1 nothing else counts; the means say how many steps were.
 
         Returns:
             The means if the window closes with this step, else None.
         """
         self._count += 1
-        for name, value in metrics.items():
+        skipped = bool(metrics.get("skipped"))
+        for name, value in {"skipped": 1.0}.items() if skipped else metrics.items():
             self._sums[name] = self._sums.get(name, 0.0) + float(value)
-        means = {name: total / self._count for name, total in self._sums.items()}
+        counted = self._count - self._sums.get("skipped", 0.0)
+        means = {
+            name: total if name == "skipped" else total / counted
+            for name, total in self._sums.items()
+        }
         if "learning_rate" in metrics:
             means["learning_rate"] = float(metrics["learning_rate"])
         full = step % self._length == 0 and step + self._length <= self._total

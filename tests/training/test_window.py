@@ -1,6 +1,7 @@
 """Windows of training steps against NumPy's means."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -45,3 +46,17 @@ def test_the_latest_means_are_known_from_the_first_step_on():
     window.add(2, {"loss": 2.0})
     window.add(3, {"loss": 9.0})
     assert window.latest["loss"] == 1.5
+
+
+def test_skipped_steps_are_counted_and_count_for_nothing_else():
+    window = Window(3, 6)
+    rows = []
+    for step, loss in enumerate((1.0, math.nan, 4.0, 7.0, 8.0, 9.0), start=1):
+        metrics = {"loss": loss, "skipped": float(math.isnan(loss)), "learning_rate": step}
+        rows.append(window.add(step, metrics))
+        if step == 2:
+            window = Window(3, 6, json.loads(json.dumps(window.kept())))
+    assert [row for row in rows if row] == [
+        {"loss": 2.5, "skipped": 1, "learning_rate": 3},
+        {"loss": 8.0, "skipped": 0, "learning_rate": 6},
+    ]
