@@ -8,6 +8,9 @@ WORKDIR ?= runs/digits
 # Tests run in as many processes as there are cores, two at most: more only
 # compile the same functions again.
 TEST_PROCESSES ?= 2
+# Small programs compile longer than they run, so XLA's machine code is not optimised.
+# The slow tests run what users run.
+TEST_XLA_FLAGS ?= --xla_backend_optimization_level=0
 # Ships the pictures of frost. Only they are used, so its own dependencies stay out.
 FROST := "imagecorruptions-imaug>=1.1.5,<2"
 
@@ -17,7 +20,8 @@ demo: $(VENV)/runtime
 	$(BIN)/python -m augmax_jax.main --config=configs/digits.py --workdir=$(WORKDIR)
 
 test: $(VENV)/dev
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal -m "not slow" $(ARGS)
+	XLA_FLAGS="$(TEST_XLA_FLAGS)" $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal \
+		-m "not slow" $(ARGS)
 
 test-slow: $(VENV)/dev
 	$(BIN)/python -m pytest -m slow $(ARGS)

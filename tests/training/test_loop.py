@@ -87,7 +87,10 @@ def test_a_resumed_run_is_bit_identical(tmp_path):
 
 
 def test_rows_are_means_over_equally_many_steps_wherever_checkpoints_lie(tmp_path, monkeypatch):
-    run_training(small(max_steps=8, log_every=1), tmp_path / "steps")
+    def config(**changes):
+        return small(method="normal", max_steps=8, **changes)
+
+    run_training(config(log_every=1), tmp_path / "steps")
     steps = [row for row in read_history(tmp_path / "steps") if row["kind"] == "train"]
     assert len(steps) == 8
 
@@ -97,8 +100,8 @@ def test_rows_are_means_over_equally_many_steps_wherever_checkpoints_lie(tmp_pat
     with monkeypatch.context() as patch:
         patch.setattr("augmax_jax.training.loop.device_batches", dies)
         with pytest.raises(TypeError):
-            run_training(small(max_steps=8, log_every=3), tmp_path / "means")
-    run_training(small(max_steps=8, log_every=3), tmp_path / "means")
+            run_training(config(log_every=3), tmp_path / "means")
+    run_training(config(log_every=3), tmp_path / "means")
     rows = [row for row in read_history(tmp_path / "means") if row["kind"] == "train"]
     assert [row["step"] for row in rows] == [3, 8]
     for row, members in zip(rows, (steps[:3], steps[3:]), strict=True):
@@ -146,18 +149,19 @@ def test_a_step_that_fetches_from_the_host_is_refused(tmp_path, monkeypatch):
 
     monkeypatch.setattr("augmax_jax.training.loop.device_batches", on_the_host)
     with pytest.raises(RuntimeError, match="Disallowed host-to-device transfer"):
-        run_training(small(max_steps=1), tmp_path)
+        run_training(small(method="normal", max_steps=1), tmp_path)
 
 
 def test_a_diverged_loss_stops_the_run_and_keeps_the_good_checkpoint(tmp_path):
     config = small(
+        method="normal",
         optimizer__learning_rate=1e30,
         optimizer__warmup_epochs=0.0,
         max_steps=8,
         allow_config_change=True,
     )
     checkpoints = Checkpoints(tmp_path)
-    run = build(small(max_steps=2))
+    run = build(small(method="normal", max_steps=2))
     train(run, tmp_path, checkpoints)
     with pytest.raises(TrainingDiverged, match=r"became (nan|inf) at step [3-8]\. .*last good"):
         train(build(config), tmp_path, checkpoints)
@@ -168,7 +172,8 @@ def test_a_diverged_loss_stops_the_run_and_keeps_the_good_checkpoint(tmp_path):
 
 
 def test_a_signal_saves_before_it_stops(tmp_path):
-    config = small(max_steps=0, epochs=50, checkpoint__every_epochs=0.0, eval_every_epochs=0.0)
+    config = small(method="normal", max_steps=0, epochs=50)
+    config.checkpoint.every_epochs = config.eval_every_epochs = 0.0
     checkpoints = Checkpoints(tmp_path)
 
     def interrupt():

