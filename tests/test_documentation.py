@@ -108,25 +108,6 @@ def test_every_page_is_reached_from_the_readme():
     assert missing == ["README.md"]
 
 
-def test_examples_of_contributing_run():
-    page = ROOT / "CONTRIBUTING.md"
-    examples = blocks(page)
-    assert len(examples) >= 4  # an operator, a corruption, a network, a method
-    # In a process of their own: they add entries to the package's tables.
-    program = "\n".join(
-        f"exec(compile({chr(10) * (line - 1) + code!r}, {str(page)!r}, 'exec'), {{}})"
-        for line, code in examples
-    )
-    environment = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
-    }
-    command = [sys.executable, "-c", program]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-
-
 def test_citation_names_the_package_and_the_paper():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
