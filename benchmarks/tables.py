@@ -31,10 +31,11 @@ def augment() -> Rows:
          "peak memory / output (that batch)"],
     ]  # fmt: skip
     for size, found in read("augment")["sizes"].items():
+        low, high = found["ratio_lowest"], found["ratio_highest"]
         rows.append(
             [
                 f"{size}x{size}",
-                f"{found['ratio']:.1f} ({found['ratio_lowest']:.1f} to {found['ratio_highest']:.1f})",
+                f"{found['ratio']:.1f} ({low:.1f} to {high:.1f})",
                 f"{found['ratio_of_cpu_time']:.1f}",
                 f"{_ms(found['ours_ms_per_sample'])} and {_ms(found['pillow_ms_per_sample'])}",
                 f"{found['peak_memory_over_output']:.2f}",
@@ -109,7 +110,7 @@ def phases() -> Rows:
     rows = [["network, phase", "ours", "PyTorch", "ratio", "bar"]]
     for network, file in _NETWORKS.items():
         found = read(f"step_{file}")["measurements"]
-        sums = {side: 0.0 for side in ("jax", "torch")}
+        sums = dict.fromkeys(("jax", "torch"), 0.0)
         for phase in ("augment", "maximise", "update"):
             seconds = {side: found[f"{side}/{phase}"]["seconds"] for side in sums}
             sums = {side: sums[side] + seconds[side] for side in sums}

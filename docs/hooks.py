@@ -173,4 +173,6 @@ def _relink(link: re.Match[str], folder: str, path: str) -> str:
     else:  # a file of the code, which the site does not have
         text = link["text"][1:-1]
         return text if text.startswith("`") or " " in text else f"`{text}`"
-    return f"{link['text']}({posixpath.relpath(found, posixpath.dirname(path) or '.')}{hash_}{anchor})"
+    return (
+        f"{link['text']}({posixpath.relpath(found, posixpath.dirname(path) or '.')}{hash_}{anchor})"
+    )

@@ -2,9 +2,9 @@
 
     python -m experiments.picture
 
-A small network is first trained on the embedded digits, with standard training. AugMix and AugMax then
-mix the same chains of test images that it classifies correctly, and the picture shows the image whose
-class loses most by AugMax. Under each image is the probability that the network gives to its class.
+A small network is first trained on the embedded digits, with standard training. AugMix and AugMax
+then mix the same chains of test images, and the picture shows the image whose class loses most by
+AugMax alone. Under each image is the probability that the network gives to its class.
 """
 
 import argparse

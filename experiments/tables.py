@@ -68,7 +68,9 @@ def digits() -> str:
     hardware = " and ".join(dict.fromkeys(run["hardware"] for run in found))
     commands = dict.fromkeys(re.sub(r"seed=\d+", "seed=SEED", run["made_by"]) for run in found)
     made = " and ".join(f"`{command}`" for command in commands)
-    return markdown(rows) + f"\nMean ± standard deviation over seeds. Made on {hardware} by {made}.\n"
+    return (
+        markdown(rows) + f"\nMean ± standard deviation over seeds. Made on {hardware} by {made}.\n"
+    )
 
 
 STUDY = "experiments/results/cpu_study"
@@ -124,9 +126,7 @@ def published_baselines() -> str:
     places = (6, 4)
     for corruption in known[0].errors:
         errors = [baseline.mean_error(corruption) for baseline in known]
-        rows.append(
-            [corruption, *(f"{e:.{n}f}" for e, n in zip(errors, places, strict=True))]
-        )
+        rows.append([corruption, *(f"{e:.{n}f}" for e, n in zip(errors, places, strict=True))])
     rows.append(["clean", *(f"{baseline.clean_error:.5g}" for baseline in known)])
     return markdown(rows)
 

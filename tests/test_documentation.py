@@ -5,12 +5,9 @@ import functools
 import importlib.util
 import os
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
-import jax
 import pytest
 import yaml
 from ml_collections import ConfigDict
