@@ -10,6 +10,7 @@ AugMax alone. Under each image is the probability that the network gives to its 
 import argparse
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -59,12 +60,12 @@ def draw(network: Predictor, *, count: int = 128, seed: int = 0) -> np.ndarray:
     Returns:
         uint8 `[H, W, 3]`.
     """
-    images, labels = data.load({"name": "digits"}, seed=0).test.arrays()
-    images, labels = jnp.asarray(images[:count]), jnp.asarray(labels[:count])
+    split = data.load({"name": "digits"}, seed=0).test
+    images, labels = (jnp.asarray(array[:count]) for array in split.arrays())
     each = keys.example_keys(jax.random.key(seed), len(images))
     chain_keys, mix_keys, start_keys = jax.vmap(lambda k: jax.random.split(k, 3))(each).T
 
-    def logits_fn(x: jax.Array) -> jax.Array:
+    def logits_fn(x: jax.Array) -> Any:  # logits, as nothing is mutable
         return network.model.apply(network.variables, x, train=False)
 
     def chance(x: jax.Array) -> np.ndarray:

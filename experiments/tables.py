@@ -11,7 +11,7 @@ import json
 import re
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def spread(values: Sequence[float]) -> str:
     return f"{mean:.2f} ± {100 * statistics.stdev(values):.2f}"
 
 
-def _numbers(values: Sequence[Any]) -> str:
+def _numbers(values: Iterable[Any]) -> str:
     return ", ".join(str(value) for value in sorted(values))
 
 

@@ -15,7 +15,8 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 # What a block may call; each is replaced by a program that notes its arguments.
-PROGRAMS = ("python", "augmax-jax", "make", "pip", "pre-commit", "tensorboard")
+LAUNCHERS = ("gcloud", "mpirun", "srun")  # start a command on several machines
+PROGRAMS = ("python", "augmax-jax", "make", "pip", "pre-commit", "tensorboard", *LAUNCHERS)
 RECORDER = """#!/bin/sh
 { printf '%s\\0' "XLA_FLAGS=$XLA_FLAGS" "${0##*/}" "$@"; printf '\\n\\0'; } >> "$RECORD"
 """

@@ -107,6 +107,10 @@ def understand(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
         assert done.returncode == 0, done.stderr
     elif command.program == "pip":
         understand_pip(arguments)
+    elif command.program in blocks.LAUNCHERS:  # what they start, which may be one argument
+        started = shlex.split(" ".join(arguments).replace("--command=", ""))
+        rest = tuple(started[started.index("augmax-jax") + 1 :])
+        understand(Command(command.block, command.flags, "augmax-jax", rest), monkeypatch)
 
 
 def understand_module(

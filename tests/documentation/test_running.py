@@ -49,7 +49,7 @@ noise, norm = np.ones((8, 16, 16, 3), "f4"), 1.0
     "reports": """
 import json
 workdir, run1, run2 = "runs/one", "runs/one", "runs/two"
-results = json.load(open("runs/one/results.json"))
+results = json.load(open(workdir + "/results.json"))
 clean = images
 chains = np.stack([images] * 3, 1)
 augmix = augmax = images / 255
