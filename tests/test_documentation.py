@@ -85,8 +85,8 @@ def test_settings_that_are_named_exist(page):
     named = re.findall(r"--config\.([\w.]*\w)", text)
     # In the text a setting is written `config.a.b` or `config.a.b = value`; files have a suffix.
     named += re.findall(r"`config\.((?!py\b|json\b)[a-z_]\w*(?:\.\w+)*)", text)
-    # Not settings: a placeholder, functions of the module, and the example of a method.
-    known = settings() | {"NAME", "defaults", "objective.routes.negative"}
+    # Not settings: a placeholder, and a function of the module.
+    known = settings() | {"NAME", "defaults"}
     assert [n for n in named if n not in known and not n.startswith("model.options.")] == []
 
 
