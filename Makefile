@@ -14,7 +14,7 @@ TEST_XLA_FLAGS ?= --xla_backend_optimization_level=0
 # Ships the pictures of frost. Only they are used, so its own dependencies stay out.
 FROST := "imagecorruptions-imaug>=1.1.5,<2"
 
-.PHONY: demo test test-slow lint format bench clean
+.PHONY: demo test test-slow lint format bench docs clean
 
 demo: $(VENV)/runtime
 	$(BIN)/python -m augmax_jax.main --config=configs/digits.py --workdir=$(WORKDIR)
@@ -30,6 +30,10 @@ lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The site of README.md and docs/, in build/site; a warning is an error.
+docs: $(VENV)/dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # Ratios against PyTorch and the published Python implementations; best on a quiet machine.
 bench: $(VENV)/dev

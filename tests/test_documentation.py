@@ -5,12 +5,9 @@ import functools
 import importlib.util
 import os
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
-import jax
 import pytest
 import yaml
 from ml_collections import ConfigDict
@@ -88,8 +85,8 @@ def test_settings_that_are_named_exist(page):
     named = re.findall(r"--config\.([\w.]*\w)", text)
     # In the text a setting is written `config.a.b` or `config.a.b = value`; files have a suffix.
     named += re.findall(r"`config\.((?!py\b|json\b)[a-z_]\w*(?:\.\w+)*)", text)
-    # Not settings: a placeholder, functions of the module, and the example of a method.
-    known = settings() | {"NAME", "defaults", "objective.routes.negative"}
+    # Not settings: a placeholder, and a function of the module.
+    known = settings() | {"NAME", "defaults"}
     assert [n for n in named if n not in known and not n.startswith("model.options.")] == []
 
 
@@ -106,25 +103,6 @@ def test_every_page_is_reached_from_the_readme():
     readme = (ROOT / "README.md").read_text()
     missing = [page.name for page in PAGES if f"({page.relative_to(ROOT)})" not in readme]
     assert missing == ["README.md"]
-
-
-def test_examples_of_contributing_run():
-    page = ROOT / "CONTRIBUTING.md"
-    examples = blocks(page)
-    assert len(examples) >= 4  # an operator, a corruption, a network, a method
-    # In a process of their own: they add entries to the package's tables.
-    program = "\n".join(
-        f"exec(compile({chr(10) * (line - 1) + code!r}, {str(page)!r}, 'exec'), {{}})"
-        for line, code in examples
-    )
-    environment = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
-    }
-    command = [sys.executable, "-c", program]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
 
 
 def test_citation_names_the_package_and_the_paper():

@@ -1,0 +1,94 @@
+"""Tables of the pages are those that the committed JSON files give."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from experiments import tables
+
+
+@pytest.mark.parametrize("page", tables.pages(), ids=lambda page: page.stem)
+def test_pages_agree_with_the_json_files(page):
+    text = page.read_text()
+    assert tables.fill(text) == text, "python -m experiments.tables"
+    assert text.count("<!-- table:") == len(tables.MARKED.findall(text))
+
+
+def test_every_table_is_on_a_page():
+    text = "\n".join(page.read_text() for page in tables.pages())
+    assert {name for name in tables.TABLES if f"<!-- table: {name} -->" not in text} == set()
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A copy of what the tables are made of, to change."""
+    (tmp_path / "docs").mkdir()
+    for folder in ("configs/baselines", "docs"):
+        for path in (tables.ROOT / folder).glob("*.*"):
+            if path.suffix in (".md", ".json"):
+                target = tmp_path / path.relative_to(tables.ROOT)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, target)
+    shutil.copy(tables.ROOT / "README.md", tmp_path)
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    return tmp_path
+
+
+def test_a_changed_result_changes_the_page(checkout, capsys):
+    file = checkout / "configs" / "baselines" / "digits_normal_0.json"
+    results = json.loads(file.read_text())
+    results["benchmarks"]["corrupted"]["ra"] = 0.5
+    file.write_text(json.dumps(results))
+    tables.main([])  # the study's table too, whose files the copy lacks
+    assert tables.main(["--check"]) == 0
+    runs = [json.loads(p.read_text()) for p in file.parent.glob("digits_normal_*.json")]
+    found = [100 * run["benchmarks"]["corrupted"]["ra"] for run in runs]
+    expected = f"{np.mean(found):.2f} ± {np.std(found, ddof=1):.2f}"
+    assert expected in (checkout / "README.md").read_text()
+    results["benchmarks"]["corrupted"]["ra"] = 0.6
+    file.write_text(json.dumps(results))
+    capsys.readouterr()
+    assert tables.main(["--check"]) == 1
+    assert "README.md: differs" in capsys.readouterr().out
+    assert expected in (checkout / "README.md").read_text()
+
+
+def run(method, norm, seed, sa, ra, walls):
+    """A record of a run of the study."""
+    row = f"{method.title()}-{norm}"
+    device = {"device": "1 x cpu", "versions": {"jax": "0.10.2"}}
+    return {
+        "row": {"Normal-bn": "Normal-BN", "Augmax-dubin": "AugMax-DuBIN"}[row],
+        "method": method,
+        "norm": norm,
+        "seed": seed,
+        "sa": sa,
+        "ra": ra,
+        "seconds": {"epochs": [None, *({"wall": wall} for wall in walls)]},
+        "provenance": {"trained": [device]},
+    }
+
+
+def test_runs_of_the_study_come_in(checkout):
+    assert "No run is finished yet" in tables.cpu_study()
+    folder = checkout / tables.STUDY
+    folder.mkdir(parents=True)
+    records = [
+        run("augmax", "dubin", 0, 0.90, 0.80, [30, 40]),
+        run("normal", "bn", 1, 0.91, 0.61, [10]),
+        run("normal", "bn", 0, 0.93, 0.65, [10, 12]),
+    ]
+    for number, record in enumerate(records):
+        (folder / f"{number}.json").write_text(json.dumps(record))
+    (folder / "images.json").write_text(json.dumps({"size": 5}))  # no run
+    lines = tables.cpu_study().splitlines()
+    assert lines[2] == "| Normal-BN | 0, 1 | 92.00 ± 1.41 | 63.00 ± 2.83 | 10 | 1.00 |"
+    assert lines[3] == "| AugMax-DuBIN | 0 | 90.00 | 80.00 | 35 | 3.50 |"
+    assert "1 x cpu with JAX 0.10.2" in lines[-1]
+
+
+def test_an_unknown_table_is_refused():
+    with pytest.raises(ValueError, match="there is no table 'colours'"):
+        tables.fill("<!-- table: colours -->\n<!-- end -->\n")
