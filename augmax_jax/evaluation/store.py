@@ -57,6 +57,8 @@ class Store:
         kept = files.read_json(path, numbers=True)
         if kept is None:
             return
+        if not _is_kept(kept):
+            raise ValueError(f"{path} is damaged (it holds no results); remove it or restore it")
         before = {"network": kept.get("network", {}), "set": kept.get("set", {})}
         if before == {"network": self._network, "set": self._set}:
             self.rows, self._parts = kept["rows"], kept["parts"]
@@ -139,3 +141,26 @@ class Store:
                 values = [row[name] for name in ("accuracy", "loss", "ece", "count")]
                 writer.writerow([corruption, severity, *values])
         files.write_text(self.path.with_suffix(".csv"), text.getvalue())
+
+
+def _is_kept(kept: Any) -> bool:
+    """Whether a value is what `Store.add` writes."""
+    if not isinstance(kept, dict) or not isinstance(kept.get("network", {}), dict):
+        return False
+    rows, parts = kept.get("rows"), kept.get("parts")
+    if not isinstance(rows, dict) or not isinstance(parts, dict) or rows.keys() != parts.keys():
+        return False
+    pairs = [(rows[name], parts[name]) for name in rows]
+    if not isinstance(kept.get("set", {}), dict) or not all(
+        isinstance(row, dict) and isinstance(part, dict) and row.keys() == part.keys()
+        for row, part in pairs
+    ):
+        return False
+    scores = [found for row, _ in pairs for found in row.values()]
+    numbers = ("accuracy", "loss", "ece", "count")
+    return all(isinstance(one, dict) for _, part in pairs for one in part.values()) and all(
+        isinstance(found, dict)
+        and all(isinstance(found.get(name), int | float) for name in numbers)
+        and isinstance(found.get("by_class", {}), dict)
+        for found in scores
+    )

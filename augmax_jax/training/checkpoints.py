@@ -8,6 +8,7 @@ at this step.
 import contextlib
 import dataclasses
 import logging
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from augmax_jax.runtime import extras, paths
+from augmax_jax.runtime import extras, paths, untrusted
 from augmax_jax.runtime.run_directory import CHECKPOINTS
 
 with extras.needed("train"):
     import orbax.checkpoint as ocp
+    from etils import epath  # comes with orbax, which takes paths of this kind
 
 logger = logging.getLogger(__name__)
 
@@ -149,6 +151,7 @@ def read_variables(workdir: str | Path, kind: str = "best") -> dict[str, Any]:
         with _read_only(directory) as manager:
             for step in sorted(manager.all_steps(), reverse=True):
                 try:
+                    _check_declared(directory / str(step))
                     restored = manager.restore(
                         step, args=ocp.args.Composite(state=ocp.args.StandardRestore())
                     )
@@ -216,6 +219,17 @@ def _fields(state: Any) -> Any:
 def _abstract(tree: Any) -> Any:
     """Shapes and dtypes; arrays are restored to the host, so that the device count may differ."""
     return jax.tree.map(lambda x: np.empty(np.shape(x), np.asarray(x).dtype), tree)
+
+
+def _check_declared(folder: Path) -> None:
+    """Refuses a checkpoint whose arrays would take more memory than its files can hold."""
+    metadata = ocp.StandardCheckpointHandler().metadata(epath.Path(folder / "state"))
+    declared = 0
+    for leaf in jax.tree.leaves(metadata):
+        chunk = getattr(leaf.storage, "chunk_shape", None) or ()
+        size = max(math.prod(leaf.shape), math.prod(chunk))
+        declared += size * np.dtype(leaf.dtype).itemsize
+    untrusted.check_declared(declared, untrusted.size_on_disk(folder), "its arrays")
 
 
 def _first_line(error: Exception) -> str:

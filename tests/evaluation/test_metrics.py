@@ -130,7 +130,7 @@ def test_bad_baselines_are_refused(table):
     strange = baselines.Baseline("b", dict.fromkeys(BENCHMARK, 0.6), 0.7)
     with pytest.raises(ValueError, match="'gaussian_noise' adds no error to baseline"):
         metrics.relative_mean_corruption_error(table, 0.1, strange)
-    with pytest.raises(ValueError, match="clean_error must be a fraction"):
+    with pytest.raises(ValueError, match=r"clean_error must be in \[0, 1\], got 10"):
         metrics.relative_mean_corruption_error(table, 10, "alexnet")
 
 
@@ -236,18 +236,3 @@ def test_restricting_classes_equals_dropping_columns(predictions, xp):
     assert np.isfinite(metrics.negative_log_likelihood(out, labels))
     with pytest.raises(ValueError, match=r"classes must be indices in \[0, 7\)"):
         metrics.restrict_classes(logits, [3, 7])
-
-
-@pytest.mark.parametrize(
-    ("logits", "labels", "kwargs", "message"),
-    [
-        (np.zeros((3, 2)), np.zeros(4, int), {}, r"got \[3, 2\] and \[4\]"),
-        (np.zeros(3), np.zeros(3, int), {}, r"logits must be \[N, C\]"),
-        (np.zeros((0, 2)), np.zeros(0, int), {}, "not empty"),
-        (np.zeros((3, 2)), np.array([0, 1, 2]), {}, r"labels must be in \[0, 2\), got 2"),
-        (np.zeros((3, 2)), np.zeros(3, int), {"bins": 0}, "bins must be at least 1, got 0"),
-    ],
-)
-def test_bad_predictions_are_refused(logits, labels, kwargs, message):
-    with pytest.raises(ValueError, match=message):
-        metrics.expected_calibration_error(logits, labels, **kwargs)
