@@ -121,7 +121,10 @@ class _Machine:
         return values
 
     def _pop_to_mark(self) -> list[Any]:
-        start = max(i for i in range(len(self.stack) - 1, -1, -1) if self.stack[i] is _MARK)
+        places = range(len(self.stack) - 1, -1, -1)
+        start = next((i for i in places if self.stack[i] is _MARK), None)
+        if start is None:
+            raise ValueError("the pickle takes more than it put down")
         values = self.stack[start + 1 :]
         del self.stack[start:]
         return values

@@ -52,9 +52,9 @@ def comparison_table(workdirs: Sequence[str | os.PathLike[str]]) -> str:
         workdirs: directories of runs.
 
     Raises:
-        ValueError: one of them is not a run's directory.
+        ValueError: one of them is not a run's directory, its files are damaged, or there is none.
     """
-    runs = reading.load_all(workdirs)
+    runs = _some(workdirs)
     with _as_written(", ".join(run.name for run in runs)):
         return _comparison_text(runs)
 
@@ -135,10 +135,10 @@ def compare(
         The file, and the tables for the terminal.
 
     Raises:
-        ValueError: one of the directories is not a run's.
+        ValueError: one of the directories is not a run's, its files are damaged, or there is none.
         OSError: the file cannot be written.
     """
-    runs = reading.load_all(workdirs)
+    runs = _some(workdirs)
     with _as_written(", ".join(run.name for run in runs)):
         text, table = _comparison_page(runs), _comparison_text(runs)
     return _write(paths.expand(out), text), table
@@ -178,6 +178,13 @@ def _as_written(name: str) -> Iterator[None]:
             f"{name}: config.json, history.jsonl or results.json is damaged or of another version "
             f"({reason}); restore the file, or evaluate the run again"
         ) from error
+
+
+def _some(workdirs: Sequence[str | os.PathLike[str]]) -> list[SavedRun]:
+    runs = reading.load_all(workdirs)
+    if not runs:
+        raise ValueError("runs must be directories, at least one, got none")
+    return runs
 
 
 def _comparison_text(runs: list[SavedRun]) -> str:

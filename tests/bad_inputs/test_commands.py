@@ -86,7 +86,7 @@ def npz(**arrays: Any) -> Callable[[Path], Any]:
 
 def bomb(root: Path) -> None:
     with zipfile.ZipFile(root / "file.npz", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("w.npy", bytes(200 * 2**20))
+        archive.writestr("w.npy", bytes(96 * 2**20))
 
 
 def huge_header(root: Path) -> None:
@@ -119,13 +119,16 @@ COMMANDS: dict[str, list[Bad]] = {
         Bad("--config=none.py --workdir=out", "there is no config file .*none.py"),
         Bad("--config=digits --workdir=out extra", "unexpected arguments: extra"),
         Bad("--workdir=out", "holds no run whose config.json could be taken"),
-        Bad("--config=digits --workdir=out --config.epochs=x", "config.epochs must be a number"),
+        Bad("--config=digits --workdir=out --config.epochs=x", "config.epochs must be a whole"),
         Bad("--config=digits --workdir=out --config.sed=1", "Did you mean 'seed'"),
         Bad("--config=digits --workdir=out --config.seed", "--config.seed needs a value"),
         Bad("--config=digits --workdir=out --config.seed=-1", r"config.seed must be in \[0"),
-        Bad("--config=digits --workdir=out --config.method=augmx", "Did you mean 'augmax'"),
+        Bad("--config=digits --workdir=out --config.method=augmx", "Did you mean 'augmix'"),
         Bad("--config=digits --workdir=out --config.batch_size=0", "batch_size must be at least 1"),
-        Bad("--config=digits --workdir=out --config.data.name=no/data", "no/data"),
+        Bad(
+            "--config=digits --workdir=out --config.data.name=./no --config.evaluate.baseline=",
+            "no",
+        ),
         Bad("--config=digits --workdir=gs://a/b", "is not a path on this machine"),
         Bad("--config=digits --workdir=file", "file", text("file", "")),
         Bad(
@@ -145,8 +148,8 @@ COMMANDS: dict[str, list[Bad]] = {
         Bad("--workdir=run", "nests brackets", text("run/config.json", "[" * 9999)),
         Bad("--workdir=run", "Did you mean 'seed'", text("run/config.json", '{"sed": 1}')),
         Bad(
-            "--config=digits --workdir=out --config.data.name=photos",
-            "at least two classes",
+            "--config=digits --workdir=out --config.data.name=photos --config.evaluate.baseline=",
+            "has one class",
             lambda root: folder(root / "photos", classes=("a",)),
         ),
     ],
@@ -184,7 +187,7 @@ COMMANDS: dict[str, list[Bad]] = {
         Bad(IMPORT, "it is empty", text("file.npz", "")),
         Bad(IMPORT, "is damaged .*BadZipFile", text("file.npz", "PK\x03\x04 not a zip archive")),
         Bad(IMPORT, "which begins with '<html>", text("file.npz", "<html> not found </html>")),
-        Bad(IMPORT, "is damaged .*200", bomb),
+        Bad(IMPORT, "is damaged .*would take 100,663,296 bytes", bomb),
         Bad(IMPORT, "bytes, not 4000000000000", huge_header),
         Bad(IMPORT, "only plain numbers are read", npz(w=np.array([{}], object))),
         Bad(IMPORT, "missing", npz(w=np.zeros(3, np.float32))),
@@ -227,7 +230,7 @@ COMMANDS: dict[str, list[Bad]] = {
         Bad(OTHER + " --seed -1", "seed must be at least 0", photos),
         Bad(OTHER + " --format npz", "Did you mean 'npy'", photos),
         Bad(OTHER + " --corruptions fog --split tst", "tst", photos),
-        Bad(OTHER + " --corruptions fog", "photos"),
+        Bad("--dataset ./photos --out out --corruptions fog", "photos"),
         Bad(OTHER + " --corruptions fog", "bad_images skip", bad_photo),
         Bad("--dataset photos --out photos --corruptions fog", "so it was not made here", photos),
         Bad(
@@ -268,14 +271,14 @@ COMMANDS: dict[str, list[Bad]] = {
         Bad("distort --network edsr --weights w.pt --shard 2 " + OTHER, "must be i/n", photos),
         Bad("train --network cae --dataset photos --out out.txt", "out must end in .npz", photos),
         Bad("train --network cae --dataset photos --out o.npz --steps 0", "steps must be", photos),
-        Bad("train --network cae --dataset none --out o.npz", "none"),
+        Bad("train --network cae --dataset ./none --out o.npz", "none"),
     ],
     "report": [
         Bad("", "required: RUN"),
         Bad("none", "run 'none' is not a directory"),
         Bad("run", "holds none of config.json", text("run/notes.txt", "")),
         Bad("run", "damaged", text("run/results.json", '{"clean": [1]}')),
-        Bad("run", "damaged", text("run/results.json", '{"benchmarks": {"a": {"ra": "b"}}}')),
+        Bad("run", "damaged", text("run/results.json", '{"benchmarks": [1]}')),
         Bad("run run", "damaged", text("run/results.json", '{"benchmarks": 3}')),
         Bad("run --out run", "cannot write run", text("run/results.json", '{"clean": {}}')),
     ],
