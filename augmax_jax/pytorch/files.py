@@ -17,7 +17,7 @@ from augmax_jax.pytorch.torch_save import (
     read_legacy,
     read_zip,
 )
-from augmax_jax.runtime import untrusted
+from augmax_jax.runtime import paths, untrusted
 from augmax_jax.runtime.errors import shorten
 
 logger = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ def names_text(names: Sequence[str]) -> str:
 
 def _read(path: str | Path, use: Callable[[Any, _Load], _Result]) -> _Result:
     """Calls `use` with a file's content, which has descriptions for tensors, and their reader."""
-    path = Path(path)
+    path = paths.expand(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a directory: name the checkpoint file in it")
     if not path.exists():

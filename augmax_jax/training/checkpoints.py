@@ -21,7 +21,6 @@ from augmax_jax.runtime.run_directory import CHECKPOINTS
 
 with extras.needed("train"):
     import orbax.checkpoint as ocp
-    from etils import epath  # comes with orbax, which takes paths of this kind
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +150,7 @@ def read_variables(workdir: str | Path, kind: str = "best") -> dict[str, Any]:
         with _read_only(directory) as manager:
             for step in sorted(manager.all_steps(), reverse=True):
                 try:
-                    _check_declared(directory / str(step))
+                    _check_declared(manager, step)
                     restored = manager.restore(
                         step, args=ocp.args.Composite(state=ocp.args.StandardRestore())
                     )
@@ -221,15 +220,16 @@ def _abstract(tree: Any) -> Any:
     return jax.tree.map(lambda x: np.empty(np.shape(x), np.asarray(x).dtype), tree)
 
 
-def _check_declared(folder: Path) -> None:
+def _check_declared(manager: ocp.CheckpointManager, step: int) -> None:
     """Refuses a checkpoint whose arrays would take more memory than its files can hold."""
-    metadata = ocp.StandardCheckpointHandler().metadata(epath.Path(folder / "state"))
+    folder = manager.directory / str(step)
+    metadata = ocp.StandardCheckpointHandler().metadata(folder / "state")
     declared = 0
     for leaf in jax.tree.leaves(metadata):
         chunk = getattr(leaf.storage, "chunk_shape", None) or ()
         size = max(math.prod(leaf.shape), math.prod(chunk))
         declared += size * np.dtype(leaf.dtype).itemsize
-    untrusted.check_declared(declared, untrusted.size_on_disk(folder), "its arrays")
+    untrusted.check_declared(declared, untrusted.size_on_disk(Path(folder)), "its arrays")
 
 
 def _first_line(error: Exception) -> str:

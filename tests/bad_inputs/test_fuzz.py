@@ -307,32 +307,39 @@ def fuzz_checkpoint(folder: Path, examples: int) -> None:
     run()
 
 
+@pytest.fixture
+def folder(tmp_path):
+    """A folder without neighbours, which a report would look at."""
+    (tmp_path / "run").mkdir()
+    return tmp_path / "run"
+
+
 @pytest.mark.parametrize("name", BYTES)
-def test_damaged_bytes(name, tmp_path):
-    fuzz_bytes(name, tmp_path, 12)
+def test_damaged_bytes(name, folder):
+    fuzz_bytes(name, folder, 12)
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_damaged_values(name, tmp_path):
-    fuzz_values(name, tmp_path, 12)
+def test_damaged_values(name, folder):
+    fuzz_values(name, folder, 12)
 
 
-def test_damaged_checkpoints(tmp_path):
-    fuzz_checkpoint(tmp_path, 6)
+def test_damaged_checkpoints(folder):
+    fuzz_checkpoint(folder, 6)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BYTES)
-def test_much_damage_to_bytes(name, tmp_path):
-    fuzz_bytes(name, tmp_path, 1000)
+def test_much_damage_to_bytes(name, folder):
+    fuzz_bytes(name, folder, 1000)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", VALUES)
-def test_much_damage_to_values(name, tmp_path):
-    fuzz_values(name, tmp_path, 400)
+def test_much_damage_to_values(name, folder):
+    fuzz_values(name, folder, 400)
 
 
 @pytest.mark.slow
-def test_much_damage_to_checkpoints(tmp_path):
-    fuzz_checkpoint(tmp_path, 200)
+def test_much_damage_to_checkpoints(folder):
+    fuzz_checkpoint(folder, 200)
