@@ -16,9 +16,7 @@ from augmax_jax.inference.loading import load
 from augmax_jax.inference.predictor import BATCH_SIZE
 from augmax_jax.inference.sources import find
 from augmax_jax.runtime import console
-from augmax_jax.runtime.checks import (
-    check_count,
-)
+from augmax_jax.runtime.checks import check_count
 from augmax_jax.runtime.errors import check_name
 from augmax_jax.runtime.paths import expand
 

@@ -24,9 +24,7 @@ from augmax_jax.pytorch.importing import (
 )
 from augmax_jax.pytorch.state_dict import from_state_dict
 from augmax_jax.runtime import console
-from augmax_jax.runtime.checks import (
-    check_count,
-)
+from augmax_jax.runtime.checks import check_count
 from augmax_jax.runtime.errors import check_name
 from augmax_jax.runtime.paths import expand
 

@@ -13,12 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from augmax_jax.adversary.inputs import as_float
-from augmax_jax.runtime.checks import (
-    check_count,
-    check_floats,
-    check_number,
-    is_known,
-)
+from augmax_jax.runtime.checks import check_count, check_floats, check_number, is_known
 from augmax_jax.runtime.keys import example_keys, one_key
 
 CHANNELS = 20

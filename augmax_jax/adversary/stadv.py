@@ -16,12 +16,7 @@ from augmax_jax.adversary.inputs import (
     cross_entropies,
     refuse_nan,
 )
-from augmax_jax.runtime.checks import (
-    check_count,
-    check_floats,
-    check_labels,
-    check_number,
-)
+from augmax_jax.runtime.checks import check_count, check_floats, check_labels, check_number
 
 # Added inside the root of the smoothness loss, which has no gradient at a difference of zero.
 _ROOT_OFFSET = 1e-8

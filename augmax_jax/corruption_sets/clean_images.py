@@ -12,9 +12,7 @@ from augmax_jax.data.named_images import NamedImages, open_images
 from augmax_jax.data.settings import BAD_IMAGES, MIN_IMAGE_SIZE, TEST_FRACTION, DataConfig
 from augmax_jax.data.square import fit
 from augmax_jax.runtime import errors
-from augmax_jax.runtime.checks import (
-    check_count,
-)
+from augmax_jax.runtime.checks import check_count
 
 _KEEP_BYTES = 2 * 2**30  # sets up to this size are decoded once
 _READ = 256  # images decoded at a time

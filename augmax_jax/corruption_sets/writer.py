@@ -16,12 +16,8 @@ from augmax_jax.corruptions import constants, textures
 from augmax_jax.corruptions.draws import benchmark_key, check_severity
 from augmax_jax.corruptions.registry import corrupt
 from augmax_jax.runtime import errors, extras, files, keys, paths
-from augmax_jax.runtime.checks import (
-    check_count,
-)
-from augmax_jax.runtime.untrusted import (
-    map_npy,
-)
+from augmax_jax.runtime.checks import check_count
+from augmax_jax.runtime.untrusted import map_npy
 
 with extras.needed("train"):
     from tqdm import tqdm

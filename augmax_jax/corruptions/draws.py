@@ -5,9 +5,7 @@ import jax
 
 from augmax_jax.corruptions import constants
 from augmax_jax.runtime import errors
-from augmax_jax.runtime.checks import (
-    check_count,
-)
+from augmax_jax.runtime.checks import check_count
 
 
 def benchmark_key(seed: int, name: str, severity: int) -> jax.Array:

@@ -22,9 +22,7 @@ from augmax_jax.corruptions import (
 )
 from augmax_jax.corruptions.draws import check_severity
 from augmax_jax.runtime import errors, keys
-from augmax_jax.runtime.checks import (
-    check_images,
-)
+from augmax_jax.runtime.checks import check_images
 
 
 class Setting(NamedTuple):

@@ -5,9 +5,7 @@ import functools
 
 import numpy as np
 
-from augmax_jax.runtime.checks import (
-    check_count,
-)
+from augmax_jax.runtime.checks import check_count
 
 # What a random stream is for. Distinct purposes never share numbers.
 EPOCH, HOLDOUT, CROP, TEST = range(4)

@@ -7,10 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from augmax_jax.runtime import paths
-from augmax_jax.runtime.checks import (
-    check_count,
-    check_flag,
-)
+from augmax_jax.runtime.checks import check_count, check_flag
 from augmax_jax.runtime.errors import check_name
 
 TRAIN_TRANSFORMS = ("flip_crop", "crop", "none", "random_resized_crop")

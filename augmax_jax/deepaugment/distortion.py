@@ -25,9 +25,7 @@ from augmax_jax.data.order import check_seed
 from augmax_jax.data.settings import TEST_FRACTION
 from augmax_jax.deepaugment import layers, networks, plan
 from augmax_jax.runtime import compiler, files, paths
-from augmax_jax.runtime.checks import (
-    check_count,
-)
+from augmax_jax.runtime.checks import check_count
 from augmax_jax.runtime.errors import check_name
 from augmax_jax.runtime.progress import Progress
 

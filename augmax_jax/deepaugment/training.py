@@ -26,10 +26,7 @@ from augmax_jax.data.settings import TEST_FRACTION
 from augmax_jax.deepaugment import cae, edsr, layers, networks
 from augmax_jax.deepaugment.distortion import first_readable
 from augmax_jax.runtime import compiler, files
-from augmax_jax.runtime.checks import (
-    check_count,
-    check_number,
-)
+from augmax_jax.runtime.checks import check_count, check_number
 from augmax_jax.runtime.paths import expand
 from augmax_jax.runtime.progress import Progress
 

@@ -18,11 +18,7 @@ from augmax_jax.evaluation.predictions import predict, scores
 from augmax_jax.evaluation.predictor import AnyNetwork, Predictor
 from augmax_jax.evaluation.store import Store
 from augmax_jax.runtime import files, paths, run_directory
-from augmax_jax.runtime.checks import (
-    check_class_names,
-    check_count,
-    check_flag,
-)
+from augmax_jax.runtime.checks import check_class_names, check_count, check_flag
 
 
 def evaluate_model(

@@ -8,9 +8,7 @@ from augmax_jax.data.benchmarks import Benchmark
 from augmax_jax.evaluation import identity
 from augmax_jax.evaluation.derived import DerivedSplit
 from augmax_jax.runtime import errors, keys
-from augmax_jax.runtime.checks import (
-    check_count,
-)
+from augmax_jax.runtime.checks import check_count
 
 CORRUPTED = "corrupted"  # name in results of the test split, corrupted on the fly
 

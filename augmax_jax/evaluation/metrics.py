@@ -268,7 +268,9 @@ def tally(logits: Any, labels: Any, mask: Any = None, *, bins: int = 15) -> Tall
     """
     on_device = isinstance(logits, jax.Array)
     xp: Any = jnp if on_device else np
-    logits = logits if on_device else np.asarray(logits)
+    if not on_device:
+        logits = np.asarray(logits)
+        logits = logits.astype(np.float64) if logits.dtype.kind in "iu" else logits  # such as votes
     check_count("bins", bins, low=1)
     if mask is not None:
         mask = xp.asarray(mask)

@@ -19,9 +19,7 @@ from augmax_jax.evaluation import identity, metrics
 from augmax_jax.evaluation.derived import DerivedSplit
 from augmax_jax.evaluation.predictions import scores_of
 from augmax_jax.runtime import files, untrusted
-from augmax_jax.runtime.checks import (
-    check_count,
-)
+from augmax_jax.runtime.checks import check_count
 
 SPATIAL = "spatial"  # name of the benchmark in results
 MAP = "map"  # name of its parts, before their number

@@ -57,11 +57,16 @@ class Store:
         kept = files.read_json(path, numbers=True)
         if kept is None:
             return
-        if not _is_kept(kept):
-            raise ValueError(f"{path} is damaged (it holds no results); remove it or restore it")
+        damaged = ValueError(f"{path} is damaged (it holds no results); remove it or restore it")
+        if not isinstance(kept, dict):
+            raise damaged
         before = {"network": kept.get("network", {}), "set": kept.get("set", {})}
+        if not all(isinstance(facts, dict) for facts in before.values()):
+            raise damaged
         if before == {"network": self._network, "set": self._set}:
-            self.rows, self._parts = kept["rows"], kept["parts"]
+            self.rows, self._parts = kept.get("rows", {}), kept.get("parts", {})
+            if not _are_results(self.rows, self._parts):
+                raise damaged
             return
         changed = ", ".join(
             filter(
@@ -143,24 +148,27 @@ class Store:
         files.write_text(self.path.with_suffix(".csv"), text.getvalue())
 
 
-def _is_kept(kept: Any) -> bool:
-    """Whether a value is what `Store.add` writes."""
-    if not isinstance(kept, dict) or not isinstance(kept.get("network", {}), dict):
+def _are_results(rows: Any, parts: Any) -> bool:
+    """Whether values are rows of scores, and the identity of each part."""
+    if not (isinstance(rows, dict) and isinstance(parts, dict) and rows.keys() == parts.keys()):
         return False
-    rows, parts = kept.get("rows"), kept.get("parts")
-    if not isinstance(rows, dict) or not isinstance(parts, dict) or rows.keys() != parts.keys():
-        return False
-    pairs = [(rows[name], parts[name]) for name in rows]
-    if not isinstance(kept.get("set", {}), dict) or not all(
-        isinstance(row, dict) and isinstance(part, dict) and row.keys() == part.keys()
-        for row, part in pairs
-    ):
-        return False
-    scores = [found for row, _ in pairs for found in row.values()]
+    for name, by_severity in rows.items():
+        of_parts = parts[name]
+        if not (isinstance(by_severity, dict) and isinstance(of_parts, dict)):
+            return False
+        if by_severity.keys() != of_parts.keys():
+            return False
+        if not all(isinstance(part, dict) for part in of_parts.values()):
+            return False
+        if not all(_are_scores(found) for found in by_severity.values()):
+            return False
+    return True
+
+
+def _are_scores(found: Any) -> bool:
     numbers = ("accuracy", "loss", "ece", "count")
-    return all(isinstance(one, dict) for _, part in pairs for one in part.values()) and all(
+    return (
         isinstance(found, dict)
         and all(isinstance(found.get(name), int | float) for name in numbers)
         and isinstance(found.get("by_class", {}), dict)
-        for found in scores
     )

@@ -14,9 +14,7 @@ from augmax_jax.data.settings import BAD_IMAGES
 from augmax_jax.inference.predictor import BATCH_SIZE, Predictor
 from augmax_jax.inference.sources import Source
 from augmax_jax.runtime import extras
-from augmax_jax.runtime.checks import (
-    check_count,
-)
+from augmax_jax.runtime.checks import check_count
 from augmax_jax.runtime.errors import check_name, shorten
 
 with extras.needed("train"):

@@ -16,10 +16,7 @@ from augmax_jax.data.square import fit
 from augmax_jax.evaluation.predictions import model_score
 from augmax_jax.models import ROUTES, Classifier
 from augmax_jax.runtime import parallel
-from augmax_jax.runtime.checks import (
-    check_class_names,
-    check_count,
-)
+from augmax_jax.runtime.checks import check_class_names, check_count
 from augmax_jax.runtime.errors import check_name
 
 BATCH_SIZE = 128  # most images that go through the network at a time, unless told otherwise

@@ -32,10 +32,7 @@ from augmax_jax.models.norm_conversion import SINGLE_NORM, both_routes, single_r
 from augmax_jax.models.resnet import BasicBlock, Bottleneck, ResNet
 from augmax_jax.models.resnext import ResNeXt
 from augmax_jax.models.wide_resnet import WideResNet
-from augmax_jax.runtime.checks import (
-    check_count,
-    check_flag,
-)
+from augmax_jax.runtime.checks import check_count, check_flag
 from augmax_jax.runtime.errors import check_name
 
 __all__ = [

@@ -9,10 +9,7 @@ from flax import linen as nn
 
 from augmax_jax.models.cpu.normalization import at_least_float32
 from augmax_jax.models.norm import ROUTES, BatchNorm, norm_layer
-from augmax_jax.runtime.checks import (
-    check_shape,
-    dtype_of,
-)
+from augmax_jax.runtime.checks import check_shape, dtype_of
 from augmax_jax.runtime.errors import check_name
 
 Initializer = Callable[..., jax.Array]

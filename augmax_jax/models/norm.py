@@ -21,10 +21,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from augmax_jax.models.cpu.normalization import Activation, image_moments, scale_and_shift
-from augmax_jax.runtime.checks import (
-    check_flag,
-    check_shape,
-)
+from augmax_jax.runtime.checks import check_flag, check_shape
 from augmax_jax.runtime.errors import check_name
 
 ROUTES = ("clean", "augmented")

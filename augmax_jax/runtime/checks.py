@@ -225,7 +225,7 @@ def check_logits(
             f"{describe(logits)}"
         )
     if is_known(logits) and (mask is None or is_known(mask)):
-        useless = ~np.isfinite(np.asarray(logits, np.float32).max(-1))
+        useless = ~np.isfinite(np.asarray(logits).max(-1))
         useless = useless if mask is None else useless & np.asarray(mask)
         if useless.any():
             raise ValueError(

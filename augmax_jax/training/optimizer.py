@@ -11,9 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from augmax_jax.runtime.checks import (
-    check_number,
-)
+from augmax_jax.runtime.checks import check_number
 from augmax_jax.runtime.epochs import Epochs
 from augmax_jax.runtime.errors import check_name
 

@@ -18,10 +18,7 @@ from augmax_jax import config as configs
 from augmax_jax import data, evaluation, methods, models
 from augmax_jax.evaluation.run import Subject
 from augmax_jax.runtime import following, keys, parallel
-from augmax_jax.runtime.checks import (
-    check_count,
-    check_number,
-)
+from augmax_jax.runtime.checks import check_count, check_number
 from augmax_jax.runtime.epochs import Epochs
 from augmax_jax.runtime.errors import check_name
 from augmax_jax.training import optimizer, pretrained
