@@ -135,7 +135,7 @@ def test_hosts_and_batch_size_are_checked():
         data.load({"name": "digits"}, seed=0, process_index=2, process_count=2)
     with pytest.raises(ValueError, match=r"multiple of the 2 host process.*got 7"):
         data.load({"name": "digits"}, seed=0, batch_size=7, process_count=2)
-    with pytest.raises(ValueError, match="seed must be, got -1"):
+    with pytest.raises(ValueError, match="seed must be at least 0, got -1"):
         data.load({"name": "digits"}, seed=-1)
 
 
