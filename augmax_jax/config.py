@@ -297,7 +297,12 @@ def check_settings(names: Iterable[str]) -> None:
 
 
 def check_keys(config: ConfigDict) -> None:
-    """Raises ValueError for a setting that does not exist, or one that is missing."""
+    """Raises ValueError for no config, a setting that does not exist, or one that is missing."""
+    if not hasattr(config, "unlocked"):
+        raise ValueError(
+            "config must be the ConfigDict that augmax_jax.config.defaults() makes, got "
+            f"{type(config).__name__}"
+        )
     given = dict(_leaves(config))
     check_settings(given)
     missing = sorted(kinds().keys() - given)

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from augmax_jax.runtime.checks import check_flag, check_labels, check_logits, check_number
+
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Mean cross-entropy over the batch.
@@ -16,8 +18,15 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
     Returns:
         A float32 scalar.
+
+    Raises:
+        ValueError: `logits` is not float `[B, C]`, or `labels` not int `[B]`. Where the values are
+            known (so not under `jit`): a label is not in [0, C), or logits are NaN or infinite.
     """
-    logits = logits.astype(jnp.float32)
+    check_logits(logits)
+    batch, classes = logits.shape
+    labels = check_labels(labels, batch, num_classes=classes)
+    logits = jnp.asarray(logits, jnp.float32)
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
@@ -35,15 +44,20 @@ def jensen_shannon(logits_list: Sequence[jax.Array]) -> jax.Array:
         A float32 scalar in [0, ln V].
 
     Raises:
-        ValueError: there are fewer than two arrays, or their shapes differ.
+        ValueError: there are fewer than two arrays, their shapes differ, or one is not float
+            `[B, C]`, or (where the values are known) has NaN or infinity.
     """
+    if not isinstance(logits_list, Sequence):
+        raise ValueError(f"predictions must be a list of logits, got {type(logits_list).__name__}")
     if len(logits_list) < 2:
         raise ValueError(f"consistency needs at least 2 predictions, got {len(logits_list)}")
     shapes = {jnp.shape(logits) for logits in logits_list}
     if len(shapes) > 1:
         raise ValueError(f"predictions must have one shape, got {sorted(shapes)}")
-    logits = jnp.stack([jnp.asarray(logits, jnp.float32) for logits in logits_list])
-    log_p = jax.nn.log_softmax(logits)
+    for i, logits in enumerate(logits_list):
+        check_logits(logits, name=f"predictions[{i}]")
+    stacked = jnp.stack([jnp.asarray(logits, jnp.float32) for logits in logits_list])
+    log_p = jax.nn.log_softmax(stacked)
     p = jnp.exp(log_p)
     log_mean = jnp.log(jnp.clip(p.mean(axis=0), 1e-7, 1.0))
     return jnp.sum(p * (log_p - log_mean[None]), axis=-1).mean()
@@ -65,21 +79,26 @@ def objective(
     Args:
         logits_list: one float `[B, C]` per view.
         labels: int `[B]`.
-        weights: weight of each view in the classification loss.
+        weights: weight of each view in the classification loss, at least 0.
         consistent: whether each view takes part in the consistency term.
-        consistency_weight: λ; the term is left out if fewer than two views take part.
+        consistency_weight: λ, at least 0; the term is left out if fewer than two views take part.
 
     Returns:
         The loss, and its parts by name, all float32 scalars.
 
     Raises:
-        ValueError: `weights` or `consistent` has not one entry per view.
+        ValueError: `weights` or `consistent` has not one entry per view, or a number is not as
+            described; `cross_entropy` and `jensen_shannon` say what they refuse.
     """
     if not len(logits_list) == len(weights) == len(consistent):
         raise ValueError(
             f"weights and consistent must have one entry for each of the {len(logits_list)} views, "
             f"got {len(weights)} and {len(consistent)}"
         )
+    for i, (weight, use) in enumerate(zip(weights, consistent, strict=True)):
+        check_number(f"weights[{i}]", weight, low=0)
+        check_flag(f"consistent[{i}]", use)
+    check_number("consistency_weight", consistency_weight, low=0)
     classification = jnp.zeros((), jnp.float32)
     for logits, weight in zip(logits_list, weights, strict=True):
         if weight:

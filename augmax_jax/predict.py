@@ -16,7 +16,8 @@ from augmax_jax.inference.loading import load
 from augmax_jax.inference.predictor import BATCH_SIZE
 from augmax_jax.inference.sources import find
 from augmax_jax.runtime import console
-from augmax_jax.runtime.errors import check_name, check_range
+from augmax_jax.runtime.checks import check_count
+from augmax_jax.runtime.errors import check_name
 from augmax_jax.runtime.paths import expand
 
 __all__ = ["main"]
@@ -71,8 +72,8 @@ def _run(flags: argparse.Namespace) -> None:
     layout = output.choose_format(flags.format, out)
     if out:
         output.check_out(out)
-    check_range("--top", flags.top, 1)
-    check_range("--batch_size", flags.batch_size, 1)
+    check_count("--top", flags.top, low=1)
+    check_count("--batch_size", flags.batch_size, low=1)
     check_name("--bad_images", flags.bad_images, BAD_IMAGES)
     sources = find(flags.images)
     predictor = load(flags.run, checkpoint=flags.checkpoint)

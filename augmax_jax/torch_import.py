@@ -24,7 +24,8 @@ from augmax_jax.pytorch.importing import (
 )
 from augmax_jax.pytorch.state_dict import from_state_dict
 from augmax_jax.runtime import console
-from augmax_jax.runtime.errors import check_name, check_range
+from augmax_jax.runtime.checks import check_count
+from augmax_jax.runtime.errors import check_name
 from augmax_jax.runtime.paths import expand
 
 __all__ = [
@@ -91,7 +92,7 @@ def _serving(flags: argparse.Namespace) -> dict[str, Any]:
     """
     given: dict[str, Any] = {}
     if flags.image_size is not None:
-        check_range("--image_size", flags.image_size, MIN_IMAGE_SIZE)
+        check_count("--image_size", flags.image_size, low=MIN_IMAGE_SIZE)
         given["image_size"] = flags.image_size
     if flags.test_transform is not None:
         check_name("--test_transform", flags.test_transform, TEST_TRANSFORMS)

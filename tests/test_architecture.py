@@ -31,6 +31,7 @@ FILES = {
     "progress",
     "provenance",
     "run_directory",
+    "untrusted",
 }
 
 

@@ -19,17 +19,23 @@ import numpy as np
 from augmax_jax.adversary import active_set
 from augmax_jax.adversary.inputs import (
     LogitsFn,
-    as_labels,
     checked,
     cross_entropies,
     misclassified,
     refuse_nan,
 )
-from augmax_jax.augment.arguments import check_images
 from augmax_jax.augment.mixing import mix
+from augmax_jax.runtime.checks import (
+    check_count,
+    check_flag,
+    check_floats,
+    check_images,
+    check_labels,
+    check_number,
+    check_weights,
+)
 from augmax_jax.runtime.errors import check_name
 from augmax_jax.runtime.keys import example_keys
-from augmax_jax.runtime.numbers import check_count, check_flag, check_number
 
 EARLY_STOP = ("sample", "batch", "none")
 
@@ -90,7 +96,7 @@ def random_targets(key: jax.Array, labels: jax.Array, num_classes: int) -> jax.A
     """
     check_count("num_classes", num_classes, low=2)
     batch = np.shape(labels)[0] if np.ndim(labels) else 0
-    labels = as_labels(labels, batch, num_classes=num_classes)
+    labels = check_labels(labels, batch, num_classes=num_classes)
     keys = example_keys(key, batch)
     shift = jax.vmap(lambda k: jax.random.randint(k, (), 1, num_classes))(keys)
     return ((labels + shift) % num_classes).astype(jnp.int32)
@@ -157,11 +163,10 @@ def augmax(
     batch = images.shape[0]
     chains = _check_chains(chains, images)
     network = checked(logits_fn, labels, targets)
-    labels = as_labels(labels, batch)
-    ascended = labels if targets is None else as_labels(targets, batch, name="targets")
-    for name, given, shape in (("m", m, (batch,)), ("p", p, (batch, chains.shape[1]))):
-        if np.shape(given) != shape:
-            raise ValueError(f"{name} must have shape {list(shape)}, got {list(np.shape(given))}")
+    labels = check_labels(labels, batch)
+    ascended = labels if targets is None else check_labels(targets, batch, name="targets")
+    check_weights("m", m, (batch,))
+    check_floats("p", p, (batch, chains.shape[1]))
     m, p = jnp.asarray(m, jnp.float32), jnp.asarray(p, jnp.float32)
     chunk = active_set.chunk_size(compact, batch)
     if early_stop != "sample":  # all samples finish together

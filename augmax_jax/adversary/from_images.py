@@ -6,9 +6,9 @@ import jax
 
 from augmax_jax import adversary, augment
 from augmax_jax.adversary.augmax import check_settings
-from augmax_jax.adversary.inputs import as_labels, checked
+from augmax_jax.adversary.inputs import checked
 from augmax_jax.augment import AUGMIX, Operator
-from augmax_jax.augment.arguments import check_images
+from augmax_jax.runtime.checks import check_images, check_labels
 from augmax_jax.runtime.keys import example_keys
 
 
@@ -70,7 +70,7 @@ def augmax(
         count_initial=count_initial,
     )
     checked(logits_fn)
-    as_labels(labels, images.shape[0])
+    check_labels(labels, images.shape[0])
     keys = jax.vmap(jax.random.split)(example_keys(key, images.shape[0]))
     chains = augment.sample_chains(
         keys[:, 0], images, width=width, depth=depth, severity=severity, operators=operators

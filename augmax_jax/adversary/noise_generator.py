@@ -6,14 +6,15 @@ at that pixel (1x1) or around it (3x3). It does not see the image. The noise is 
 perturbed image, clipped to [0, 1], lies at an exact l2 distance from the original.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from augmax_jax.adversary.inputs import as_float
+from augmax_jax.runtime.checks import check_count, check_floats, check_number, is_known
 from augmax_jax.runtime.keys import example_keys, one_key
-from augmax_jax.runtime.numbers import check_count, check_number
 
 CHANNELS = 20
 KERNELS = (1, 3)
@@ -67,7 +68,14 @@ def apply_generator(generator: Generator, noise: jax.Array) -> jax.Array:
 
     Returns:
         float32 `[B, H, W, 3]`: the layers' output plus the (cropped) input.
+
+    Raises:
+        ValueError: `noise` is not float `[B, H', W', 3]`, or smaller than the kernel.
     """
+    check_floats("noise", noise, ("B", "H", "W", 3))
+    side = max(layer["kernel"].shape[0] for layer in generator)
+    if min(noise.shape[1:3]) < side or not noise.shape[0]:
+        raise ValueError(f"noise must be at least [1, {side}, {side}, 3], got {list(noise.shape)}")
     x = noise
     for i, layer in enumerate(generator):
         x = _convolve(x if i == 0 else jax.nn.relu(x), layer["kernel"])
@@ -98,10 +106,12 @@ def draw_noise(key: jax.Array, generator: Generator, shape: tuple[int, ...]) -> 
         float32 `[B, H, W, 3]`.
 
     Raises:
-        ValueError: `shape` has not four numbers, or `key` is neither one key nor B keys.
+        ValueError: `shape` is not as described, or `key` is neither one key nor B keys.
     """
-    if len(shape) != 4:
-        raise ValueError(f"shape must be (B, H, W, 3), got {tuple(shape)}")
+    if not isinstance(shape, Sequence) or len(shape) != 4 or shape[-1] != 3:
+        raise ValueError(f"shape must be (B, H, W, 3), got {shape!r}")
+    for name, length in zip(("B", "H", "W"), shape, strict=False):
+        check_count(f"{name} of shape", length, low=1)
     batch, height, width, channels = shape
     more = max(layer["kernel"].shape[0] for layer in generator) - 1
     keys = example_keys(key, batch)
@@ -195,7 +205,12 @@ def remember(history: Any, generator: Generator, count: int | jax.Array) -> Any:
         history: from `init_history`, arrays `[size, ...]`.
         generator: what to keep.
         count: generators kept before this one, an int or an int32 scalar.
+
+    Raises:
+        ValueError: `count` (if it is known) is no whole number of at least 0.
     """
+    if is_known(count):
+        check_count("count", count)
     return jax.tree.map(lambda old, new: old.at[count % old.shape[0]].set(new), history, generator)
 
 
@@ -208,8 +223,10 @@ def recall(key: jax.Array, history: Any, count: int | jax.Array) -> Generator:
         count: generators kept so far, at least 1; an int or an int32 scalar.
 
     Raises:
-        ValueError: `key` is not one key.
+        ValueError: `key` is not one key, or `count` (if it is known) no whole number of at least 1.
     """
+    if is_known(count):
+        check_count("count", count, low=1)
     size = jax.tree.leaves(history)[0].shape[0]
     index = jax.random.randint(one_key(key), (), 0, jnp.clip(count, 1, size))
     return jax.tree.map(lambda x: x[index], history)

@@ -16,14 +16,13 @@ from augmax_jax.adversary import active_set
 from augmax_jax.adversary.inputs import (
     LogitsFn,
     as_float,
-    as_labels,
     checked,
     cross_entropies,
     misclassified,
     refuse_nan,
 )
+from augmax_jax.runtime.checks import check_count, check_flag, check_labels, check_number
 from augmax_jax.runtime.keys import example_keys
-from augmax_jax.runtime.numbers import check_count, check_flag, check_number
 
 
 class PGDResult(NamedTuple):
@@ -90,7 +89,7 @@ def pgd(
     clean = as_float(images)
     batch = clean.shape[0]
     network = checked(logits_fn, labels)
-    labels = as_labels(labels, batch)
+    labels = check_labels(labels, batch)
     left = jnp.zeros(batch, jnp.int32)
     if budget is not None:
         left = _check_budget(budget, batch)

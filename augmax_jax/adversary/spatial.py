@@ -14,17 +14,22 @@ import jax.numpy as jnp
 
 from augmax_jax.adversary.inputs import (
     LogitsFn,
-    as_labels,
     checked,
     cross_entropies,
     refuse_nan,
 )
 from augmax_jax.adversary.worst_of_k import search
 from augmax_jax.augment import float64
-from augmax_jax.augment.arguments import check_images
 from augmax_jax.augment.mixing import to_float
+from augmax_jax.runtime.checks import (
+    check_count,
+    check_floats,
+    check_images,
+    check_integers,
+    check_labels,
+    check_number,
+)
 from augmax_jax.runtime.keys import example_keys
-from augmax_jax.runtime.numbers import check_count, check_number
 
 _ONE = 1 << 16  # Pillow's nearest-neighbour warp counts in 1/65536 pixels
 
@@ -79,7 +84,7 @@ def worst_of_k_spatial(
     """
     images = check_images(images)
     network = checked(logits_fn, labels)
-    labels = as_labels(labels, len(images))
+    labels = check_labels(labels, len(images))
     degrees, shifts = draw_spatial(
         key, len(images), k=k, max_degrees=max_degrees, max_pixels=max_pixels
     )
@@ -118,8 +123,9 @@ def draw_spatial(
         Degrees, float32 `[k, B]`, and pixels to the right and down, int32 `[k, B, 2]`.
 
     Raises:
-        ValueError: `k` is not positive, or a range is negative.
+        ValueError: `batch` or `k` is below 1, a range is negative, or the key is a bad one.
     """
+    check_count("batch", batch, low=1)
     check_count("k", k, low=1)
     check_number("max_degrees", max_degrees, low=0)
     check_number("max_pixels", max_pixels, low=0)
@@ -148,16 +154,8 @@ def spatial_transform(images: jax.Array, degrees: jax.Array, shifts: jax.Array) 
         ValueError: a shape or dtype is not as described.
     """
     images = check_images(images)
-    for name, given, shape, kind in (
-        ("degrees", degrees, (len(images),), jnp.floating),
-        ("shifts", shifts, (len(images), 2), jnp.integer),
-    ):
-        dtype = getattr(given, "dtype", None)
-        if jnp.shape(given) != shape or dtype is None or not jnp.issubdtype(dtype, kind):
-            raise ValueError(
-                f"{name} must be {'float' if kind is jnp.floating else 'int'} {list(shape)}, "
-                f"got {dtype or type(given).__name__} {list(jnp.shape(given))}"
-            )
+    check_floats("degrees", degrees, (len(images),))
+    check_integers("shifts", shifts, (len(images), 2))
     return jax.vmap(_transform)(images, degrees, shifts)
 
 

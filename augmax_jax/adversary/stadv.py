@@ -12,12 +12,11 @@ import jax.numpy as jnp
 from augmax_jax.adversary.inputs import (
     LogitsFn,
     as_float,
-    as_labels,
     checked,
     cross_entropies,
     refuse_nan,
 )
-from augmax_jax.runtime.numbers import check_count, check_number
+from augmax_jax.runtime.checks import check_count, check_floats, check_labels, check_number
 
 # Added inside the root of the smoothness loss, which has no gradient at a difference of zero.
 _ROOT_OFFSET = 1e-8
@@ -72,7 +71,7 @@ def stadv(
     images = as_float(images)
     batch, height, width, _ = images.shape
     network = checked(logits_fn, labels)
-    labels = as_labels(labels, batch)
+    labels = check_labels(labels, batch)
 
     def objective(flow: jax.Array) -> jax.Array:
         loss = cross_entropies(network(warp(images, flow)), labels)
@@ -119,13 +118,11 @@ def warp(images: jax.Array, flow: jax.Array) -> jax.Array:
         Output pixel (y, x) is image(y + flow[..., 1], x + flow[..., 0]), `[B, H, W, C]`.
 
     Raises:
-        ValueError: the shapes do not fit together.
+        ValueError: the arrays are not float, or their shapes do not fit together; or (where the
+            values are known) one holds NaN or infinity.
     """
-    if jnp.ndim(images) != 4 or jnp.shape(flow) != (*jnp.shape(images)[:3], 2):
-        raise ValueError(
-            f"flow must be [B, H, W, 2] of images [B, H, W, C], got {list(jnp.shape(flow))} "
-            f"and {list(jnp.shape(images))}"
-        )
+    check_floats("images", images, ("B", "H", "W", "C"))
+    check_floats("flow", flow, (*images.shape[:3], 2))
     _, height, width, channels = images.shape
     columns = jnp.arange(width).astype(flow.dtype)[None, None, :]
     rows = jnp.arange(height).astype(flow.dtype)[None, :, None]
@@ -159,10 +156,10 @@ def flow_smoothness(flow: jax.Array) -> jax.Array:
         float32 `[B]`.
 
     Raises:
-        ValueError: `flow` has another shape.
+        ValueError: `flow` has another shape or dtype, or (where its values are known) holds NaN or
+            infinity.
     """
-    if jnp.ndim(flow) != 4 or jnp.shape(flow)[-1] != 2:
-        raise ValueError(f"flow must be [B, H, W, 2], got {list(jnp.shape(flow))}")
+    check_floats("flow", flow, ("B", "H", "W", 2))
     _, height, width, _ = flow.shape
     padded = jnp.pad(flow, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="symmetric")
     total = jnp.zeros(flow.shape[0], jnp.float32)

@@ -14,13 +14,12 @@ import numpy as np
 
 from augmax_jax.adversary.inputs import (
     LogitsFn,
-    as_labels,
     checked,
     cross_entropies,
     refuse_nan,
 )
+from augmax_jax.runtime.checks import check_count, check_labels
 from augmax_jax.runtime.keys import example_keys
-from augmax_jax.runtime.numbers import check_count
 
 
 class WorstOfKResult(NamedTuple):
@@ -129,9 +128,12 @@ def worst_of_k(
         ValueError: an argument is not as described, or `logits_fn` does not return such logits.
     """
     check_count("k", k, low=1)
+    for name, function in (("draw", draw), ("to_images", to_images)):
+        if not callable(function):
+            raise ValueError(f"{name} must be a function, got {type(function).__name__}")
     network = checked(logits_fn, labels)
     batch = np.shape(labels)[0] if np.ndim(labels) else 0
-    labels = as_labels(labels, batch)
+    labels = check_labels(labels, batch)
     keys = example_keys(key, batch)
 
     def attempt(j: jax.Array) -> tuple[Any, jax.Array]:

@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from augmax_jax.augment.arguments import LOWEST_LEVEL, check_chain_settings, check_images
+from augmax_jax.augment.arguments import LOWEST_LEVEL, check_chain_settings
 from augmax_jax.augment.engine import Draws, run
 from augmax_jax.augment.mixing import mix, sample_mixing_weights
 from augmax_jax.augment.operators import AUGMIX, Operator, resolve
+from augmax_jax.runtime.checks import check_images
 from augmax_jax.runtime.keys import example_keys
 
 MAX_DEPTH = 3  # the longest chain when depths are drawn

@@ -6,8 +6,8 @@ These overlap with the corruptions of the test benchmarks and are left out by de
 import jax
 import jax.numpy as jnp
 
-from augmax_jax.augment.arguments import check_image
 from augmax_jax.augment.float64 import product
+from augmax_jax.runtime.checks import check_argument, check_image
 
 
 def color(image: jax.Array, factor: jax.typing.ArrayLike) -> jax.Array:
@@ -21,7 +21,7 @@ def color(image: jax.Array, factor: jax.typing.ArrayLike) -> jax.Array:
         uint8 `[H, W, 3]`, Pillow's `ImageEnhance.Color(image).enhance(factor)`.
 
     Raises:
-        ValueError: `image` is not uint8 `[H, W, 3]`.
+        ValueError: `image` is not uint8 `[H, W, 3]`, or `factor` is not one finite number.
     """
     image = check_image(image)
     return _blend(_grey(image)[..., None], image, factor)
@@ -67,6 +67,7 @@ def _smooth(image: jax.Array) -> jax.Array:
 
 def _blend(degenerate: jax.Array, image: jax.Array, factor: jax.typing.ArrayLike) -> jax.Array:
     """degenerate + factor * (image - degenerate), rounded to float32 twice, then truncated."""
+    check_argument("factor", factor)
     factor = jnp.asarray(factor, jnp.float32)
     distance = (image.astype(jnp.int32) - degenerate).astype(jnp.float32)
     value = degenerate.astype(jnp.float32) + product(distance, factor)

@@ -9,6 +9,7 @@ Operators on images are at the top; below them are the same operators on packed 
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -16,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from augmax_jax.augment import float64
-from augmax_jax.augment.arguments import check_image
 from augmax_jax.augment.float64 import product
 from augmax_jax.augment.packed import channels, join, pack, unpack
 from augmax_jax.augment.stored import stored
+from augmax_jax.runtime.checks import check_argument, check_image
 
 # ---- on images
 
@@ -36,9 +37,9 @@ def rotate(image: jax.Array, degrees: jax.typing.ArrayLike) -> jax.Array:
         are black.
 
     Raises:
-        ValueError: `image` is not uint8 `[H, W, 3]`.
+        ValueError: `image` is not uint8 `[H, W, 3]`, or the number is not finite.
     """
-    return _transform(image, rotation_matrix, degrees)
+    return _transform(image, rotation_matrix, degrees=degrees)
 
 
 def shear_x(image: jax.Array, shear: jax.typing.ArrayLike) -> jax.Array:
@@ -53,9 +54,9 @@ def shear_x(image: jax.Array, shear: jax.typing.ArrayLike) -> jax.Array:
         BILINEAR)`; pixels without a source are black.
 
     Raises:
-        ValueError: `image` is not uint8 `[H, W, 3]`.
+        ValueError: `image` is not uint8 `[H, W, 3]`, or the number is not finite.
     """
-    return _transform(image, shear_x_matrix, shear)
+    return _transform(image, shear_x_matrix, shear=shear)
 
 
 def shear_y(image: jax.Array, shear: jax.typing.ArrayLike) -> jax.Array:
@@ -64,7 +65,7 @@ def shear_y(image: jax.Array, shear: jax.typing.ArrayLike) -> jax.Array:
     The image and the result are uint8 `[H, W, 3]`; arguments and errors are those of `shear_x`.
     Pillow's matrix is `(1, 0, 0, shear, 1, 0)`.
     """
-    return _transform(image, shear_y_matrix, shear)
+    return _transform(image, shear_y_matrix, shear=shear)
 
 
 def translate_x(image: jax.Array, pixels: jax.typing.ArrayLike) -> jax.Array:
@@ -79,9 +80,9 @@ def translate_x(image: jax.Array, pixels: jax.typing.ArrayLike) -> jax.Array:
         BILINEAR)`; vacated pixels are black.
 
     Raises:
-        ValueError: `image` is not uint8 `[H, W, 3]`.
+        ValueError: `image` is not uint8 `[H, W, 3]`, or the number is not finite.
     """
-    return _transform(image, translate_x_matrix, pixels)
+    return _transform(image, translate_x_matrix, pixels=pixels)
 
 
 def translate_y(image: jax.Array, pixels: jax.typing.ArrayLike) -> jax.Array:
@@ -90,11 +91,16 @@ def translate_y(image: jax.Array, pixels: jax.typing.ArrayLike) -> jax.Array:
     The image and the result are uint8 `[H, W, 3]`; arguments and errors are those of `translate_x`.
     Pillow's matrix is `(1, 0, 0, 0, 1, pixels)`.
     """
-    return _transform(image, translate_y_matrix, pixels)
+    return _transform(image, translate_y_matrix, pixels=pixels)
 
 
-def _transform(image, matrix_of, argument) -> jax.Array:
+def _transform(
+    image: jax.Array, matrix_of: Callable[..., jax.Array], **named: jax.typing.ArrayLike
+) -> jax.Array:
+    """Warps by the matrix of one argument, which is given by its name."""
     image = check_image(image)
+    ((name, argument),) = named.items()
+    check_argument(name, argument)
     height, width, _ = image.shape
     matrix = matrix_of(argument, height, width)
     where = positions(matrix, height, width)

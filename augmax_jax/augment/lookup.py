@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from augmax_jax.augment import float64
-from augmax_jax.augment.arguments import check_image
 from augmax_jax.augment.float64 import product
 from augmax_jax.augment.packed import channels, join, pack, unpack
 from augmax_jax.augment.stored import stored
+from augmax_jax.runtime.checks import check_argument, check_image
 
 # ---- on images
 
@@ -57,8 +57,9 @@ def posterize(image: jax.Array, bits: jax.typing.ArrayLike) -> jax.Array:
         uint8 `[H, W, 3]`, Pillow's `ImageOps.posterize(image, bits)`.
 
     Raises:
-        ValueError: `image` is not uint8 `[H, W, 3]`.
+        ValueError: `image` is not uint8 `[H, W, 3]`, or `bits` is out of range.
     """
+    check_argument("bits", bits, low=1, high=8)
     return unpack(posterize_words(pack(check_image(image)), jnp.asarray(bits)))
 
 
@@ -73,8 +74,9 @@ def solarize(image: jax.Array, threshold: jax.typing.ArrayLike) -> jax.Array:
         uint8 `[H, W, 3]`, Pillow's `ImageOps.solarize(image, threshold)`.
 
     Raises:
-        ValueError: `image` is not uint8 `[H, W, 3]`.
+        ValueError: `image` is not uint8 `[H, W, 3]`, or `threshold` is not one finite number.
     """
+    check_argument("threshold", threshold)
     return unpack(solarize_words(pack(check_image(image)), jnp.asarray(threshold, jnp.float32)))
 
 

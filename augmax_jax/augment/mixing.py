@@ -3,8 +3,14 @@
 import jax
 import jax.numpy as jnp
 
+from augmax_jax.runtime.checks import (
+    check_count,
+    check_number,
+    check_pixels,
+    check_sums,
+    check_weights,
+)
 from augmax_jax.runtime.keys import example_keys
-from augmax_jax.runtime.numbers import check_count, check_number
 
 
 def mix(images: jax.Array, chains: jax.Array, m: jax.Array, w: jax.Array) -> jax.Array:
@@ -23,7 +29,8 @@ def mix(images: jax.Array, chains: jax.Array, m: jax.Array, w: jax.Array) -> jax
         float32 `[B, H, W, 3]` in [0, 1].
 
     Raises:
-        ValueError: the shapes do not fit together, or there is no chain.
+        ValueError: the shapes do not fit together, there is no chain, or values (where they are
+            known, so not under `jit`) are not as described.
     """
     _check(images, chains, m, w)
     m = jnp.asarray(m, jnp.float32)
@@ -95,23 +102,14 @@ def _weigh(images: jax.Array, weights: jax.Array) -> jax.Array:
 
 def _check(images: jax.Array, chains: jax.Array, m: jax.Array, w: jax.Array) -> None:
     """Raises ValueError unless the arguments of `mix` fit together."""
-    for name, array, rank, layout in (
-        ("images", images, 4, "[B, H, W, 3]"),
-        ("chains", chains, 5, "[B, K, H, W, 3]"),
-    ):
-        if array.dtype != jnp.uint8 and not jnp.issubdtype(array.dtype, jnp.floating):
-            raise ValueError(f"{name} must be uint8, or float in [0, 1], got {array.dtype}")
-        if array.ndim != rank or array.shape[-1] != 3 or 0 in array.shape:
-            raise ValueError(
-                f"{name} must be {layout} and not empty, got shape {list(array.shape)}"
-            )
+    check_pixels("images", images)
+    check_pixels("chains", chains, "B, K, H, W, 3")
     batch, width = chains.shape[:2]
     if (batch, *chains.shape[2:]) != images.shape:
         raise ValueError(
             f"chains must be versions of the images {list(images.shape)}, "
             f"got shape {list(chains.shape)}"
         )
-    if jnp.shape(m) != (batch,):
-        raise ValueError(f"m must have shape {[batch]}, got {list(jnp.shape(m))}")
-    if jnp.shape(w) != (batch, width):
-        raise ValueError(f"w must have shape {[batch, width]}, got {list(jnp.shape(w))}")
+    check_weights("m", m, (batch,))
+    check_weights("w", w, (batch, width))
+    check_sums("w", w)

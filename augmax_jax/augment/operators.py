@@ -185,13 +185,13 @@ def resolve(operators: Sequence[str | Operator]) -> tuple[Operator, ...]:
     Raises:
         ValueError: no operator is given, a name is unknown, or one is neither name nor record.
     """
-    if isinstance(operators, str | Operator):
+    if isinstance(operators, str | Operator) or not isinstance(operators, Sequence):
         raise ValueError(f"operators must be a sequence of names or records, got {operators!r}")
     if not operators:
         raise ValueError(f"operators must hold at least one of {', '.join(ALL)}, got none")
     records = []
     for operator in operators:
-        if isinstance(operator, Operator):
+        if isinstance(operator, Operator) and callable(operator.apply):
             records.append(operator)
         elif isinstance(operator, str):
             check_name("operator", operator, ALL)

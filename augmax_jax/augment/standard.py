@@ -6,9 +6,8 @@ The released code of AugMax does this to CIFAR and Tiny ImageNet images before t
 import jax
 import jax.numpy as jnp
 
-from augmax_jax.augment.arguments import check_images
+from augmax_jax.runtime.checks import check_count, check_flag, check_images
 from augmax_jax.runtime.keys import example_keys
-from augmax_jax.runtime.numbers import check_count
 
 
 def flip_and_crop(
@@ -26,11 +25,12 @@ def flip_and_crop(
         uint8 `[B, H, W, 3]`.
 
     Raises:
-        ValueError: `images` is not uint8 `[B, H, W, 3]`, `padding` is negative, or `key`
-            is neither one key nor B keys.
+        ValueError: `images` is not uint8 `[B, H, W, 3]`, `padding` or `flip` is not as described,
+            or `key` is neither one key nor B keys.
     """
     images = check_images(images)
     check_count("padding", padding)
+    check_flag("flip", flip)
     batch, height, width, _ = images.shape
 
     def augment(key: jax.Array, image: jax.Array) -> jax.Array:

@@ -12,6 +12,7 @@ from augmax_jax.data.named_images import NamedImages, open_images
 from augmax_jax.data.settings import BAD_IMAGES, MIN_IMAGE_SIZE, TEST_FRACTION, DataConfig
 from augmax_jax.data.square import fit
 from augmax_jax.runtime import errors
+from augmax_jax.runtime.checks import check_count
 
 _KEEP_BYTES = 2 * 2**30  # sets up to this size are decoded once
 _READ = 256  # images decoded at a time
@@ -51,8 +52,7 @@ class Source:
     def __post_init__(self) -> None:
         errors.check_name("benchmark", self.benchmark, constants.BENCHMARKS)
         errors.check_name("bad_images", self.bad_images, BAD_IMAGES)
-        if self.image_size < 0:
-            raise ValueError(f"image_size must not be negative, got {self.image_size}")
+        check_count("image_size", self.image_size)
         if 0 < self.image_size < MIN_IMAGE_SIZE:
             raise ValueError(f"image_size must be at least {MIN_IMAGE_SIZE}, got {self.image_size}")
 

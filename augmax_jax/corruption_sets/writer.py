@@ -13,9 +13,11 @@ from PIL import Image
 
 from augmax_jax.corruption_sets.clean_images import CleanImages, Source
 from augmax_jax.corruptions import constants, textures
-from augmax_jax.corruptions.draws import benchmark_key
+from augmax_jax.corruptions.draws import benchmark_key, check_severity
 from augmax_jax.corruptions.registry import corrupt
 from augmax_jax.runtime import errors, extras, files, keys, paths
+from augmax_jax.runtime.checks import check_count
+from augmax_jax.runtime.untrusted import map_npy
 
 with extras.needed("train"):
     from tqdm import tqdm
@@ -63,12 +65,16 @@ def generate(
         BadImageError: images cannot be read and the source refuses them; raised before any work.
         OSError: `out` cannot be written.
     """
+    if isinstance(corruptions, str) or not corruptions:
+        raise ValueError(f"corruptions must be names, at least one, got {corruptions!r}")
     for name in corruptions:
         errors.check_name("corruption", name, constants.BENCHMARK + constants.EXTRA)
-    if not severities or sorted(set(severities) & set(constants.SEVERITIES)) != list(severities):
+    for severity in severities:
+        check_severity(severity)
+    if not severities or sorted(set(severities)) != list(severities):
         raise ValueError(f"severities must ascend from 1 to 5, got {list(severities)}")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be positive, got {batch_size}")
+    check_count("batch_size", batch_size, low=1)
+    check_count("seed", seed)
     layout = layout or ("npy" if source.benchmark == "cifar" else "folder")
     errors.check_name("layout", layout, FORMATS)
 
@@ -165,7 +171,7 @@ class _Npy:
         if not labels.exists():
             repeated = np.tile(images.labels, len(severities))
             files.write_atomically(labels, functools.partial(_save, array=repeated))
-        self.count = len(np.load(labels, mmap_mode="r")) // len(severities)
+        self.count = len(map_npy(labels)) // len(severities)
 
     def done(self, name: str) -> bool:
         return (self.out / f"{name}.npy").exists()

@@ -20,7 +20,9 @@ from augmax_jax.corruptions import (
     textures,
     weather,
 )
+from augmax_jax.corruptions.draws import check_severity
 from augmax_jax.runtime import errors, keys
+from augmax_jax.runtime.checks import check_images
 
 
 class Setting(NamedTuple):
@@ -181,16 +183,12 @@ def corrupt(
 
     Raises:
         ValueError: the name, severity or benchmark is unknown; `images` has another shape or
-            dtype; or the pictures for "frost" are not installed (the message has the command).
+            dtype, or is empty; the key is a bad one; or the pictures for "frost" are not installed
+            (the message has the command).
     """
     errors.check_name("corruption", name, constants.BENCHMARK + constants.EXTRA)
     errors.check_name("benchmark", benchmark, constants.BENCHMARKS)
-    if severity not in constants.SEVERITIES:
-        raise ValueError(f"severity must be one of 1, 2, 3, 4, 5, got {severity!r}")
-    images = jnp.asarray(images)
-    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != jnp.uint8:
-        raise ValueError(
-            f"images must be uint8 [B, H, W, 3], got {images.dtype} {list(images.shape)}"
-        )
+    check_severity(severity)
+    images = check_images(images)
     arrays = _arrays(name, int(severity), benchmark, *images.shape[1:3])
     return _apply(name, keys.example_keys(key, len(images)), images, arrays)

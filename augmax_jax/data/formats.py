@@ -34,6 +34,7 @@ _OTHERS = frozenset(
         "XVTHUMB",
     ]
 )
+_BY_OTHER_PROGRAMS = frozenset(["BUFR", "EPS", "GRIB", "HDF5", "WMF"])
 _SYSTEM = frozenset(
     (
         "__macosx",
@@ -62,6 +63,16 @@ def extensions() -> frozenset[str]:
     known = Image.registered_extensions()
     readable = {e for e, form in known.items() if form in Image.OPEN and form not in _OTHERS}
     return frozenset(readable | {".mpo"})  # a JPEG with a second picture; the first is read
+
+
+@functools.cache
+def readable_formats() -> tuple[str, ...]:
+    """The formats that images are decoded from, whatever their extension.
+
+    Those that Pillow hands to another program, such as EPS to Ghostscript, are not among them.
+    """
+    extensions()  # loads the plugins
+    return tuple(form for form in Image.OPEN if form not in _BY_OTHER_PROGRAMS)
 
 
 def needed_plugin(extension: str) -> str:

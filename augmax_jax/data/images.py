@@ -1,5 +1,6 @@
 """Encoded images to 8-bit RGB: one rule for folders, tfds, benchmarks and commands."""
 
+import hashlib
 import io
 import logging
 import os
@@ -10,9 +11,11 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from augmax_jax.data import pillow_warnings
-from augmax_jax.data.formats import extensions
+from augmax_jax.data.formats import extensions, readable_formats
 from augmax_jax.data.settings import MIN_IMAGE_SIZE
 
+# Where Pillow refuses an image as a bomb, too, unless a program changed that.
+MOST_PIXELS = 178_956_970
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _JPEG_END = b"\xff\xd9"
@@ -41,7 +44,8 @@ def read(path: str | os.PathLike[str]) -> Image.Image:
 
     Raises:
         BadImageError: the file cannot be opened or decoded, is truncated, has a pixel format
-            without a defined range (32-bit integers, floats), or a side under 8 pixels.
+            without a defined range (32-bit integers, floats), a side under 8 pixels, or more
+            than `MOST_PIXELS`.
     """
     name = os.fsdecode(path)
     try:
@@ -88,7 +92,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """Converts any 8- or 16-bit image to RGB; ValueError for other depths."""
     if image.mode.startswith("I;16") or image.mode == "I":
         # Pillow would clip these values to 255 and not scale them.
-        values = np.asarray(image).astype(np.int64)
+        values = np.asarray(image).astype(np.int32)
         if values.min() < 0 or values.max() > 65535:
             raise ValueError(_WITHOUT_RANGE.format(image.mode))
         return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
@@ -101,7 +105,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _decode(contents: bytes, name: str) -> Image.Image:
-    with Image.open(io.BytesIO(contents)) as image:
+    with Image.open(io.BytesIO(contents), formats=readable_formats()) as image:
+        if image.width * image.height > MOST_PIXELS:
+            raise ValueError(f"it has {image.width}x{image.height} pixels, more than are read")
         image.load()
         return to_rgb(_upright(image, name))
 
@@ -161,11 +167,11 @@ def _ended_jpeg(contents: bytes) -> bytes | None:
     body = contents[:-1] if contents.endswith(_JPEG_END[:1]) else contents
     versions = []
     for more in (b"", bytes(64), b"\x55" * 64):
-        with Image.open(io.BytesIO(body + more + _JPEG_END)) as image:
+        with Image.open(io.BytesIO(body + more + _JPEG_END), formats=("JPEG",)) as image:
             if image.info.get("progressive"):
                 return None  # whole scans may be missing
             image.load()
-            versions.append(image.tobytes())
+            versions.append(hashlib.sha256(image.tobytes()).digest())
     return body + _JPEG_END if len(set(versions)) == 1 else None
 
 

@@ -5,6 +5,8 @@ import functools
 
 import numpy as np
 
+from augmax_jax.runtime.checks import check_count
+
 # What a random stream is for. Distinct purposes never share numbers.
 EPOCH, HOLDOUT, CROP, TEST = range(4)
 
@@ -16,8 +18,7 @@ def generator(seed: int, purpose: int, *index: int) -> np.random.Generator:
 
 def check_seed(seed: int) -> None:
     """Raises ValueError unless `seed` is a non-negative integer."""
-    if not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"seed must be a non-negative integer, got {seed!r}")
+    check_count("seed", seed)
 
 
 class EpochOrder:

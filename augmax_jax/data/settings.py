@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from augmax_jax.runtime import paths
+from augmax_jax.runtime.checks import check_count, check_flag
 from augmax_jax.runtime.errors import check_name
 
 TRAIN_TRANSFORMS = ("flip_crop", "crop", "none", "random_resized_crop")
@@ -88,14 +89,15 @@ class DataConfig:
         check_name("config.data.test_transform", self.test_transform, TEST_TRANSFORMS)
         check_name("config.data.bad_images", self.bad_images, BAD_IMAGES)
         object.__setattr__(self, "resident", _resident(self.resident))
-        _check_whole("image_size", self.image_size, MIN_IMAGE_SIZE, _MAX_IMAGE_SIZE)
-        _check_whole("max_resident_bytes", self.max_resident_bytes, 0)
-        _check_whole("shuffle_buffer", self.shuffle_buffer, 1)
+        check_count(
+            "config.data.image_size", self.image_size, low=MIN_IMAGE_SIZE, high=_MAX_IMAGE_SIZE
+        )
+        check_count("config.data.max_resident_bytes", self.max_resident_bytes)
+        check_count("config.data.shuffle_buffer", self.shuffle_buffer, low=1)
         # Any share is allowed that leaves images to train on.
         if not _is_number(self.holdout) or not 0 <= self.holdout < 1:
             raise ValueError(f"config.data.holdout must be in [0, 1), got {self.holdout!r}")
-        if not isinstance(self.download, bool):
-            raise ValueError(f"config.data.download must be True or False, got {self.download!r}")
+        check_flag("config.data.download", self.download)
         _check_folders(self.extra_train)
         object.__setattr__(self, "extra_train", tuple(map(os.fspath, self.extra_train)))
         if self.resident is True and self.random_resized_crop:
@@ -204,13 +206,6 @@ def _check_text(field: str, value: Any, *, may_be_empty: bool = False) -> None:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def _check_whole(field: str, value: Any, low: int, high: int | None = None) -> None:
-    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not whole or value < low or (high is not None and value > high):
-        allowed = f"at least {low}" if high is None else f"in [{low}, {high}]"
-        raise ValueError(f"config.data.{field} must be a whole number {allowed}, got {value!r}")
 
 
 def _resident(value: Any) -> bool | str:

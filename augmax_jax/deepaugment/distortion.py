@@ -25,6 +25,7 @@ from augmax_jax.data.order import check_seed
 from augmax_jax.data.settings import TEST_FRACTION
 from augmax_jax.deepaugment import layers, networks, plan
 from augmax_jax.runtime import compiler, files, paths
+from augmax_jax.runtime.checks import check_count
 from augmax_jax.runtime.errors import check_name
 from augmax_jax.runtime.progress import Progress
 
@@ -314,8 +315,7 @@ def _sizes(
     entry: networks.Entry, images: NamedImages, size: int | None, working_size: int, grid: int
 ) -> Sizes:
     for name, value in (("size", size or 0), ("working_size", working_size), ("grid", grid)):
-        if value < 0:
-            raise ValueError(f"{name} must not be negative, got {value}")
+        check_count(name, value)
     if working_size and working_size < MIN_WORKING_SIZE:
         raise ValueError(f"working_size must be at least {MIN_WORKING_SIZE}, got {working_size}")
     if size is None:
@@ -386,11 +386,10 @@ def _check(
     limit: int, quality: int, image_format: str, shard: tuple[int, int], batch_size: int
 ) -> None:
     check_name("image_format", image_format, FORMATS)
-    if limit < 0:
-        raise ValueError(f"limit must not be negative, got {limit}")
-    if batch_size < 0:
-        raise ValueError(f"batch_size must not be negative, got {batch_size}")
-    if not 1 <= quality <= 100:
-        raise ValueError(f"quality must be in 1..100, got {quality}")
+    check_count("limit", limit)
+    check_count("batch_size", batch_size)
+    check_count("quality", quality, low=1, high=100)
+    if not isinstance(shard, tuple | list) or not all(isinstance(part, int) for part in shard):
+        raise ValueError(f"shard must be (i, n), two whole numbers, got {shard!r}")
     if len(shard) != 2 or not 0 <= shard[0] < shard[1]:
         raise ValueError(f"shard must be (i, n) with 0 <= i < n, got {shard}")

@@ -132,6 +132,9 @@ def check_weights(
         ValueError: tensors are missing, left over, of another shape or not finite; the message
             names all of them.
     """
+    for name, array in weights.items():
+        if not hasattr(array, "shape"):
+            raise ValueError(f"weights must be arrays, got {name}={type(array).__name__}")
     shapes = {f"{name}.weight": layer.shape for name, layer in layers.items()}
     shapes |= {f"{name}.bias": (layer.outputs,) for name, layer in layers.items()}
     missing = [name for name in shapes if name not in weights]

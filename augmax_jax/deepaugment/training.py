@@ -26,6 +26,7 @@ from augmax_jax.data.settings import TEST_FRACTION
 from augmax_jax.deepaugment import cae, edsr, layers, networks
 from augmax_jax.deepaugment.distortion import first_readable
 from augmax_jax.runtime import compiler, files
+from augmax_jax.runtime.checks import check_count, check_number
 from augmax_jax.runtime.paths import expand
 from augmax_jax.runtime.progress import Progress
 
@@ -91,10 +92,9 @@ def train(
     check_seed(seed)
     layers.check_save_path(out)
     for name, value in {"steps": steps, "batch_size": batch_size, "limit": limit}.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
-    if not learning_rate > 0:
-        raise ValueError(f"learning_rate must be positive, got {learning_rate}")
+        check_count(name, value, low=1)
+    check_count("patch", patch)
+    check_number("learning_rate", learning_rate, low=0, above_low=True)
     key = jax.random.key(seed)
     out = expand(out)
     opened = open_images(

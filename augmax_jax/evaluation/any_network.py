@@ -18,6 +18,7 @@ from augmax_jax.evaluation.predictions import predict, scores
 from augmax_jax.evaluation.predictor import AnyNetwork, Predictor
 from augmax_jax.evaluation.store import Store
 from augmax_jax.runtime import files, paths, run_directory
+from augmax_jax.runtime.checks import check_class_names, check_count, check_flag
 
 
 def evaluate_model(
@@ -78,8 +79,12 @@ def evaluate_model(
         OSError: the directory cannot be written.
     """
     images, labels = _check_images(images), _check_labels(labels, len(images))
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
+    check_count("batch_size", batch_size, low=1)
+    check_count("seed", seed)
+    check_flag("progress", progress)
+    for argument, text in (("name", name), ("dataset", dataset), ("baseline", baseline)):
+        if not isinstance(text, str):
+            raise ValueError(f"{argument} must be a text, got {text!r}")
     target = None if directory is None else _check_directory(directory)
     split = ArraySplit(images, labels, seed=seed)
     location = "arrays"
@@ -92,7 +97,12 @@ def evaluate_model(
     network = AnyNetwork(predictor, batch, classes=int(labels.max()) + 1, outputs=outputs)
     logits, _ = predict(network.score, split, batch_size, what="the clean images")
     logits = network.settle(logits)
-    names = _check_class_names(class_names, logits.shape[1])
+    classes = logits.shape[1]
+    names = (
+        tuple(map(str, range(classes)))
+        if class_names is None
+        else check_class_names(class_names, classes)
+    )
     clean = {**scores(logits, split.labels), **by_class.of_clean(logits, split.labels)}
 
     store, gallery = Store(benchmark=benchmark), None
@@ -161,28 +171,18 @@ def _check_labels(labels: Any, count: int) -> np.ndarray:
     if not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
             f"labels must be whole numbers of an integer dtype, got {labels.dtype}, such as "
-            f"{labels.flat[0]}"
+            f"{labels.flat[0]!r}"
         )
     if labels.min() < 0 or labels.max() > np.iinfo(np.int32).max:
         raise ValueError(f"labels must be at least 0, got {labels.min()} to {labels.max()}")
     return labels.astype(np.int32)
 
 
-def _check_class_names(names: Sequence[str] | None, classes: int) -> tuple[str, ...]:
-    """The names of the classes; ValueError unless there is one for each column of the logits."""
-    if names is None:
-        return tuple(str(i) for i in range(classes))
-    names = tuple(str(name) for name in names)
-    if len(names) != classes:
-        raise ValueError(
-            f"class_names must be {classes}, one for each column of the logits, got {len(names)}"
-        )
-    return names
-
-
 def _check_directory(directory: str | Path) -> Path:
     """The directory, which is not made here; OSError if it cannot be written."""
     path = paths.expand(directory)
+    if not str(directory):
+        raise ValueError("directory is empty: name one, or give None to write nothing")
     there = next(p for p in (path, *path.absolute().parents) if p.exists())
     if not there.is_dir():
         raise NotADirectoryError(f"directory {str(path)!r}: {str(there)!r} is a file")

@@ -36,7 +36,10 @@ class Baseline:
                 f"baseline {self.name!r} has no error for {corruption!r}; it has: "
                 f"{', '.join(self.errors)}"
             )
-        error = float(np.mean(self.errors[corruption]))
+        try:
+            error = float(np.mean(np.asarray(self.errors[corruption], float)))
+        except (TypeError, ValueError):
+            error = float("nan")  # no number: refused as such
         if not 0 < error <= 1:
             raise ValueError(
                 f"error of baseline {self.name!r} on {corruption!r} must be a fraction in (0, 1], "

@@ -140,12 +140,15 @@ def _errors(path: str, results: Mapping[str, Any], target: Target) -> dict[str, 
     if name is None:
         raise ValueError(f"{path} has no errors on {target.name!r}, but on {', '.join(tables)}")
     theirs = results.get("dataset")
+    theirs = theirs if isinstance(theirs, str) else ""
     if theirs and target.dataset and _last(theirs) != _last(target.dataset):
         raise ValueError(f"the errors in {path} are those on {theirs!r}, not on {target.dataset!r}")
-    _check_same_set(path, name, results["benchmarks"][name].get("set", {}), target.identity)
+    their_set = results["benchmarks"][name].get("set")
+    if isinstance(their_set, dict):
+        _check_same_set(path, name, their_set, target.identity)
     try:
         accuracies = {c: [float(tables[name][c][str(s)]) for s in SEVERITIES] for c in BENCHMARK}
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(
             f"{path}: {name!r} does not have an accuracy at each of the five severities"
         ) from error
@@ -171,8 +174,9 @@ def _check_same_set(
 
 def _clean_error(results: Mapping[str, Any]) -> float | None:
     """The run's error on clean images; None if its results lack it."""
-    scores = (results.get("clean") or {}).get(results.get("selected"), {})
-    accuracy = scores.get("accuracy")
+    clean, selected = results.get("clean"), results.get("selected")
+    scores = clean.get(selected) if isinstance(clean, dict) and isinstance(selected, str) else None
+    accuracy = scores.get("accuracy") if isinstance(scores, dict) else None
     return 1 - accuracy if isinstance(accuracy, int | float) and 0 <= accuracy <= 1 else None
 
 

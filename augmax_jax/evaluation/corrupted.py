@@ -8,6 +8,7 @@ from augmax_jax.data.benchmarks import Benchmark
 from augmax_jax.evaluation import identity
 from augmax_jax.evaluation.derived import DerivedSplit
 from augmax_jax.runtime import errors, keys
+from augmax_jax.runtime.checks import check_count
 
 CORRUPTED = "corrupted"  # name in results of the test split, corrupted on the fly
 
@@ -33,10 +34,13 @@ def corrupted(
         location: where the split was read from, for the results.
 
     Raises:
-        ValueError: a name or the constants are unknown, or "frost" is among the names and its
-            pictures are not installed.
+        ValueError: a name or the constants are unknown, the seed is no whole number from 0 on, or
+            "frost" is among the names and its pictures are not installed.
     """
     errors.check_name("constants", constants, corruptions.BENCHMARKS)
+    check_count("seed", seed)
+    if isinstance(names, str) or not names:
+        raise ValueError(f"names must be a list of corruptions, at least one, got {names!r}")
     for name in names:
         errors.check_name("corruption", name, corruptions.BENCHMARK + corruptions.EXTRA)
     recipe = identity.of_split(split) | {

@@ -17,6 +17,14 @@ import numpy as np
 
 from augmax_jax.corruptions import BENCHMARK, FAMILIES, SEVERITIES
 from augmax_jax.evaluation.baselines import BASELINES, Baseline
+from augmax_jax.runtime.checks import (
+    check_count,
+    check_labels,
+    check_logits,
+    check_number,
+    describe,
+    is_known,
+)
 from augmax_jax.runtime.errors import check_name
 
 ErrorTable = Mapping[str, Sequence[float]]
@@ -29,17 +37,24 @@ def error_matrix(errors: ErrorTable, corruptions: Iterable[str] = BENCHMARK) -> 
     """The rows of an error table, float64 `[corruptions, 5]`.
 
     Raises:
-        ValueError: a corruption is missing, a row does not have one error per severity, or
-            an error is not a fraction.
+        ValueError: no corruption is named or one is missing, a row does not have one error per
+            severity, or an error is not a fraction.
     """
+    if not isinstance(errors, Mapping):
+        raise ValueError(f"errors must map corruptions to errors, got {type(errors).__name__}")
     names = list(corruptions)
+    if isinstance(corruptions, str) or not names:
+        raise ValueError(f"corruptions must be names, at least one, got {corruptions!r}")
     missing = [name for name in names if name not in errors]
     if missing:
         raise ValueError(
             f"errors lack {', '.join(missing)}; they have: {', '.join(errors) or 'nothing'}"
         )
     for name in names:
-        row = np.asarray(errors[name], float)
+        try:
+            row = np.asarray(errors[name], float)
+        except (TypeError, ValueError):
+            raise ValueError(f"errors of {name!r} must be numbers, got {errors[name]!r}") from None
         if row.shape != (len(SEVERITIES),):
             raise ValueError(
                 f"errors of {name!r} must be {len(SEVERITIES)} numbers, one per severity, got "
@@ -115,8 +130,7 @@ def relative_mean_corruption_error(
         ValueError: the baseline has no clean error, or a corruption does not increase it.
     """
     baseline = _baseline(baseline)
-    if not 0 <= clean_error <= 1:
-        raise ValueError(f"clean_error must be a fraction in [0, 1], got {clean_error}")
+    check_number("clean_error", clean_error, low=0, high=1)
     if baseline.clean_error is None:
         raise ValueError(f"baseline {baseline.name!r} has no clean_error, relative mCE needs it")
     ratios = []
@@ -158,6 +172,7 @@ def summarize(
     """
     out: dict[str, Any] = {"by_corruption": accuracy_by_corruption(errors)}
     if clean_error is not None:
+        check_number("clean_error", clean_error, low=0, high=1)
         out["sa"] = 1 - clean_error
     if set(BENCHMARK) <= set(errors):
         out["ra"] = robust_accuracy(errors)
@@ -247,25 +262,30 @@ def tally(logits: Any, labels: Any, mask: Any = None, *, bins: int = 15) -> Tall
         bins: number of confidence bins of equal width, each open on the left.
 
     Raises:
-        ValueError: shapes do not fit together or are empty, `bins` is not positive, or (NumPy
-            only) a label is out of range.
+        ValueError: shapes or dtypes do not fit together or are empty, or `bins` is no whole number
+            of at least 1; or, where the values are known (so not under `jit`), a label is out of
+            range, or logits that count have NaN or infinity.
     """
     on_device = isinstance(logits, jax.Array)
     xp: Any = jnp if on_device else np
-    logits = logits.astype(jnp.float32) if on_device else np.asarray(logits, np.float64)
-    labels = xp.asarray(labels)
-    if logits.ndim != 2 or 0 in logits.shape or labels.shape != logits.shape[:1]:
-        raise ValueError(
-            f"logits must be [N, C] and labels [N], not empty, got {list(logits.shape)} and "
-            f"{list(labels.shape)}"
-        )
-    if bins < 1:
-        raise ValueError(f"bins must be at least 1, got {bins}")
-    mask = xp.ones(labels.shape, bool) if mask is None else xp.asarray(mask)
     if not on_device:
-        wrong = labels[mask & ((labels < 0) | (labels >= logits.shape[1]))]
-        if wrong.size:
-            raise ValueError(f"labels must be in [0, {logits.shape[1]}), got {wrong[0]}")
+        logits = np.asarray(logits)
+        logits = logits.astype(np.float64) if logits.dtype.kind in "iu" else logits  # such as votes
+    check_count("bins", bins, low=1)
+    if mask is not None:
+        mask = xp.asarray(mask)
+        if mask.shape != logits.shape[:1] or mask.dtype != bool:
+            raise ValueError(f"mask must be bool [{len(logits)}], got {describe(mask)}")
+    check_logits(logits, mask=mask)
+    logits = logits.astype(jnp.float32 if on_device else np.float64)
+    count, classes = logits.shape
+    labels = labels if hasattr(labels, "dtype") else np.asarray(labels)
+    counted = labels
+    if mask is not None and is_known(mask) and is_known(labels) and labels.shape == mask.shape:
+        counted = np.where(np.asarray(mask), np.asarray(labels), 0)  # padding may hold anything
+    check_labels(counted, count, num_classes=classes)
+    labels = xp.asarray(labels)
+    mask = xp.ones(labels.shape, bool) if mask is None else mask
     # Padding may hold anything, so it is replaced before it can spread a NaN.
     return add_up(outcomes(xp.where(mask[:, None], logits, 0), labels), mask=mask, bins=bins)
 
@@ -313,12 +333,15 @@ def add_up(found: Outcomes, *, mask: Any = None, bins: int = 15) -> Tally:
 
 
 def accuracy(logits: Any, labels: Any) -> float:
-    """Top-1 accuracy of logits `[N, C]` against labels `[N]`."""
+    """Top-1 accuracy of logits `[N, C]` against labels `[N]`; it raises as `tally`."""
     return tally(logits, labels).accuracy
 
 
 def negative_log_likelihood(logits: Any, labels: Any) -> float:
-    """Mean of -log softmax(logits)[label] in nats; logits `[N, C]`, labels `[N]`."""
+    """Mean of -log softmax(logits)[label] in nats; arguments and errors are those of `tally`.
+
+    logits: `[N, C]`; labels: `[N]`.
+    """
     return tally(logits, labels).negative_log_likelihood
 
 
@@ -336,6 +359,9 @@ def expected_calibration_error(logits: Any, labels: Any, *, bins: int = 15) -> f
 
     Returns:
         A fraction in [0, 1].
+
+    Raises:
+        ValueError: as in `tally`.
     """
     return tally(logits, labels, bins=bins).calibration_error
 
@@ -355,6 +381,8 @@ def restrict_classes(logits: Any, classes: Sequence[int] | np.ndarray) -> Any:
     """
     xp: Any = jnp if isinstance(logits, jax.Array) else np
     classes = np.asarray(classes)
+    if classes.size and not np.issubdtype(classes.dtype, np.integer):
+        raise ValueError(f"classes must be indices, got {describe(classes)}")
     if classes.size == 0 or classes.min() < 0 or classes.max() >= logits.shape[-1]:
         raise ValueError(
             f"classes must be indices in [0, {logits.shape[-1]}), at least one, got "

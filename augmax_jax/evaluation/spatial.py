@@ -6,7 +6,6 @@ the map under which the label is least likely counts.
 """
 
 import functools
-import zipfile
 from pathlib import Path
 
 import jax
@@ -19,7 +18,8 @@ from augmax_jax.data.benchmarks import Benchmark
 from augmax_jax.evaluation import identity, metrics
 from augmax_jax.evaluation.derived import DerivedSplit
 from augmax_jax.evaluation.predictions import scores_of
-from augmax_jax.runtime import files
+from augmax_jax.runtime import files, untrusted
+from augmax_jax.runtime.checks import check_count
 
 SPATIAL = "spatial"  # name of the benchmark in results
 MAP = "map"  # name of its parts, before their number
@@ -34,9 +34,14 @@ def worst_of_maps(split: Split, *, k: int = 10, seed: int = 0, location: str = "
     Args:
         split: clean images.
         k: number of maps tried for each image, at least 1.
-        seed: seed of the maps.
+        seed: seed of the maps, from 0 on.
         location: where the split was read from, for the results.
+
+    Raises:
+        ValueError: a number is not as described.
     """
+    check_count("k", k, low=1)
+    check_count("seed", seed)
     draw = jax.jit(functools.partial(spatial.draw_spatial, k=k), static_argnums=1)
     warp = jax.jit(spatial.spatial_transform)
     key = jax.random.key(seed)
@@ -83,13 +88,17 @@ class Worst:
         if self._path is None:
             return False
         try:
-            with np.load(self._path) as kept:
-                if str(kept["owner"]) != self._owner:
-                    return False
-                self._likelihood = kept["likelihood"]
-                self._outcomes = metrics.Outcomes(*(kept[n] for n in metrics.Outcomes._fields))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            with untrusted.Bounded(self._path) as file:
+                kept = untrusted.read_npz(file)
+            if str(kept["owner"]) != self._owner:
+                return False
+            likelihood = kept["likelihood"]
+            outcomes = metrics.Outcomes(*(kept[n] for n in metrics.Outcomes._fields))
+        except Exception:  # no file, or any damage: the parts are then evaluated anew
             return False
+        if likelihood.ndim != 1 or any(a.shape != likelihood.shape for a in outcomes):
+            return False
+        self._likelihood, self._outcomes = likelihood, outcomes
         return True
 
     def add(self, logits: np.ndarray, labels: np.ndarray) -> None:

@@ -57,9 +57,16 @@ class Store:
         kept = files.read_json(path, numbers=True)
         if kept is None:
             return
+        damaged = ValueError(f"{path} is damaged (it holds no results); remove it or restore it")
+        if not isinstance(kept, dict):
+            raise damaged
         before = {"network": kept.get("network", {}), "set": kept.get("set", {})}
+        if not all(isinstance(facts, dict) for facts in before.values()):
+            raise damaged
         if before == {"network": self._network, "set": self._set}:
-            self.rows, self._parts = kept["rows"], kept["parts"]
+            self.rows, self._parts = kept.get("rows", {}), kept.get("parts", {})
+            if not _are_results(self.rows, self._parts):
+                raise damaged
             return
         changed = ", ".join(
             filter(
@@ -139,3 +146,29 @@ class Store:
                 values = [row[name] for name in ("accuracy", "loss", "ece", "count")]
                 writer.writerow([corruption, severity, *values])
         files.write_text(self.path.with_suffix(".csv"), text.getvalue())
+
+
+def _are_results(rows: Any, parts: Any) -> bool:
+    """Whether values are rows of scores, and the identity of each part."""
+    if not (isinstance(rows, dict) and isinstance(parts, dict) and rows.keys() == parts.keys()):
+        return False
+    for name, by_severity in rows.items():
+        of_parts = parts[name]
+        if not (isinstance(by_severity, dict) and isinstance(of_parts, dict)):
+            return False
+        if by_severity.keys() != of_parts.keys():
+            return False
+        if not all(isinstance(part, dict) for part in of_parts.values()):
+            return False
+        if not all(_are_scores(found) for found in by_severity.values()):
+            return False
+    return True
+
+
+def _are_scores(found: Any) -> bool:
+    numbers = ("accuracy", "loss", "ece", "count")
+    return (
+        isinstance(found, dict)
+        and all(isinstance(found.get(name), int | float) for name in numbers)
+        and isinstance(found.get("by_class", {}), dict)
+    )

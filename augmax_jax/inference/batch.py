@@ -14,7 +14,8 @@ from augmax_jax.data.settings import BAD_IMAGES
 from augmax_jax.inference.predictor import BATCH_SIZE, Predictor
 from augmax_jax.inference.sources import Source
 from augmax_jax.runtime import extras
-from augmax_jax.runtime.errors import check_name, check_range, shorten
+from augmax_jax.runtime.checks import check_count
+from augmax_jax.runtime.errors import check_name, shorten
 
 with extras.needed("train"):
     from tqdm import tqdm
@@ -91,8 +92,8 @@ def predict_files(
         BadImageError: files cannot be read and are refused, or none can.
         ValueError: an argument is not allowed, or the network gives NaN or infinity.
     """
-    check_range("top", top, 1)
-    check_range("batch_size", batch_size, 1)
+    check_count("top", top, low=1)
+    check_count("batch_size", batch_size, low=1)
     check_name("bad_images", bad_images, BAD_IMAGES)
     side = predictor.image_size
     labels = {class_folder(name): name for name in predictor.class_names if predictor.has_names}

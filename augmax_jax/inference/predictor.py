@@ -14,9 +14,10 @@ from augmax_jax.data.images import read, to_rgb
 from augmax_jax.data.settings import MIN_IMAGE_SIZE
 from augmax_jax.data.square import fit
 from augmax_jax.evaluation.predictions import Score, model_score
-from augmax_jax.models import Classifier
+from augmax_jax.models import ROUTES, Classifier
 from augmax_jax.runtime import parallel
-from augmax_jax.runtime.errors import check_range
+from augmax_jax.runtime.checks import check_class_names, check_count
+from augmax_jax.runtime.errors import check_name
 
 BATCH_SIZE = 128  # most images that go through the network at a time, unless told otherwise
 
@@ -48,7 +49,8 @@ class Predictor:
         route: of the norms.
 
     Raises:
-        ValueError: a setting of the pre-processing is not allowed.
+        ValueError: a setting of the pre-processing or the route is not allowed, or there is not one
+            class name for each logit.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Predictor:
         test_transform: str = "resize",
         route: str = "clean",
     ) -> None:
+        check_name("route", route, ROUTES)
         self.model, self.variables, self.route = model, variables, route
         devices = parallel.local_devices(1)
         bind = model_score(model, devices, route=route)
@@ -85,6 +88,8 @@ class Predictor:
     ) -> None:
         """Sets what the methods need, whatever gives the logits."""
         self._score, self._name = score, name
+        if class_names is not None:
+            check_class_names(class_names, num_classes)
         self.has_names = class_names is not None
         self.class_names = tuple(class_names or map(str, range(num_classes)))
         self.image_size, self.test_transform = image_size, test_transform
@@ -129,9 +134,9 @@ class Predictor:
             float32 `[N, C]`.
 
         Raises:
-            ValueError: another shape or dtype.
+            ValueError: another shape or dtype, or `batch_size` is no whole number of at least 1.
         """
-        check_range("batch_size", batch_size, 1)
+        check_count("batch_size", batch_size, low=1)
         side = self.image_size
         shape, dtype = np.shape(images), getattr(images, "dtype", type(images).__name__)
         if dtype != np.uint8 or len(shape) != 4 or shape[1:] != (side, side, 3) or not shape[0]:
@@ -167,7 +172,7 @@ class Predictor:
         Raises:
             ValueError: as `preprocess`; or the network gives NaN or infinity.
         """
-        check_range("top", top, 1)
+        check_count("top", top, low=1)
         return self.rank(self.logits(self.preprocess(images), batch_size=batch_size), top)
 
     def rank(self, logits: np.ndarray, top: int = 5) -> list[list[tuple[str, float]]]:
@@ -178,9 +183,16 @@ class Predictor:
             top: how many classes; all of them if there are fewer.
 
         Raises:
-            ValueError: there are NaN or infinite logits.
+            ValueError: `logits` has another shape, or NaN or infinity; or `top` is no whole number
+                of at least 1.
         """
+        check_count("top", top, low=1)
         logits = np.asarray(logits, np.float64)
+        classes = len(self.class_names)
+        if logits.ndim != 2 or logits.shape[1] != classes:
+            raise ValueError(
+                f"logits must be [N, {classes}], one for each class, got {list(logits.shape)}"
+            )
         useless = int((~np.isfinite(logits).all(-1)).sum())
         if useless:
             raise ValueError(

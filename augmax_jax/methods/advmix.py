@@ -20,7 +20,7 @@ from augmax_jax.methods.base import (
     split_keys,
 )
 from augmax_jax.methods.settings import chain_settings
-from augmax_jax.runtime.numbers import check_count
+from augmax_jax.runtime.checks import check_count
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict

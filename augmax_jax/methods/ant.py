@@ -32,7 +32,7 @@ from augmax_jax.methods.base import (
     ViewSpec,
     split_keys,
 )
-from augmax_jax.runtime.numbers import check_count, check_number
+from augmax_jax.runtime.checks import check_count, check_number
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict

@@ -18,7 +18,7 @@ from augmax_jax.methods.base import (
     split_keys,
 )
 from augmax_jax.methods.settings import chain_settings, compaction
-from augmax_jax.runtime.numbers import check_flag
+from augmax_jax.runtime.checks import check_flag
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict

@@ -17,7 +17,7 @@ from augmax_jax.methods.base import (
     stateless,
 )
 from augmax_jax.methods.settings import chain_settings
-from augmax_jax.runtime.numbers import check_count
+from augmax_jax.runtime.checks import check_count
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict

@@ -8,8 +8,8 @@ from augmax_jax.augment.arguments import check_chain_settings
 from augmax_jax.augment.operators import ALL, SETS
 from augmax_jax.methods.base import VARIANTS
 from augmax_jax.models import ROUTES
+from augmax_jax.runtime.checks import check_count, check_flag, check_number
 from augmax_jax.runtime.errors import check_name
-from augmax_jax.runtime.numbers import check_count, check_flag, check_number
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict

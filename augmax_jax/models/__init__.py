@@ -32,6 +32,7 @@ from augmax_jax.models.norm_conversion import SINGLE_NORM, both_routes, single_r
 from augmax_jax.models.resnet import BasicBlock, Bottleneck, ResNet
 from augmax_jax.models.resnext import ResNeXt
 from augmax_jax.models.wide_resnet import WideResNet
+from augmax_jax.runtime.checks import check_count, check_flag
 from augmax_jax.runtime.errors import check_name
 
 __all__ = [
@@ -156,13 +157,16 @@ def create(
     """
     check_name("model", name, MODELS)
     check_name("norm", norm, NORMS)
-    _check_count("num_classes", num_classes)
+    check_count("num_classes", num_classes, low=1)
+    check_flag("remat", remat)
+    if axis_name is not None and not isinstance(axis_name, str):
+        raise ValueError(f"axis_name must be the name of a mapped axis or None, got {axis_name!r}")
     architecture = MODELS[name]
     for option, value in options.items():
         if not architecture.options:
             raise ValueError(f"model {name!r} takes no options, got {option}={value!r}")
         check_name(f"option of model {name!r}", option, architecture.options)
-        _check_count(option, value)
+        check_count(option, value, low=1)
     fields = {**architecture.fields, **options}
     _check_sizes(architecture.constructor, fields)
     normalization = input_normalization(name, mean, std)
@@ -215,9 +219,14 @@ def usual_image_size(name: str, **options: int) -> int:
 
     Returns:
         224 for the ImageNet networks, 64 with `stem_stride=2` (Tiny ImageNet), else 32 (CIFAR).
+
+    Raises:
+        ValueError: the name is unknown, or the stride is neither 1 nor 2.
     """
     check_name("model", name, MODELS)
-    return MODELS[name].image_size * options.get("stem_stride", 1)
+    stride = options.get("stem_stride", 1)
+    check_count("stem_stride", stride, low=1, high=2)
+    return MODELS[name].image_size * stride
 
 
 def usual_test_transform(name: str) -> str:
@@ -226,14 +235,12 @@ def usual_test_transform(name: str) -> str:
     Returns:
         "center_crop" for the ImageNet networks, as is the habit there (256 of which 224), else
         "resize"; see `config.data.test_transform`.
+
+    Raises:
+        ValueError: the name is unknown.
     """
     check_name("model", name, MODELS)
     return "center_crop" if MODELS[name].image_size == 224 else "resize"
-
-
-def _check_count(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be a positive integer, got {value!r}")
 
 
 def _check_sizes(constructor: type[Classifier], fields: Mapping[str, Any]) -> None:
@@ -256,7 +263,7 @@ def _check_dtype(dtype: Any) -> Any:
 
 def _check_channels(name: str, values: Sequence[float], *, positive: bool = False) -> Channels:
     try:
-        channels = [float(value) for value in values]
+        channels = [] if isinstance(values, str) else [float(value) for value in values]
     except (TypeError, ValueError):
         channels = []
     if len(channels) != 3 or not all(map(math.isfinite, channels)):

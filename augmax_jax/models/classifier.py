@@ -9,6 +9,7 @@ from flax import linen as nn
 
 from augmax_jax.models.cpu.normalization import at_least_float32
 from augmax_jax.models.norm import ROUTES, BatchNorm, norm_layer
+from augmax_jax.runtime.checks import check_shape, dtype_of
 from augmax_jax.runtime.errors import check_name
 
 Initializer = Callable[..., jax.Array]
@@ -64,12 +65,9 @@ class Classifier(nn.Module):
         Arguments and errors are those of `__call__`.
         """
         check_name("route", route, ROUTES)
-        if x.ndim != 4 or x.shape[-1] != 3:
-            raise ValueError(f"x must have shape [B, H, W, 3], got {x.shape}")
-        if not jnp.issubdtype(x.dtype, jnp.floating):
-            raise ValueError(
-                f"x must be float with values in [0, 1], got {x.dtype}; divide uint8 images by 255"
-            )
+        if dtype_of(x) == jnp.uint8:
+            raise ValueError("x must be float with values in [0, 1]: divide uint8 images by 255")
+        check_shape("x", x, ("B", "H", "W", 3))
         outer = at_least_float32(self.dtype)
         x = x.astype(outer)
         if self.mean is not None:

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from augmax_jax.models.cpu.normalization import Activation, image_moments, scale_and_shift
+from augmax_jax.runtime.checks import check_flag, check_shape
 from augmax_jax.runtime.errors import check_name
 
 ROUTES = ("clean", "augmented")
@@ -111,7 +112,8 @@ class BatchNorm(nn.Module):
             Array of the shape and dtype of `x`. Statistics and arithmetic are float32 always.
 
         Raises:
-            ValueError: the route is unknown, or training has one value per channel only.
+            ValueError: the route is unknown, `x` is not float `[B, H, W, C]`, or training has one
+                value per channel only.
         """
         return scale_and_shift(x, *self.coefficients(x, route, train), relu=relu)
 
@@ -132,7 +134,11 @@ class BatchNorm(nn.Module):
             ValueError: the route is unknown, or training has one value per channel only.
         """
         check_name("route", route, ROUTES)
+        check_flag("train", train)
+        check_shape("x", x, ("B", "H", "W", "C"))
         channels = x.shape[-1]
+        if self.instance and channels < 2:
+            raise ValueError("instance norm takes half of the channels, and x has only one")
         half = channels // 2 if self.instance else 0
         batch_scale, batch_bias, mean, variance = self._batch_norms(channels - half, route)
 

@@ -26,9 +26,10 @@ def single_route(variables: Mapping[str, Any], route: str = "clean") -> dict[str
         are not copied. That network gives the logits that the dual one gives on `route`.
 
     Raises:
-        ValueError: the route is unknown, or the variables have one route only.
+        ValueError: the route is unknown, or `variables` are none, or have one route only.
     """
     check_name("route", route, ROUTES)
+    _check_variables(variables)
     source = statistics_collection("dubn", route)
     if source not in variables:
         raise ValueError(f"variables must have two routes, got collections {sorted(variables)}")
@@ -59,8 +60,9 @@ def both_routes(variables: Mapping[str, Any]) -> dict[str, Any]:
         share their arrays.
 
     Raises:
-        ValueError: the variables have two routes.
+        ValueError: `variables` are none, or have two routes.
     """
+    _check_variables(variables)
     collection = statistics_collection("bn", ROUTES[0])
     if collection not in variables:
         raise ValueError(f"variables must have one route, got collections {sorted(variables)}")
@@ -82,3 +84,12 @@ def both_routes(variables: Mapping[str, Any]) -> dict[str, Any]:
         "params": double(variables["params"], norms),
         **{statistics_collection("dubn", route): norms for route in ROUTES},
     }
+
+
+def _check_variables(variables: Mapping[str, Any]) -> None:
+    """Raises ValueError unless they are those of a network."""
+    if not isinstance(variables, Mapping) or not isinstance(variables.get("params"), Mapping):
+        raise ValueError(
+            "variables must be a network's, {'params': ..., 'batch_stats...': ...}, got "
+            f"{sorted(variables) if isinstance(variables, Mapping) else type(variables).__name__}"
+        )

@@ -11,18 +11,24 @@ from safetensors.numpy import save
 from augmax_jax.runtime import extras
 from augmax_jax.runtime.errors import check_name
 from augmax_jax.runtime.files import write_atomically
+from augmax_jax.runtime.paths import expand
 
 
 def write_state_dict(path: str | Path, state_dict: Mapping[str, np.ndarray]) -> None:
     """Writes a state_dict in the format of the path's suffix: .npz, .safetensors or .pth.
 
     Raises:
-        ValueError: another suffix, or .pth where PyTorch is not installed
+        ValueError: `state_dict` is none, another suffix, or .pth where PyTorch is not installed
             (`extras.MissingExtraError`).
         OSError: the file cannot be written.
     """
-    path = Path(path)
+    path = expand(path)
     check_format(path)
+    wrong = not isinstance(state_dict, Mapping) or not all(
+        isinstance(key, str) and isinstance(array, np.ndarray) for key, array in state_dict.items()
+    )
+    if wrong or not state_dict:
+        raise ValueError("state_dict must map names to NumPy arrays, as to_state_dict gives it")
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a directory: name a file")
     arrays = {key: np.require(array, requirements="C") for key, array in state_dict.items()}

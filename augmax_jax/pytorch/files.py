@@ -1,9 +1,7 @@
 """Reads the arrays of a PyTorch file without PyTorch, and without running code in the file."""
 
-import io
 import logging
 import re
-import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +17,7 @@ from augmax_jax.pytorch.torch_save import (
     read_legacy,
     read_zip,
 )
+from augmax_jax.runtime import paths, untrusted
 from augmax_jax.runtime.errors import shorten
 
 logger = logging.getLogger(__name__)
@@ -99,13 +98,13 @@ def names_text(names: Sequence[str]) -> str:
 
 def _read(path: str | Path, use: Callable[[Any, _Load], _Result]) -> _Result:
     """Calls `use` with a file's content, which has descriptions for tensors, and their reader."""
-    path = Path(path)
+    path = paths.expand(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a directory: name the checkpoint file in it")
     if not path.exists():
         raise FileNotFoundError(f"no checkpoint file at {path}")
     try:
-        file = path.open("rb")
+        file = untrusted.Bounded(path)
     except OSError as error:
         raise OSError(f"{path} cannot be read ({error.strerror})") from error
     with file:
@@ -114,17 +113,16 @@ def _read(path: str | Path, use: Callable[[Any, _Load], _Result]) -> _Result:
         _check_start(path, start)
         try:
             if path.suffix == ".npz":
-                with np.load(file, allow_pickle=False) as arrays:
-                    return use(dict(arrays), dict)
+                return use(untrusted.read_npz(file), dict)
             if path.suffix == ".safetensors" or start[8:9] == b"{":
                 return use(_read_safetensors(file), dict)
             if start.startswith(b"PK"):
-                with zipfile.ZipFile(file) as archive:
-                    return use(*read_zip(archive))
+                with untrusted.open_zip(file) as archive:
+                    return use(*read_zip(archive, file.size))
             return use(*read_legacy(file))
         except NotAStateDict as error:
             raise ValueError(f"{path}: {error}") from None
-        except Exception as error:  # a damaged pickle may raise any error
+        except Exception as error:  # a damaged file may raise any error
             reason = str(error).split("\n", 1)[0][:200]
             raise ValueError(
                 f"{path} is not a PyTorch checkpoint, safetensors or npz file, or is damaged "
@@ -150,7 +148,7 @@ def _check_start(path: Path, start: bytes) -> None:
         raise ValueError(f"{path} is not a PyTorch checkpoint: it {what}")
 
 
-def _read_safetensors(file: io.BufferedReader) -> StateDict:
+def _read_safetensors(file: untrusted.Bounded) -> StateDict:
     """Reads safetensors; every declared size is checked against the file before it is used."""
     result = {}
     for name, view in safetensors.deserialize(file.read()):
@@ -232,4 +230,4 @@ def _tensors(dictionary: dict[str, Any]) -> int:
 
 
 def _listing(tree: dict) -> str:
-    return names_text([repr(name) for name in tree]) or "nothing"
+    return names_text([repr(name)[:80] for name in tree]) or "nothing"

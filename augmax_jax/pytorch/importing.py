@@ -22,7 +22,7 @@ from augmax_jax.pytorch import keys as torch_keys
 from augmax_jax.pytorch import matching
 from augmax_jax.pytorch.files import names_text
 from augmax_jax.pytorch.state_dict import Variables, from_state_dict
-from augmax_jax.runtime import extras, model_file, paths
+from augmax_jax.runtime import extras, model_file, paths, untrusted
 
 logger = logging.getLogger(__name__)
 
@@ -158,6 +158,8 @@ def load_imported(directory: str | Path) -> tuple[Variables, ModelInfo]:
         )
     try:
         like = torch_keys.abstract_variables(build(info))
+        declared = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(like))
+        untrusted.check_declared(declared, untrusted.size_on_disk(directory), "its arrays")
         like = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
         with ocp.StandardCheckpointer() as checkpointer:
             variables = checkpointer.restore(directory / "variables", like)

@@ -84,6 +84,11 @@ def _tensors(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: there are no such entries.
     """
+    if not isinstance(state_dict, Mapping):
+        raise ValueError(
+            f"state_dict must map names to tensors, got {type(state_dict).__name__}: give "
+            "model.state_dict()"
+        )
     tensors = {
         name: value
         for name, value in state_dict.items()

@@ -1,15 +1,13 @@
 """The two formats of `torch.save`, read without PyTorch and without running code in the file.
 
-A `.pth` file is a pickle, and unpickling usually calls any function that the file names. Here the
-unpickler knows only two functions, "this tensor" and "a dictionary", and both return descriptions.
-Every other name becomes a placeholder that does nothing; nothing is ever imported.
-Arrays are read afterwards, from the descriptions, with every bound checked.
+A `.pth` file is a pickle, and unpickling calls any function that the file names. Here the pickle
+is read as a description (`pickled`), in which "this tensor" and "a dictionary" are known, and any
+other call becomes a placeholder. Arrays are read afterwards, with every bound checked.
 """
 
 import io
 import math
-import os
-import pickle
+import mmap
 import re
 import zipfile
 from collections.abc import Callable, Mapping
@@ -17,6 +15,9 @@ from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
+
+from augmax_jax.pytorch.pickled import Name, Unknown, describe
+from augmax_jax.runtime import untrusted
 
 _STORAGES = {
     "FloatStorage": "float32",
@@ -30,6 +31,7 @@ _STORAGES = {
     "ByteStorage": "uint8",
     "BoolStorage": "bool",
 }
+_MOST_AXES = 32
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 StateDict = dict[str, np.ndarray]
 Load = Callable[[Mapping[str, "Tensor"]], StateDict]
@@ -63,64 +65,48 @@ class Tensor(NamedTuple):
     strides: tuple[int, ...]
 
 
-def _load_pickle(file: Any, storages: dict[str, _Storage]) -> Any:
-    """Unpickles descriptions, and adds the storages that they refer to to `storages`."""
+def _load_pickle(stream: Any, storages: dict[str, _Storage]) -> Any:
+    """What a pickle describes; adds the storages that it refers to to `storages`."""
 
-    # The classes are local, because a hostile file can set attributes of every class it can name.
-    class Placeholder:
-        def __init__(self, *args: Any) -> None:
-            pass
+    def persistent(identity: Any) -> Any:
+        if not isinstance(identity, tuple) or len(identity) < 5 or identity[0] != "storage":
+            return Unknown()  # such as a class of a whole pickled model, with its source
+        _, kind, name, _, size, *view = identity
+        dtype = _STORAGES.get(kind.name) if isinstance(kind, Name) else None
+        if dtype is None or not isinstance(name, str | int) or not _is_whole(size) or any(view):
+            raise ValueError("it refers to a storage of an unknown kind")
+        storage = _Storage(str(name), dtype, size)
+        return storages.setdefault(storage.key, storage)
 
-        def __setstate__(self, state: Any) -> None:
-            pass
-
-        def __setitem__(self, name: Any, value: Any) -> None:
-            pass
-
-        def append(self, item: Any) -> None:
-            pass
-
-        extend = add = append
-
-    class Dictionary(dict):
-        def __setstate__(self, state: Any) -> None:
-            pass
-
-    class Unpickler(pickle.Unpickler):
-        def find_class(self, module: str, name: str) -> Any:
-            if module == "torch" and name in _STORAGES:
-                return _STORAGES[name]
-            if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-                return self.tensor
-            if (module, name) == ("torch._utils", "_rebuild_parameter"):
-                return self.parameter
-            if (module, name) == ("collections", "OrderedDict"):
-                return Dictionary
-            return Placeholder
-
-        def persistent_load(self, identity: Any) -> Any:
-            if identity[0] == "module":  # a class of a whole pickled model, with its source
-                return Placeholder
-            kind, dtype, name, _, size, *view = identity
-            if kind != "storage" or dtype not in _STORAGES.values() or any(view):
-                raise ValueError(f"unknown storage {identity!r}")
-            storage = _Storage(str(name), dtype, int(size))
-            return storages.setdefault(storage.key, storage)
-
-        def tensor(self, storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> Tensor:
-            return Tensor(storage, int(offset), tuple(map(int, shape)), tuple(map(int, strides)))
-
-        def parameter(self, data: Any, *rest: Any) -> Any:
-            return data
-
-    return Unpickler(file, encoding="utf-8").load()
+    return describe(stream, _call, persistent)
 
 
-def read_zip(archive: zipfile.ZipFile) -> tuple[Any, Load]:
+def _call(function: Name, arguments: tuple[Any, ...]) -> Any:
+    """What stands for a call in a pickle: a tensor, a dictionary, or a placeholder."""
+    if function == ("torch._utils", "_rebuild_tensor_v2"):
+        storage, offset, shape, strides = arguments[:4]
+        numbers = (offset, *shape, *strides)
+        sound = isinstance(storage, _Storage) and len(shape) == len(strides) <= _MOST_AXES
+        if not sound or not all(map(_is_whole, numbers)):
+            raise ValueError("a tensor is described wrongly")
+        return Tensor(storage, offset, tuple(shape), tuple(strides))
+    if function == ("torch._utils", "_rebuild_parameter"):
+        return arguments[0]
+    if function == ("collections", "OrderedDict"):
+        return {}
+    return Unknown()
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int
+
+
+def read_zip(archive: zipfile.ZipFile, size: int) -> tuple[Any, Load]:
     """Reads the format of PyTorch 1.6 and later.
 
     Args:
-        archive: must stay open until the arrays are read.
+        archive: from `untrusted.open_zip`; must stay open until the arrays are read.
+        size: bytes of the file.
 
     Returns:
         The saved object, with a `Tensor` for each tensor; and a function that reads the arrays.
@@ -143,54 +129,51 @@ def read_zip(archive: zipfile.ZipFile) -> tuple[Any, Load]:
         data = _read_member(archive, f"{root}data/{storage.key}")
         return np.frombuffer(data, _dtype(storage, big))
 
-    return tree, lambda tensors: _arrays(tensors, load)
+    return tree, lambda tensors: _arrays(tensors, load, size)
 
 
 def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
     if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{name} is compressed, which torch.save never does")
-    return archive.read(name)  # checks the CRC
+    return untrusted.read_member(archive, name)
 
 
-def read_legacy(file: io.BufferedReader) -> tuple[Any, Load]:
+def read_legacy(file: untrusted.Bounded) -> tuple[Any, Load]:
     """Reads the format before PyTorch 1.6: pickles, then storages in the order of a list of keys.
 
     The argument is an open file; result and errors are those of `read_zip`.
     """
     storages: dict[str, _Storage] = {}
-    if _load_pickle(file, {}) != _LEGACY_MAGIC:
+    # Mapped, so that a read never takes memory for more than the file has.
+    contents = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    if _load_pickle(contents, {}) != _LEGACY_MAGIC:
         raise NotAStateDict(
             "this is a pickle that torch.save did not write, or a damaged file; load it where it "
             "was made and write its state_dict with torch.save"
         )
-    end = os.fstat(file.fileno()).st_size
-    _load_pickle(file, {})  # version of the protocol
-    big = _load_pickle(file, {}).get("little_endian") is False
-    tree = _load_pickle(file, storages)
+    _load_pickle(contents, {})  # version of the protocol
+    big = _load_pickle(contents, {}).get("little_endian") is False
+    tree = _load_pickle(contents, storages)
     places = {}
-    for name in _load_pickle(file, {}):
-        size = int.from_bytes(_read_exactly(file, 8), "big" if big else "little")
-        if size != storages[name].size:
-            raise ValueError(f"storage {name} has {size} elements, not {storages[name].size}")
-        places[name] = file.tell()
-        following = places[name] + size * _dtype(storages[name], big).itemsize
-        if following > end:  # checked before the memory is allocated
+    for name in _load_pickle(contents, {}):
+        length = contents.read(8)
+        if len(length) < 8:
             raise ValueError("the file ends too early")
-        file.seek(following)
+        count = int.from_bytes(length, "big" if big else "little")
+        if count != storages[name].size:
+            raise ValueError(f"storage {name} has {count} elements, not {storages[name].size}")
+        places[name] = contents.tell()
+        following = places[name] + count * _dtype(storages[name], big).itemsize
+        if following > len(contents):
+            raise ValueError("the file ends too early")
+        contents.seek(following)
 
     def load(storage: _Storage) -> np.ndarray:
-        dtype = _dtype(storage, big)
-        file.seek(places[storage.key])
-        return np.frombuffer(_read_exactly(file, storage.size * dtype.itemsize), dtype)
+        return np.frombuffer(
+            contents, _dtype(storage, big), count=storage.size, offset=places[storage.key]
+        )
 
-    return tree, lambda tensors: _arrays(tensors, load)
-
-
-def _read_exactly(file: io.BufferedReader, size: int) -> bytes:
-    data = file.read(size)
-    if len(data) != size:
-        raise ValueError("the file ends too early")
-    return data
+    return tree, lambda tensors: _arrays(tensors, load, len(contents))
 
 
 def _dtype(storage: _Storage, big: bool) -> np.dtype:
@@ -201,8 +184,18 @@ def _dtype(storage: _Storage, big: bool) -> np.dtype:
     return np.dtype(storage.dtype).newbyteorder(">" if big else "<")
 
 
-def _arrays(tensors: Mapping[str, Tensor], load: Callable[[_Storage], np.ndarray]) -> StateDict:
-    """Reads the storages of some tensors, each once, and takes the tensors from them."""
+def _arrays(
+    tensors: Mapping[str, Tensor], load: Callable[[_Storage], np.ndarray], size: int
+) -> StateDict:
+    """Reads the storages of some tensors, each once, and takes the tensors from them.
+
+    Args:
+        tensors: the descriptions by name.
+        load: reads a storage.
+        size: bytes of the file; many tensors may share a storage, and each becomes an array.
+    """
+    total = sum(math.prod(t.shape) * _dtype(t.storage, False).itemsize for t in tensors.values())
+    untrusted.check_declared(total, size, "its tensors")
     loaded: dict[str, np.ndarray] = {}
     result = {}
     for name, (storage, offset, shape, strides) in tensors.items():

@@ -7,8 +7,9 @@ Everything is read from the files that a run leaves in its workdir; what is miss
 out. A page refers to nothing outside itself: it can be sent, archived, opened offline.
 """
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,14 @@ def summary_table(results: Mapping[str, Any]) -> str:
 
     Args:
         results: as in `results.json`.
+
+    Raises:
+        ValueError: `results` is no mapping.
     """
-    return tables.to_text(tables.summary(results))
+    if not isinstance(results, Mapping):
+        raise ValueError(f"results must be those of a results.json, got {type(results).__name__}")
+    with _as_written("results.json"):
+        return tables.to_text(tables.summary(results))
 
 
 def comparison_table(workdirs: Sequence[str | os.PathLike[str]]) -> str:
@@ -45,9 +52,11 @@ def comparison_table(workdirs: Sequence[str | os.PathLike[str]]) -> str:
         workdirs: directories of runs.
 
     Raises:
-        ValueError: one of them is not a run's directory.
+        ValueError: one of them is not a run's directory, its files are damaged, or there is none.
     """
-    return _comparison_text(reading.load_all(workdirs))
+    runs = _some(workdirs)
+    with _as_written(", ".join(run.name for run in runs)):
+        return _comparison_text(runs)
 
 
 def render(
@@ -62,16 +71,22 @@ def render(
             the same setting left out.
 
     Raises:
-        ValueError: it is not a run's directory.
+        ValueError: it is not a run's directory, or its files are damaged.
     """
     run = reading.load(workdir)
-    near = seeds.neighbours(run)
-    others = seeds.siblings(run, near) if against is None else reading.load_all(against)
+    given = None if against is None else reading.load_all(against)
+    with _as_written(os.fspath(workdir)):
+        near = seeds.neighbours(run)
+        others = seeds.siblings(run, near) if given is None else given
+        return _page(run, others, seeds.seeds_of(run, near))
+
+
+def _page(run: SavedRun, others: list[SavedRun], same: list[SavedRun]) -> str:
     return page.page(
         run.title,
         sections.lead(run),
         [
-            ("Summary", sections.summary(run, seeds.seeds_of(run, near))),
+            ("Summary", sections.summary(run, same)),
             ("Training", sections.curves(run)),
             ("Augmentations", sections.augmentations(run, Pictures(AUGMENTATIONS))),
             ("Classes", classes.classes(run)),
@@ -120,13 +135,19 @@ def compare(
         The file, and the tables for the terminal.
 
     Raises:
-        ValueError: one of the directories is not a run's.
+        ValueError: one of the directories is not a run's, its files are damaged, or there is none.
         OSError: the file cannot be written.
     """
-    runs = reading.load_all(workdirs)
+    runs = _some(workdirs)
+    with _as_written(", ".join(run.name for run in runs)):
+        text, table = _comparison_page(runs), _comparison_text(runs)
+    return _write(paths.expand(out), text), table
+
+
+def _comparison_page(runs: list[SavedRun]) -> str:
     colours = {run.name: i for i, run in enumerate(runs, start=1)}
     summary = [page.card(tables.to_html(table)) for table in tables.comparison(runs)]
-    text = page.page(
+    return page.page(
         f"{len(runs)} runs compared",
         " · ".join(run.name for run in runs),
         [
@@ -138,7 +159,32 @@ def compare(
         top=charts.legend_of(colours),
         colours=len(runs),
     )
-    return _write(paths.expand(out), text), _comparison_text(runs)
+
+
+@contextlib.contextmanager
+def _as_written(name: str) -> Iterator[None]:
+    """Refuses files whose contents are not what this package writes, whatever fails because of it.
+
+    Raises:
+        ValueError: in place of any error but an OSError.
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"[:200]
+        raise ValueError(
+            f"{name}: config.json, history.jsonl or results.json is damaged or of another version "
+            f"({reason}); restore the file, or evaluate the run again"
+        ) from error
+
+
+def _some(workdirs: Sequence[str | os.PathLike[str]]) -> list[SavedRun]:
+    runs = reading.load_all(workdirs)
+    if not runs:
+        raise ValueError("runs must be directories, at least one, got none")
+    return runs
 
 
 def _comparison_text(runs: list[SavedRun]) -> str:

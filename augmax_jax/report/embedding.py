@@ -2,19 +2,21 @@
 
 import base64
 import io
-import json
 import warnings
 from pathlib import Path
 
 from markupsafe import Markup
 from PIL import Image
 
+from augmax_jax.data.images import decode
 from augmax_jax.report import page
+from augmax_jax.runtime import files
 
 AUGMENTATIONS, EVALUATION = 400_000, 600_000
 """Bytes of the pictures of a page's two sections, which with all else stays below 2 MB."""
 _SMALL = 60_000  # a PNG file of at most so many bytes is embedded as it is
 _LARGE = 200_000  # bytes; a picture that compresses badly is stored more coarsely
+_MOST = 32 * 2**20  # bytes of a picture that is read
 _WIDTH = 1000  # pixels; a page is no wider
 
 
@@ -55,7 +57,7 @@ class Pictures:
             HTML, empty where there is no room or the file is damaged.
         """
         try:
-            entries = json.loads(path.read_text(encoding="utf-8"))
+            entries = files.read_json(path)
             mistakes = [
                 {
                     "source": _address(base64.b64decode(entry["image"]), "png"),
@@ -64,7 +66,7 @@ class Pictures:
                 }
                 for entry in entries
             ]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
             warnings.warn(f"{path} is damaged ({error}); it was left out", stacklevel=2)
             return page.NOTHING
         size = sum(len(mistake["source"]) for mistake in mistakes)
@@ -73,6 +75,8 @@ class Pictures:
         return page.fill("mistakes", title=title, mistakes=mistakes)
 
     def _source(self, path: Path) -> str:
+        if path.stat().st_size > _MOST:
+            raise ValueError(f"it has more than {_MOST:,} bytes")
         contents = path.read_bytes()
         kind = "png"
         if len(contents) > _SMALL:
@@ -88,8 +92,7 @@ class Pictures:
 
 
 def _as_webp(contents: bytes) -> bytes:
-    with Image.open(io.BytesIO(contents)) as picture:
-        image = picture.convert("RGB")
+    image = decode(contents, "the picture", min_side=1)
     if image.width > _WIDTH:
         height = round(image.height * _WIDTH / image.width)
         image = image.resize((_WIDTH, max(1, height)), Image.Resampling.LANCZOS)

@@ -116,8 +116,10 @@ def load_all(workdirs: Sequence[str | os.PathLike[str]]) -> list[SavedRun]:
     """Reads several runs and gives them names that differ.
 
     Raises:
-        ValueError: as `load`.
+        ValueError: as `load`; or a single path is given.
     """
+    if isinstance(workdirs, str | os.PathLike):
+        raise ValueError(f"runs must be a list of directories, got {workdirs!r}")
     runs = [load(workdir) for workdir in workdirs]
     parts = [run.path.resolve().parts for run in runs]
     length = 1

@@ -74,7 +74,15 @@ def neighbours(run: SavedRun) -> list[SavedRun]:
     for path in files:
         with contextlib.suppress(ValueError):  # a results.json of something else
             found.append(reading.load(path.parent, history=False))
-    return [other for other in found if other.results and same_images(run, other)]
+    return [other for other in found if other.results and _stands_beside(run, other)]
+
+
+def _stands_beside(run: SavedRun, other: SavedRun) -> bool:
+    """Whether the other has results on the same images, in the form that this version writes."""
+    try:
+        return same_images(run, other) and reading.benchmark_scores(other.results) is not None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
 
 
 def siblings(run: SavedRun, near: Sequence[SavedRun], *, most: int = 3) -> list[SavedRun]:

@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 NAMED = 20  # a message lists this many names, then says "and n more"
 
@@ -19,17 +18,10 @@ def check_name(kind: str, name: str, allowed: Iterable[str]) -> None:
     The message names the kind of thing, the value given, the nearest match and the list.
     """
     names = list(allowed)
-    if name not in names:
+    if not isinstance(name, str) or name not in names:
         raise ValueError(
             f"unknown {kind} {name!r}.{nearest(str(name), names)} Available: {', '.join(names)}"
         )
-
-
-def check_range(name: str, value: Any, low: float, high: float = float("inf")) -> None:
-    """Raises ValueError, naming `name`, unless `value` is a number in [low, high]."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        allowed = f"at least {low}" if high == float("inf") else f"in [{low}, {high}]"
-        raise ValueError(f"{name} must be {allowed}, got {value!r}")
 
 
 def shorten(names: Sequence[str], most: int = NAMED) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from augmax_jax.runtime import paths
+from augmax_jax.runtime import paths, untrusted
 
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -106,10 +106,11 @@ def read_json(path: Path, *, numbers: bool = False) -> Any:
         numbers: for a file of measurements, in which "nan", "inf" and "-inf" stand for numbers.
 
     Raises:
-        ValueError: the file is not JSON.
+        ValueError: the file is not JSON, or too long or deep for one (`untrusted`).
+        OSError: it cannot be read.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = untrusted.read_json(path)
     except FileNotFoundError:
         return None
     except ValueError as error:

@@ -7,6 +7,8 @@ another number of devices changes what is drawn.
 import jax
 import jax.numpy as jnp
 
+from augmax_jax.runtime.checks import check_count, is_known
+
 # Folded into the seed's key for the initial parameters; steps count up from 0 and never
 # reach it.
 INITIALISATION = 2**32 - 1
@@ -18,12 +20,18 @@ def step_key(seed: int, step: int | jax.Array) -> jax.Array:
     """The key of one training step.
 
     Args:
-        seed: seed of the run.
+        seed: seed of the run, a whole number from 0 on.
         step: steps taken before this one; an int, or an int32 scalar in a traced function.
 
     Returns:
         One typed key.
+
+    Raises:
+        ValueError: `seed` is no such number, or `step` (if it is known) is none.
     """
+    check_count("seed", seed)
+    if is_known(step):
+        check_count("step", step)
     return jax.random.fold_in(jax.random.key(seed), step)
 
 

@@ -3,7 +3,7 @@
 A run keeps the file beside its checkpoints, an import beside its variables.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,43 @@ _NEW = {
     "test_transform": None,
     "route": "clean",
     "class_names": None,
+}
+# No network has more; a file may say anything.
+_MOST_CLASSES, _LARGEST_OPTION, _LARGEST_IMAGE = 1_000_000, 10_000, 16_383
+
+
+def _is_whole(value: Any, high: int) -> bool:
+    return type(value) is int and 1 <= value <= high
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _are_options(value: Any) -> bool:
+    return isinstance(value, dict) and all(_is_whole(v, _LARGEST_OPTION) for v in value.values())
+
+
+def _are_channels(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, list)
+        and len(value) == 3
+        and all(isinstance(number, int | float) for number in value)
+    )
+
+
+# What each entry must be.
+_FITS: dict[str, Callable[[Any], bool]] = {
+    "model": _is_text,
+    "num_classes": lambda value: _is_whole(value, _MOST_CLASSES),
+    "norm": _is_text,
+    "options": _are_options,
+    "mean": _are_channels,
+    "std": _are_channels,
+    "dtype": _is_text,
+    "image_size": lambda value: value is None or _is_whole(value, _LARGEST_IMAGE),
+    "test_transform": lambda value: value is None or _is_text(value),
+    "route": _is_text,
 }
 
 
@@ -81,8 +118,14 @@ def check(info: Any, path: str) -> dict[str, Any]:
             f"{path} is damaged (it lacks {', '.join(missing)}); remove it or restore it"
         )
     info = {**_NEW, **info}
+    if wrong := [name for name, fits in _FITS.items() if not fits(info[name])]:
+        raise ValueError(
+            f"{path} is damaged ({wrong[0]} is {str(info[wrong[0]])[:80]!r}); remove it or restore "
+            "it"
+        )
     names = info["class_names"]
-    if names is not None and (not isinstance(names, list) or len(names) != info["num_classes"]):
+    are_names = isinstance(names, list) and all(map(_is_text, names))
+    if names is not None and not (are_names and len(names) == info["num_classes"]):
         raise ValueError(
             f"{path} is damaged (class_names must be {info['num_classes']} names); remove it or "
             "restore it"

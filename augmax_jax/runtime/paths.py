@@ -29,9 +29,11 @@ def expand(path: str | os.PathLike[str]) -> Path:
         path: relative or absolute.
 
     Raises:
-        ValueError: the path is in a bucket or on a server, or below a home directory that
-            is not known.
+        ValueError: it is no path, or one in a bucket or on a server, or below a home directory
+            that is not known.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"a path must be a text, got {path!r}")
     text = os.fspath(path)
     if is_remote(text):
         raise ValueError(

@@ -4,14 +4,13 @@
 the strings "nan", "inf" and "-inf", and `read_history` turns them back into floats.
 """
 
-import json
 import os
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from augmax_jax.runtime import files, paths
+from augmax_jax.runtime import files, paths, untrusted
 
 CONFIG = "config.json"
 RESULTS = "results.json"
@@ -45,7 +44,7 @@ def read_history(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
-            row = json.loads(line)
+            row = untrusted.parse_json(line)
             if not (isinstance(row, dict) and isinstance(row.get("step"), int)):
                 raise ValueError("not a history row")
         except ValueError:

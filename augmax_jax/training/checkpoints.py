@@ -8,6 +8,7 @@ at this step.
 import contextlib
 import dataclasses
 import logging
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from augmax_jax.runtime import extras, paths
+from augmax_jax.runtime import extras, paths, untrusted
 from augmax_jax.runtime.run_directory import CHECKPOINTS
 
 with extras.needed("train"):
@@ -152,6 +153,7 @@ def read_variables(workdir: str | Path, kind: str = "best") -> dict[str, Any]:
         with _read_only(directory) as manager:
             for step in sorted(manager.all_steps(), reverse=True):
                 try:
+                    _check_declared(manager, step)
                     restored = manager.restore(
                         step, args=ocp.args.Composite(state=ocp.args.StandardRestore())
                     )
@@ -219,6 +221,18 @@ def _fields(state: Any) -> Any:
 def _abstract(tree: Any) -> Any:
     """Shapes and dtypes; arrays are restored to the host, so that the device count may differ."""
     return jax.tree.map(lambda x: np.empty(np.shape(x), np.asarray(x).dtype), tree)
+
+
+def _check_declared(manager: ocp.CheckpointManager, step: int) -> None:
+    """Refuses a checkpoint whose arrays would take more memory than its files can hold."""
+    folder = manager.directory / str(step)
+    metadata = ocp.StandardCheckpointHandler().metadata(folder / "state")
+    declared = 0
+    for leaf in jax.tree.leaves(metadata):
+        chunk = getattr(leaf.storage, "chunk_shape", None) or ()
+        size = max(math.prod(leaf.shape), math.prod(chunk))
+        declared += size * np.dtype(leaf.dtype).itemsize
+    untrusted.check_declared(declared, untrusted.size_on_disk(Path(folder)), "its arrays")
 
 
 def _first_line(error: Exception) -> str:

@@ -52,6 +52,7 @@ def train_and_evaluate(config: ConfigDict, directory: str | Path) -> dict[str, A
         Stopped: SIGINT or SIGTERM asked the run to stop; the state was saved first.
         OSError: the directory cannot be written, or another process works in it.
     """
+    configs.check_keys(config)
     directory = paths.expand(directory)
     paths.check_output(directory, "--workdir")
     if is_imported(directory):
@@ -85,6 +86,7 @@ def evaluate_workdir(config: ConfigDict, directory: str | Path) -> dict[str, Any
         ValueError: the directory holds a run of another config, or the model does not fit.
         OSError: the directory cannot be written, or another process works in it.
     """
+    configs.check_keys(config)
     directory = paths.expand(directory)
     paths.check_output(directory, "--workdir")
     trained = has_checkpoints(directory)

@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from augmax_jax.runtime.checks import check_number
 from augmax_jax.runtime.epochs import Epochs
-from augmax_jax.runtime.errors import check_name, check_range
+from augmax_jax.runtime.errors import check_name
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -35,8 +36,9 @@ def check(config: ConfigDict) -> None:
     check_name("config.optimizer.schedule_unit", config.schedule_unit, UNITS)
     check_name("config.optimizer.on_nonfinite", config.on_nonfinite, ON_NONFINITE)
     for name in ("learning_rate", "weight_decay", "factor", "warmup_epochs"):
-        check_range(f"config.optimizer.{name}", config[name], 0)
-    if not 0 <= config.momentum < 1:
+        check_number(f"config.optimizer.{name}", config[name], low=0)
+    check_number("config.optimizer.momentum", config.momentum, low=0)
+    if config.momentum >= 1:
         raise ValueError(f"config.optimizer.momentum must be in [0, 1), got {config.momentum!r}")
     boundaries = tuple(config.boundaries)
     if config.schedule == "step" and (not boundaries or list(boundaries) != sorted(boundaries)):

@@ -18,8 +18,9 @@ from augmax_jax import config as configs
 from augmax_jax import data, evaluation, methods, models
 from augmax_jax.evaluation.run import Subject
 from augmax_jax.runtime import compiler, following, keys, parallel
+from augmax_jax.runtime.checks import check_count, check_number
 from augmax_jax.runtime.epochs import Epochs
-from augmax_jax.runtime.errors import check_name, check_range
+from augmax_jax.runtime.errors import check_name
 from augmax_jax.training import optimizer, pretrained
 from augmax_jax.training.state import TrainState, create_state
 from augmax_jax.training.step import TrainStep, make_train_step
@@ -135,7 +136,7 @@ def _check_run(config: ConfigDict) -> None:
     """Checks the settings that belong to no other package."""
     check_name("config.dtype", config.dtype, ("float32", "bfloat16"))
     check_name("config.select_on", config.select_on, ("holdout", "test"))
-    check_range("config.seed", config.seed, 0, 2**32 - 1)  # JAX would drop higher bits
+    check_count("config.seed", config.seed, high=2**32 - 1)  # JAX would drop higher bits
     for name, low in {
         "batch_size": 1,
         "epochs": 0,
@@ -146,9 +147,9 @@ def _check_run(config: ConfigDict) -> None:
         "log_every": 1,
         "pictures_every_epochs": 0,
     }.items():
-        check_range(f"config.{name}", config[name], low)
-    check_range("config.checkpoint.every_epochs", config.checkpoint.every_epochs, 0)
-    check_range("config.checkpoint.keep", config.checkpoint.keep, 1)
+        check_number(f"config.{name}", config[name], low=low)
+    check_number("config.checkpoint.every_epochs", config.checkpoint.every_epochs, low=0)
+    check_count("config.checkpoint.keep", config.checkpoint.keep, low=1)
     if config.select_on == "holdout" and config.data.holdout == 0:
         raise ValueError(
             "config.data.holdout is 0, so nothing is held out to select the best checkpoint on: "

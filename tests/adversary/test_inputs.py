@@ -74,11 +74,14 @@ def test_labels(attack, labels, message):
     ("net", "message"),
     [
         (3, "logits_fn must be a function from images to logits, got int"),
-        (lambda x: x, r"must return float logits \[4, num_classes\] .* got float32 \[4, 8, 8, 3\]"),
-        (lambda x: network(x)[:1], r"must return float logits \[4, num_classes\] .*\[1, 3\]"),
-        (lambda x: network(x)[0], r"must return float logits .*\[3\]"),
-        (lambda x: network(x).astype(int), r"must return float logits .* got int32 \[4, 3\]"),
-        (lambda x: (network(x), {}), "must return float logits .* got tuple"),
+        (
+            lambda x: x,
+            r"result of logits_fn must be float \[4, num_classes\].* got float32 \[4, 8, 8, 3\]",
+        ),
+        (lambda x: network(x)[:1], r"logits_fn must be float \[4, num_classes\].*\[1, 3\]"),
+        (lambda x: network(x)[0], r"logits_fn must be float .*\[3\]"),
+        (lambda x: network(x).astype(int), r"logits_fn must be float .* got int32 \[4, 3\]"),
+        (lambda x: (network(x), {}), "logits_fn must be float .* got tuple"),
         (lambda x: network(x) * jnp.nan, "logits_fn gave NaN for some images"),
     ],
 )

@@ -133,21 +133,3 @@ def test_history_keeps_the_last_few(key):
     for count in (2, 3, 4):
         history = ng.remember(history, generator(count + 1), count)
     assert drawn(history, 5) == {3, 4, 5}
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda key: ng.init_generator(key, kernel=2), "kernel must be 1 or 3, got 2"),
-        (lambda key: ng.init_history(ng.init_generator(key), 0), "size must be at least 1"),
-        (
-            lambda key: ng.add_noise(jnp.zeros(SHAPE), jnp.zeros(SHAPE), 0.0),
-            "norm must be above 0",
-        ),
-        (lambda key: ng.add_noise(jnp.zeros(SHAPE), jnp.zeros((4, 6, 5, 1)), 1.0), "images' shape"),
-        (lambda key: ng.add_noise(jnp.zeros((6, 5, 3)), jnp.zeros(SHAPE), 1.0), "images must be"),
-    ],
-)
-def test_bad_input(key, call, message):
-    with pytest.raises(ValueError, match=message):
-        call(key)

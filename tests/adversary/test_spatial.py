@@ -125,19 +125,3 @@ def test_slices_of_a_batch_give_the_same(rng, key, network):
     np.testing.assert_array_equal(part, whole[5:])
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(8))
     np.testing.assert_array_equal(jax.jit(worst)(keys, images, labels), whole)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"k": 0}, "k must be at least 1, got 0"),
-        ({"max_degrees": -1.0}, "max_degrees must be at least 0, got -1.0"),
-        ({"images": np.zeros((2, 8, 8, 3), np.float32)}, r"images must be uint8 \[B, H, W, 3\]"),
-        ({"max_pixels": float("nan")}, "max_pixels must be at least 0, got nan"),
-        ({"labels": np.zeros(3, int)}, r"labels must be int \[2\]"),
-    ],
-)
-def test_bad_arguments_are_refused(key, network, change, message):
-    arguments = {"images": np.zeros((2, 8, 8, 3), np.uint8), "labels": np.zeros(2, int)} | change
-    with pytest.raises(ValueError, match=message):
-        worst_of_k_spatial(key, network, **arguments)

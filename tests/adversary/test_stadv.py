@@ -118,25 +118,3 @@ def test_one_step_is_the_sign_of_the_gradient(images, network, rng):
     flow = jnp.zeros_like(result.flow)
     slope = jax.grad(lambda f: cross_entropy(network, warp(images, f), labels).sum())(flow)
     np.testing.assert_allclose(result.flow, 0.2 * np.sign(slope), atol=1e-7)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"steps": -1}, "steps must be at least 0"),
-        ({"step_size": -0.1}, "step_size must be at least 0"),
-        ({"max_flow": -1.0}, "max_flow must be at least 0, got -1.0"),
-        ({"smoothness": -1.0}, "smoothness must be at least 0"),
-        ({"labels": np.zeros(2, int)}, r"labels must be int \[3\]"),
-        ({"images": np.zeros((3, 7, 9, 1))}, r"images must be \[B, H, W, 3\]"),
-    ],
-)
-def test_bad_input(images, network, changes, message):
-    arguments = {"images": images, "labels": np.zeros(BATCH, int)} | changes
-    with pytest.raises(ValueError, match=message):
-        stadv(network, **arguments)
-
-
-def test_warp_refuses_another_flow(images):
-    with pytest.raises(ValueError, match=r"flow must be \[B, H, W, 2\]"):
-        warp(images, np.zeros((BATCH, HEIGHT, WIDTH, 3)))

@@ -94,38 +94,6 @@ def test_weights_depend_on_the_examples_key():
     np.testing.assert_array_equal(w2, w[2:4])
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"images": np.zeros((4, 6, 5, 3), np.int32)}, "images must be uint8, or float"),
-        ({"images": np.zeros((6, 5, 3), np.uint8)}, "images must be"),
-        ({"images": np.zeros((4, 7, 5, 3), np.uint8)}, "chains must be versions"),
-        ({"chains": np.zeros((4, 6, 5, 3), np.uint8)}, "chains must be"),
-        ({"chains": np.zeros((4, 0, 6, 5, 3), np.uint8)}, "not empty"),
-        ({"m": np.zeros(3)}, r"m must have shape \[4\], got \[3\]"),
-        ({"w": np.zeros((4, 2))}, r"w must have shape \[4, 3\]"),
-    ],
-)
-def test_mix_refuses(batch, change, message):
-    arguments = dict(zip(("images", "chains", "m", "w"), batch, strict=True)) | change
-    with pytest.raises(ValueError, match=message):
-        augment.mix(**arguments)
-
-
-@pytest.mark.parametrize(
-    ("batch_size", "width", "alpha", "message"),
-    [
-        (0, 3, 1.0, "batch must be"),
-        (2, 0, 1.0, "width must be"),
-        (2, 3, 0.0, "alpha must be above 0"),
-        (2, 3, float("inf"), "alpha must be above 0"),
-    ],
-)
-def test_weights_refuse(batch_size, width, alpha, message):
-    with pytest.raises(ValueError, match=message):
-        augment.sample_mixing_weights(jax.random.key(0), batch_size, width, alpha=alpha)
-
-
 def test_to_float(rng):
     images = rng.integers(0, 256, (2, 4, 5, 3), dtype=np.uint8)
     floats = augment.to_float(images)

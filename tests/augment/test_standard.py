@@ -2,7 +2,6 @@
 
 import jax
 import numpy as np
-import pytest
 from scipy import stats
 
 from augmax_jax.augment.standard import flip_and_crop
@@ -66,16 +65,3 @@ def test_an_example_depends_on_its_own_key_only(rng):
     whole = flip_and_crop(key, images)
     part = flip_and_crop(example_keys(key, 6)[3:5], images[3:5])
     np.testing.assert_array_equal(part, whole[3:5])
-
-
-@pytest.mark.parametrize(
-    ("images", "padding", "message"),
-    [
-        (np.zeros((2, 8, 8, 3), np.float32), 4, "images must be uint8"),
-        (np.zeros((0, 8, 8, 3), np.uint8), 4, "not empty"),
-        (np.zeros((2, 8, 8, 3), np.uint8), -1, "padding must be at least 0, got -1"),
-    ],
-)
-def test_refuses(images, padding, message):
-    with pytest.raises(ValueError, match=message):
-        flip_and_crop(jax.random.key(0), images, padding=padding)

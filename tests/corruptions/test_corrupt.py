@@ -249,27 +249,6 @@ def test_the_names():
         assert all(len(values) == 5 for values in table.values())
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"name": "gausian_noise"}, "Did you mean 'gaussian_noise'"),
-        ({"severity": 0}, "severity must be one of 1, 2, 3, 4, 5, got 0"),
-        ({"benchmark": "cifar10"}, "unknown benchmark 'cifar10'. Did you mean 'cifar'"),
-        ({"images": np.zeros((1, 8, 8, 3), np.float32)}, "images must be uint8"),
-        ({"images": np.zeros((8, 8, 3), np.uint8)}, "images must be uint8"),
-    ],
-)
-def test_bad_arguments_are_named(key, change, message):
-    arguments = {
-        "images": np.zeros((1, 8, 8, 3), np.uint8),
-        "name": "fog",
-        "severity": 1,
-        "benchmark": "cifar",
-    }
-    with pytest.raises(ValueError, match=message.replace("[", r"\[")):
-        corruptions.corrupt(key, **(arguments | change))
-
-
 def test_missing_pictures_of_frost_say_how_to_get_them(key, monkeypatch):
     monkeypatch.setattr(textures, "PACKAGE", "no_such_package")
     with pytest.raises(ValueError, match="pip install --no-deps imagecorruptions-imaug"):

@@ -39,9 +39,9 @@ def test_the_seed_decides_the_holdout_and_the_order():
         ("bad_images", "ignore", r"data\.bad_images 'ignore'"),
         ("resident", "maybe", r"data\.resident must be True, False or 'auto', got 'maybe'"),
         ("holdout", 1.0, r"data\.holdout must be in \[0, 1\), got 1\.0"),
-        ("image_size", 4, r"data\.image_size must be a whole number in \[8, 8192\], got 4"),
-        ("shuffle_buffer", 0, r"data\.shuffle_buffer must be a whole number at least 1, got 0"),
-        ("max_resident_bytes", -1, r"max_resident_bytes must be a whole number at least 0, got -1"),
+        ("image_size", 4, r"data\.image_size must be in \[8, 8192\], got 4"),
+        ("shuffle_buffer", 0, r"data\.shuffle_buffer must be at least 1, got 0"),
+        ("max_resident_bytes", -1, r"max_resident_bytes must be at least 0, got -1"),
         ("imagesize", 32, r"field of config\.data 'imagesize'\. Did you mean 'image_size'"),
     ],
 )
@@ -135,7 +135,7 @@ def test_hosts_and_batch_size_are_checked():
         data.load({"name": "digits"}, seed=0, process_index=2, process_count=2)
     with pytest.raises(ValueError, match=r"multiple of the 2 host process.*got 7"):
         data.load({"name": "digits"}, seed=0, batch_size=7, process_count=2)
-    with pytest.raises(ValueError, match="seed must be a non-negative integer, got -1"):
+    with pytest.raises(ValueError, match="seed must be at least 0, got -1"):
         data.load({"name": "digits"}, seed=-1)
 
 

@@ -11,7 +11,7 @@ from augmax_jax import augment, methods
 from augmax_jax.config import defaults
 from augmax_jax.methods import MethodSpec, View, ViewSpec
 from augmax_jax.report import runs, sections
-from augmax_jax.runtime.numbers import check_count
+from augmax_jax.runtime.checks import check_count
 from augmax_jax.training import run
 
 ROOT = Path(__file__).parents[2]

@@ -93,3 +93,14 @@ def save(path, tree):
     converted = convert(tree)
     data = np.concatenate([np.zeros(0, np.float32), *chunks])
     return write(path, describe(converted, data.size), data.tobytes())
+
+
+def write_legacy(path, value, storage=bytes(16), count=4):
+    """Writes one storage in the format before PyTorch 1.6."""
+    parts = []
+    for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, value, ["0"]):
+        buffer = io.BytesIO()
+        Pickler(buffer, 2).dump(part)
+        parts.append(buffer.getvalue())
+    path.write_bytes(b"".join(parts) + count.to_bytes(8, "little") + storage)
+    return path

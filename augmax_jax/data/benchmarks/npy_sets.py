@@ -10,6 +10,7 @@ from augmax_jax.data.benchmarks.benchmark import Benchmark, Request, check_compl
 from augmax_jax.data.formats import is_system
 from augmax_jax.data.split import Split
 from augmax_jax.runtime import files
+from augmax_jax.runtime.untrusted import map_npy
 
 STAMP = "corruptions.json"  # written by `python -m augmax_jax.corruptions`
 CIFAR10_1_COUNTS = {
@@ -40,7 +41,7 @@ def open_corruptions(
     """
     stamp = read_stamp(folder)
     severities = tuple(stamp.get("severities", SEVERITIES))
-    labels = load_array(folder / "labels.npy")
+    labels = map_npy(folder / "labels.npy")
     count, rest = divmod(labels.size, len(severities))
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or rest or not count:
         raise ValueError(
@@ -70,11 +71,11 @@ def open_corruptions(
     if not files:
         raise FileNotFoundError(f"{folder} has labels.npy but no <corruption>.npy")
     for path in files.values():
-        check_images(path, load_array(path), len(labels), request.image_size)
+        check_images(path, map_npy(path), len(labels), request.image_size)
 
     def load(corruption: str | None, severity: int | None) -> Split:
         start = severities.index(severity or 0) * count
-        images = load_array(files[corruption or ""])[start : start + count]
+        images = map_npy(files[corruption or ""])[start : start + count]
         return ArraySplit(images, blocks[0], **request.host)
 
     return Benchmark(
@@ -100,7 +101,7 @@ def open_cifar10_1(version: str, folder: Path, request: Request) -> Benchmark:
     expected = CIFAR10_1_COUNTS[version]
     request.check_classes(repr(name), len(expected))
     data, path = (folder / f"cifar10.1_{version}_{part}.npy" for part in ("data", "labels"))
-    images, labels = load_array(data), load_array(path)
+    images, labels = map_npy(data), map_npy(path)
     check_images(data, images, sum(expected), request.image_size)
     if labels.shape != (len(images),):
         raise ValueError(f"{path} must have {len(images)} labels, got shape {list(labels.shape)}")
@@ -141,19 +142,6 @@ def source_of(folder: Path, *, published: bool) -> str:
     if (folder / STAMP).is_file():
         return "generated"
     return "published" if published else "files"
-
-
-def load_array(path: Path) -> np.ndarray:
-    """Memory-maps an npy file; raises FileNotFoundError, or ValueError for other files."""
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no {path}")
-    try:
-        array = np.load(path, mmap_mode="r")
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"{path} is damaged or no NumPy file: {error}") from error
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"{path} holds several arrays (npz), not one")
-    return array
 
 
 def check_images(path: Path, images: np.ndarray, rows: int, size: int) -> None:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from augmax_jax.runtime.numbers import check_count, check_flag, check_number
+from augmax_jax.runtime.checks import check_count, check_flag, check_number
 
 NAN, INF = float("nan"), float("inf")
 
