@@ -27,7 +27,7 @@ from augmax_jax.deepaugment import cae, edsr, layers, networks
 from augmax_jax.deepaugment.distortion import first_readable
 from augmax_jax.runtime import compiler, files
 from augmax_jax.runtime.paths import expand
-from augmax_jax.runtime.progress import Progress
+from augmax_jax.runtime.progress import Announced, Progress
 
 LEARNING_RATE = 1e-3
 _WARMUP = 200  # steps, but at most a tenth of all
@@ -130,6 +130,7 @@ def train(
         changes, state = optimizer.update(gradient, state, params)
         return optax.apply_updates(params, changes), state, value
 
+    update = Announced(update, lambda *_: "the update")
     losses: list[Any] = []
     bar = Progress(total_steps=steps, batch_size=batch_size, start_step=0, show=progress)
     for step in range(steps):

@@ -66,7 +66,7 @@ def evaluate_model(
         seed: seed of the corruptions.
         directory: if given, `results.json`, tables, pictures and `report.html` go there, and an
             interrupted evaluation of the same network on the same images goes on.
-        progress: whether to show a bar on a terminal.
+        progress: whether to show how far it is: a bar on a terminal, lines of the log elsewhere.
 
     Returns:
         The results, in the form of a run's `results.json`, with "clean" scores under "last".

@@ -18,6 +18,7 @@ from augmax_jax.evaluation.loop import evaluate_benchmark, summarize
 from augmax_jax.evaluation.predictions import Score, model_score, predict, scores
 from augmax_jax.evaluation.store import Store
 from augmax_jax.runtime import files, model_file, parallel, provenance, run_directory
+from augmax_jax.runtime.progress import Count
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -99,13 +100,16 @@ def evaluate_candidates(
         "class_names": list(subject.data.class_names),
     }
     for kind, candidate in candidates.items():
-        predicted = predict(
-            bound[kind],
-            subject.data.test,
-            config.eval_batch_size,
-            devices=len(subject.devices),
-            what=f"the test split, evaluating the {kind} checkpoint",
-        )
+        total = len(subject.data.test)
+        with Count(total, f"clean ({kind})", unit="images", show=config.progress) as count:
+            predicted = predict(
+                bound[kind],
+                subject.data.test,
+                config.eval_batch_size,
+                devices=len(subject.devices),
+                advance=lambda share, count=count, total=total: count.update(share * total),
+                what=f"the test split, evaluating the {kind} checkpoint",
+            )
         results["clean"][kind] = {
             "split": config.data.test_split,
             "step": candidate.step,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from augmax_jax.runtime import compiler, parallel
+from augmax_jax.runtime.progress import Announced
 from augmax_jax.training import augmentation_pictures, sessions, tensorboard, workdir
 from augmax_jax.training.batches import device_batches
 from augmax_jax.training.checkpoints import Checkpoints
@@ -84,11 +85,10 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
         return seconds
 
     platform = run.devices[0].platform
-    step_fn = parallel.pmap(
-        run.train_step(),
-        run.devices,
-        donate=(0,),
-        compiler_options=compiler.jit_options(platform),
+    options = compiler.jit_options(platform)
+    step_fn = Announced(
+        parallel.pmap(run.train_step(), run.devices, donate=(0,), compiler_options=options),
+        lambda *_: "the training step",
     )
     select = Selection(run, checkpoints, best)
     draw = augmentation_pictures.make_drawer(run, directory)
