@@ -1,8 +1,8 @@
 """The command line: any setting from a text, and mistakes in one line."""
 
 import json
-import re
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path

@@ -151,9 +151,13 @@ def test_a_count_on_a_terminal_is_a_bar_that_leaves_no_trace(clock, as_terminal,
 
 
 def test_a_failed_count_does_not_say_that_it_is_done(clock, lines):
-    with pytest.raises(ValueError, match="broken"), Count(2, "set", unit="parts", clock=clock):
-        clock.now += 60
-        raise ValueError("broken")
+    def fail():
+        with Count(2, "set", unit="parts", clock=clock):
+            clock.now += 60
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        fail()
     assert lines() == []
 
 
