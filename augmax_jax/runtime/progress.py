@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 import time
 from collections import deque
@@ -101,10 +102,24 @@ def _on_screen() -> bool:
     return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
-def _new_bar(**options: Any) -> tqdm:
+def _new_bar(total: int, *, done: int = 0, leave: bool = True) -> tqdm:
+    """A bar, to the right of which its description stands."""
     with extras.needed("train"):
         from tqdm import tqdm
-    return tqdm(file=sys.stderr, dynamic_ncols=True, **options)
+    try:
+        unknown = not os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):  # a notebook
+        unknown = False
+    # On a terminal that does not tell its size tqdm would draw nothing.
+    size = {"ncols": 80, "nrows": 24} if unknown else {"dynamic_ncols": True}
+    return tqdm(
+        total=total,
+        initial=done,
+        leave=leave,
+        bar_format="{percentage:3.0f}%|{bar}| {desc}",
+        file=sys.stderr,
+        **size,
+    )
 
 
 class Count:
@@ -137,12 +152,7 @@ class Count:
         self._show = show and jax.process_index() == 0
         self._bar: tqdm | None = None
         if self._show and _on_screen():
-            self._bar = _new_bar(
-                total=total,
-                desc=what,
-                leave=False,
-                bar_format="{desc}: {percentage:3.0f}%|{bar}| {postfix}",
-            )
+            self._bar = _new_bar(total, leave=False)
 
     def __enter__(self) -> Self:
         return self
@@ -180,7 +190,7 @@ class Count:
         worked = self._done - self._skipped
         took = self._clock() - self._began
         # A sum of fractions may lack a last bit.
-        parts = [f"{int(self._done + 1e-6):,} of {self._total:,} {self._unit}"]
+        parts = [f"{self._what}: {int(self._done + 1e-6):,} of {self._total:,} {self._unit}"]
         if self._doing:
             parts.append(self._doing)
         if worked > 0 and took > 0 and self._done < self._total:
@@ -193,10 +203,10 @@ class Count:
             return
         self._shown = self._clock()
         if self._bar is None:
-            logger.info("%s: %s", self._what, self.line())
+            logger.info("%s", self.line())
             return
         self._bar.n = min(self._done, self._total)
-        self._bar.set_postfix_str(self.line(), refresh=True)
+        self._bar.set_description_str(self.line(), refresh=True)
 
     def _end(self, took: float) -> str:
         worked = int(self._done - self._skipped + 1e-6)
@@ -242,11 +252,7 @@ class Progress:
         self._show = show
         self._bar: tqdm | None = None
         if show and _on_screen():
-            self._bar = _new_bar(
-                total=total_steps,
-                initial=min(start_step, total_steps),
-                bar_format="{percentage:3.0f}%|{bar}| {desc}",
-            )
+            self._bar = _new_bar(total_steps, done=min(start_step, total_steps))
 
     @property
     def seconds(self) -> float:

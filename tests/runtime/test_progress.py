@@ -144,7 +144,7 @@ def test_a_count_on_a_terminal_is_a_bar_that_leaves_no_trace(clock, as_terminal,
             clock.now += 1
             count.update(1)
     shown = terminal()
-    assert re.search(r"set:  50%\|.*2 of 4 parts, fog 1, 0:02 left", shown)
+    assert re.search(r" 50%\|.*\| set: 2 of 4 parts, fog 1, 0:02 left", shown)
     assert shown.endswith("\r")
     assert not shown.rstrip("\r").split("\r")[-1].strip()  # wiped out
     assert lines() == []  # it took less than five seconds
