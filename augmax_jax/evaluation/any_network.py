@@ -86,7 +86,10 @@ def evaluate_model(
     benchmark = corrupted(split, constants=constants, seed=seed, location=location)
     wanted = comparison.Target(benchmark.name, constants, dataset, benchmark.recipe)
     reference = comparison.read(baseline)
-    compared = None if reference is None else reference.fit(wanted)
+    compared, beside = None, {}
+    if reference is not None:
+        reference.fit(wanted)  # refuses errors on other images before the work starts
+        compared, beside = reference.against(wanted)
 
     batch = (min(batch_size, len(images)), *images.shape[1:])
     network = AnyNetwork(predictor, batch, classes=int(labels.max()) + 1, outputs=outputs)
@@ -120,7 +123,7 @@ def evaluate_model(
         "called": "compiled" if network.traced else "on the host",
         "selected": "last",
         "clean": {"last": {"split": "", **clean}},
-        "benchmarks": {benchmark.name: found | {"set": store.identity()}},
+        "benchmarks": {benchmark.name: found | beside | {"set": store.identity()}},
     }
     if target is not None and gallery is not None:
         gallery.write(target / "pictures", benchmark.name, benchmark)

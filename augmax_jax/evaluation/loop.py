@@ -110,11 +110,11 @@ def summarize(
         baseline: if given, the entry has mCE.
 
     Returns:
-        "source", "accuracy", "loss" and "ece" by corruption and severity, and what
-        `metrics.summarize` finds; of a set without corruptions, or of which the worst part
-        counts, its scores only. "by_class" is the accuracy of each class, the mean over all
-        parts, unless parts were evaluated by a version that did not keep it; "note" what part
-        of the set takes part, where that is not all of it.
+        "source", "accuracy", "loss" and "ece" by corruption and severity, what
+        `metrics.summarize` finds, and "ra_interval", as of `metrics.interval`; of a set without
+        corruptions, or of which the worst part counts, its scores only. "by_class" is the accuracy
+        of each class, the mean over all parts, unless parts were evaluated by a version that did
+        not keep it; "note" what part of the set takes part, where that is not all of it.
     """
     extra: dict[str, Any] = {"note": benchmark.note} if benchmark.note else {}
     counted = rows if benchmark.kind != "worst" else {}
@@ -141,4 +141,6 @@ def summarize(
         out["mean_loss"] = float(np.mean(standard))
         standard = [tables["ece"][c][str(s)] for c in corruptions.BENCHMARK for s in range(1, 6)]
         out["mean_ece"] = float(np.mean(standard))
+        first = rows[corruptions.BENCHMARK[0]]["1"]
+        out["ra_interval"] = list(metrics.interval(out["ra"], int(first["count"])))
     return out

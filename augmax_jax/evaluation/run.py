@@ -209,11 +209,10 @@ def evaluate_benchmarks(
             target = comparison.Target(
                 name, benchmark.constants, subject.config.data.name, of_set["set"]
             )
-            try:
-                baseline = reference.fit(target)
-            except ValueError as error:
-                logger.warning("%s has no mCE: %s", name, error)
-                of_set["no_mce"] = str(error)
+            baseline, beside = reference.against(target)
+            of_set |= beside
+            if "no_mce" in beside:
+                logger.warning("%s has no mCE: %s", name, beside["no_mce"])
         found = summarize(rows, benchmark, clean_accuracy=clean_accuracy, baseline=baseline)
         measured[name] = found | of_set
     return measured, missing
