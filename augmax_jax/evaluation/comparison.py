@@ -11,7 +11,7 @@ import numpy as np
 
 from augmax_jax.corruptions import BENCHMARK, SEVERITIES
 from augmax_jax.evaluation.baselines import BASELINES, Baseline
-from augmax_jax.evaluation.metrics import error_matrix, robust_accuracy
+from augmax_jax.evaluation.metrics import error_matrix, interval, robust_accuracy
 from augmax_jax.runtime import files, paths, run_directory
 from augmax_jax.runtime.errors import nearest
 
@@ -87,8 +87,9 @@ class Reference:
             target: the benchmark.
 
         Returns:
-            "name", and "sa" and "ra", a list with an entry for each run (`sa` is empty unless
-            all runs know it); None for a published baseline.
+            "name", "sa" and "ra", a list with an entry for each run (`sa` is empty unless all
+            runs know it), and, if the number of images is known, "ra_interval", that of the
+            mean; None for a published baseline.
 
         Raises:
             ValueError: as `fit`.
@@ -97,11 +98,15 @@ class Reference:
             return None
         found = [_errors(path, results, target) for path, results in self.runs.items()]
         cleans = [_clean_error(results) for results in self.runs.values()]
-        return {
+        ra = [robust_accuracy(errors) for errors in found]
+        figures: dict[str, Any] = {
             "name": self.fit(target).name,
             "sa": [] if None in cleans else [1 - clean for clean in cleans if clean is not None],
-            "ra": [robust_accuracy(errors) for errors in found],
+            "ra": ra,
         }
+        if count := target.identity.get("count"):
+            figures["ra_interval"] = list(interval(float(np.mean(ra)), count))
+        return figures
 
     def against(self, target: Target) -> tuple[Baseline | None, dict[str, Any]]:
         """What a benchmark can be compared with.

@@ -97,8 +97,10 @@ def summary(results: Mapping[str, Any]) -> Table:
             ]
         )
         if beside := found.get("reference"):
-            sa = _spread(beside["sa"]) if beside["sa"] else ""
-            rows.append([f"  baseline: {beside['name']}", sa, _spread(beside["ra"]), ""])
+            runs = f", mean of {len(beside['ra'])}" if len(beside["ra"]) > 1 else ""
+            sa = percent(statistics.fmean(beside["sa"])) if beside["sa"] else ""
+            ra = percent(statistics.fmean(beside["ra"])) + _in_brackets(beside)
+            rows.append([f"  baseline: {beside['name']}{runs}", sa, ra, ""])
     title = reading.network_label(results)
     if results.get("dataset"):
         title += f", {results['dataset']}" + (f" ({split})" if split else "")

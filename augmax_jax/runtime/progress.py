@@ -153,6 +153,7 @@ class Count:
         self._bar: tqdm | None = None
         if self._show and _on_screen():
             self._bar = _new_bar(total, leave=False)
+            self._bar.set_description_str(self.line(), refresh=True)
 
     def __enter__(self) -> Self:
         return self
