@@ -130,12 +130,12 @@ def train(
         changes, state = optimizer.update(gradient, state, params)
         return optax.apply_updates(params, changes), state, value
 
-    update = Announced(update, lambda *_: "the update")
+    compiled = Announced(update, lambda *_: "the update")
     losses: list[Any] = []
     bar = Progress(total_steps=steps, batch_size=batch_size, start_step=0, show=progress)
     for step in range(steps):
         batch = _cut(images, batch_size, patch, np.random.default_rng((seed, step)))
-        params, state, value = update(params, state, jax.random.fold_in(key, step), batch)
+        params, state, value = compiled(params, state, jax.random.fold_in(key, step), batch)
         losses.append(value)
         last = step + 1 == steps
         if step % _SHOW_EVERY == 0 or last:

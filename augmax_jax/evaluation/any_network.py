@@ -11,6 +11,7 @@ from augmax_jax import report
 from augmax_jax.data.arrays import ArraySplit
 from augmax_jax.data.settings import MIN_IMAGE_SIZE
 from augmax_jax.evaluation import by_class, comparison, identity
+from augmax_jax.evaluation.baselines import Baseline
 from augmax_jax.evaluation.corrupted import corrupted
 from augmax_jax.evaluation.gallery import Gallery
 from augmax_jax.evaluation.loop import evaluate_benchmark, summarize
@@ -86,7 +87,8 @@ def evaluate_model(
     benchmark = corrupted(split, constants=constants, seed=seed, location=location)
     wanted = comparison.Target(benchmark.name, constants, dataset, benchmark.recipe)
     reference = comparison.read(baseline)
-    compared, beside = None, {}
+    compared: Baseline | None = None
+    beside: dict[str, Any] = {}
     if reference is not None:
         reference.fit(wanted)  # refuses errors on other images before the work starts
         compared, beside = reference.against(wanted)

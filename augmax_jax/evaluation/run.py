@@ -107,7 +107,7 @@ def evaluate_candidates(
                 subject.data.test,
                 config.eval_batch_size,
                 devices=len(subject.devices),
-                advance=lambda share, count=count, total=total: count.update(share * total),
+                advance=count.advance,
                 what=f"the test split, evaluating the {kind} checkpoint",
             )
         results["clean"][kind] = {

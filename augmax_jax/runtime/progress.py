@@ -41,14 +41,15 @@ class _Compilation:
         self._spans: list[tuple[float, float]] = []
         jax.monitoring.register_event_duration_secs_listener(self._add)
 
-    def _add(self, event: str, duration: float, **_: Any) -> None:
+    def _add(self, event: str, duration_secs: float, **_: str | int) -> None:
         if not event.startswith("/jax/core/compile/"):
             return
         end = time.monotonic()
+        begin = end - duration_secs
         # What is traced inside a function that is traced itself counts once.
-        while self._spans and self._spans[-1][0] >= end - duration:
+        while self._spans and self._spans[-1][0] >= begin:
             self._spans.pop()
-        self._spans.append((end - duration, end))
+        self._spans.append((begin, end))
 
     @property
     def seconds(self) -> float:
@@ -185,6 +186,10 @@ class Count:
         """Counts what is done."""
         self._done += count
         self._draw()
+
+    def advance(self, share: float) -> None:
+        """Counts a share of the whole."""
+        self.update(share * self._total)
 
     def line(self) -> str:
         """How far the task is."""

@@ -64,7 +64,7 @@ def _augmax_grid(run: Run, batch: Batch) -> Callable[[TrainState], np.ndarray]:
         chains = augment.sample_chains(keys[0], images, **methods.chain_settings(config))
         m, w = augment.sample_mixing_weights(keys[1], COUNT, config.augment.width)
 
-        def logits_fn(x: jax.Array) -> jax.Array:
+        def logits_fn(x: jax.Array) -> Any:
             return run.model.apply(state.variables, x, route=route, train=False)
 
         result = methods.maximise(
@@ -102,7 +102,7 @@ def _views_grid(run: Run, batch: Batch) -> Callable[[TrainState], np.ndarray]:
     labels = methods.METHODS[run.config.method].view_labels
 
     def compute(state: TrainState) -> dict[str, Any]:
-        def logits_fn(x: jax.Array, route: str) -> jax.Array:
+        def logits_fn(x: jax.Array, route: str) -> Any:
             return run.model.apply(state.variables, x, route=route, train=False)
 
         inputs = methods.StepInputs(

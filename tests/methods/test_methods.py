@@ -162,7 +162,7 @@ def test_draws_depend_on_the_example_alone(method, inputs):
     c.ant.retrain_steps, c.ant.learning_rate = 0, 0.0  # a generator learns from all examples
     whole, _ = views_of(c, inputs)
     tail = inputs._replace(
-        **{name: getattr(inputs, name)[4:] for name in ("keys", "images", "labels", "place")}
+        **{name: getattr(inputs, name)[4:] for name in ("keys", "images", "labels", "position")}
     )
     for a, b in zip(whole, views_of(c, tail)[0], strict=True):
         np.testing.assert_allclose(a.images[4:], b.images, atol=1e-5)
