@@ -18,8 +18,8 @@ def draw(
 ) -> tuple[list[jax.Array], list[jax.Array]]:
     """AugMix images, and chains, as `augment.augmix` and `augment.sample_chains` give them.
 
-    The operators are compiled once, not once for each call of those functions: an AugMax step of a
-    small network takes an eighth less time to compile.
+    The operators are compiled once, not once for each call of those functions: a call costs 5
+    seconds of CPU time to compile (docs/performance_log.md, "First step").
 
     Args:
         images: uint8 `[B, H, W, 3]`.
