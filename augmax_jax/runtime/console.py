@@ -18,7 +18,7 @@ def program(module: str) -> str:
 
 def first_words() -> None:
     """Says that the command works, before it imports what takes seconds."""
-    if not {"-h", "--help", "-help"} & set(sys.argv):
+    if "jax" not in sys.modules and not {"-h", "--help", "-help"} & set(sys.argv):
         print("augmax-jax: loading JAX ...", file=sys.stderr, flush=True)
 
 
