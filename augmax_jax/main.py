@@ -39,8 +39,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from augmax_jax.runtime import console
+
+if __name__ == "__main__":
+    console.first_words()
+
 from augmax_jax import config as configs
-from augmax_jax.runtime import config_file, console, extras, host_memory, paths
+from augmax_jax.runtime import config_file, extras, host_memory, paths
 from augmax_jax.runtime.kinds import Kind
 
 with extras.needed("train"):

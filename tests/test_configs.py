@@ -15,8 +15,9 @@ import tensorflow_datasets as tfds
 from absl import flags
 from ml_collections import config_flags
 
-from augmax_jax import methods, models
+from augmax_jax import methods, models, report
 from augmax_jax.config import check_keys, load
+from augmax_jax.evaluation import comparison, metrics
 from augmax_jax.runtime import config_file, parallel
 from augmax_jax.training.batches import device_batches
 from augmax_jax.training.run import build
@@ -229,6 +230,28 @@ def test_the_docstring_has_the_papers_figures(name):
     _, said = read_docstring(of(name))
     assert said["Expect"] == f"paper: {', '.join(f'{m} {value:.2f}' for m, value in figures)}."
     assert f"Table {table}" in docstring(of(name))
+
+
+def test_the_demo_shows_ra_beside_that_of_normal_training():
+    """Its mCE would differ by a factor of two between machines, see docs/results.md."""
+    target = comparison.Target("corrupted", "cifar", "digits", {"count": 359})
+    baseline, beside = comparison.read(load(of("digits")).evaluate.baseline).against(target)
+    assert baseline is None
+    found = {"source": "generated", "ra": 0.9764, "ra_interval": metrics.interval(0.9764, 359)}
+    results = {
+        "method": "augmax", "model": "tiny", "norm": "dubin", "dataset": "digits",
+        "selected": "best", "clean": {"best": {"split": "test", "accuracy": 0.9889, "step": 608}},
+        "benchmarks": {"corrupted": found | beside},
+    }  # fmt: skip
+    title, columns, _, clean, ours, normal, *notes = report.summary_table(results).splitlines()
+    assert title == "AugMax-DuBIN, tiny, digits (test)"
+    assert columns.split() == ["SA", "%", "RA", "%"]
+    assert clean.split()[-1] == "98.89"
+    assert ours.split("  ")[-1].strip() == "97.64 (95.5 to 98.8)"
+    assert normal.split("  ")[1] == "baseline: normal, mean of 3"
+    assert normal.split("  ")[-2:] == ["98.70", "89.12 (85.5 to 91.9)"]
+    assert notes[0] == "In brackets: 95% interval by the number of test images."
+    assert "corrupted has no mCE: the baseline errs on only 24 of 1,795 images" in notes[1]
 
 
 def test_a_config_is_found_from_another_directory(tmp_path):

@@ -1,6 +1,7 @@
 """The command line: any setting from a text, and mistakes in one line."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -194,6 +195,21 @@ def test_the_first_words_wait_for_no_slow_import():
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", [["augmax_jax.main"], ["augmax_jax", "train"]])
+def test_something_is_said_before_jax_is_imported(command, tmp_path):
+    (tmp_path / "jax.py").write_text("raise SystemExit(7)")
+    done = subprocess.run(
+        [sys.executable, "-m", *command, "--config=digits", "--workdir=x"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY)])},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 7
+    assert done.stderr == "augmax-jax: loading JAX ...\n"
 
 
 def test_the_first_words_say_what_is_done(caplog, monkeypatch):

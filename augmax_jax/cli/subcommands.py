@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from augmax_jax import __version__
-from augmax_jax.runtime import errors, extras
+from augmax_jax.runtime import console, errors, extras
 
 PROGRAM = "augmax-jax"
 
@@ -99,6 +99,7 @@ def _run(name: str, arguments: list[str]) -> int:
     # What usage lines and absl call the program (`console.program`).
     sys.argv = [f"{PROGRAM} {name}", *arguments]
     try:
+        console.first_words()
         module = importlib.import_module(SUBCOMMANDS[name].module)
         if SUBCOMMANDS[name].module == _RUN:
             argv = [sys.argv[0], f"--mode={name}", *arguments]

@@ -15,12 +15,10 @@ from augmax_jax.corruption_sets.clean_images import CleanImages, Source
 from augmax_jax.corruptions import constants, textures
 from augmax_jax.corruptions.draws import benchmark_key, check_severity
 from augmax_jax.corruptions.registry import corrupt
-from augmax_jax.runtime import errors, extras, files, keys, paths
+from augmax_jax.runtime import errors, files, keys, paths
 from augmax_jax.runtime.checks import check_count
+from augmax_jax.runtime.progress import Count
 from augmax_jax.runtime.untrusted import map_npy
-
-with extras.needed("train"):
-    from tqdm import tqdm
 
 FORMATS = ("npy", "folder")
 STAMP = "corruptions.json"
@@ -56,7 +54,7 @@ def generate(
         layout: "npy" or "folder"; empty: the literature's, npy for "cifar".
         seed: together with the images it determines the result; the batch size does not.
         batch_size: images corrupted at a time.
-        progress: whether to draw a bar.
+        progress: whether to show how far it is.
 
     Raises:
         ValueError: a name, severity, layout or batch size is not allowed, or `out` holds a
@@ -106,15 +104,14 @@ def generate(
     write.prepare(images, severities)
 
     total = len(corruptions) * len(severities) * len(images)
-    with tqdm(total=total, unit="image", disable=not progress, smoothing=0.05) as bar:
+    with Count(total, "corrupting", unit="images", show=progress) as count:
         for name in corruptions:
-            bar.set_description(name)
             if write.done(name):
-                bar.update(len(severities) * len(images))
+                count.skip(len(severities) * len(images))
                 continue
-            pieces = _corrupted(images, name, severities, source.benchmark, seed, batch_size, bar)
+            count.doing(name)
+            pieces = _corrupted(images, name, severities, source.benchmark, seed, batch_size, count)
             write.corruption(name, pieces)
-        bar.set_description("done")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +131,7 @@ def _corrupted(
     benchmark: str,
     seed: int,
     batch_size: int,
-    bar: tqdm,
+    count: Count,
 ) -> Iterator[_Piece]:
     for first, batch, labels in images.batches(batch_size):
         # The last batch is filled up, so that it needs no compilation of its own.
@@ -145,7 +142,7 @@ def _corrupted(
             )
             result = np.asarray(corrupt(key, full, name, severity, benchmark=benchmark))
             yield _Piece(severity, first, result[: len(batch)], labels)
-            bar.update(len(batch))
+            count.update(len(batch))
 
 
 def _check_stamp(out: Path, settings: dict[str, Any]) -> None:

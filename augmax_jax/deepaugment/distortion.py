@@ -27,7 +27,7 @@ from augmax_jax.deepaugment import layers, networks, plan
 from augmax_jax.runtime import compiler, files, paths
 from augmax_jax.runtime.checks import check_count
 from augmax_jax.runtime.errors import check_name
-from augmax_jax.runtime.progress import Progress
+from augmax_jax.runtime.progress import Announced, Count
 
 FORMATS = {"jpeg": (".jpg", ".jpeg"), "png": (".png",)}
 QUALITY = 75  # quality of the published copies, Pillow's default
@@ -169,13 +169,13 @@ def distort(
     there = _existing(folder) | {targets[i] for i, name in enumerate(names) if name in without}
     open_runs = [run for run in runs if any(targets[i] not in there for i in run.indices)]
     total = sum(len(run.indices) for run in runs)
-    done = total - sum(len(run.indices) for run in open_runs)
-    bar = Progress(total_steps=max(total, 1), batch_size=1, start_step=done, show=progress)
     job = _Job(
         entry, pristine, sizes, work, _program(network), batch_size or _batch_size(entry, sizes)
     )
     bad: set[str] = set()
-    with ThreadPoolExecutor() as pool:
+    counting = Count(total, "distorting", unit="images", show=progress)
+    with ThreadPoolExecutor() as pool, counting as count:
+        count.skip(total - sum(len(run.indices) for run in open_runs))
         for run, originals in _ahead(pool, images, open_runs):
             bad |= {names[i] for i, o in zip(run.indices, originals, strict=True) if o is None}
             saved: list[Any] = []
@@ -185,11 +185,9 @@ def distort(
                     saved.append(
                         pool.submit(_save, path, pixels, sizes.written, image_format, quality)
                     )
-                done += len(copies)
-                bar.update(done, done / max(total, 1), {})
+                count.update(len(copies))
             for future in saved:
                 future.result()
-    bar.close()
     if bad:
         own = folder / SKIPPED.format("{}-of-{}".format(*shard))
         files.write_json(own, sorted(bad | set(files.read_json(own) or ())))
@@ -252,7 +250,13 @@ def _distort_run(
 def _program(network: str) -> Any:
     """The compiled forward pass, kept for the next call."""
     options = compiler.jit_options(jax.default_backend())
-    return jax.jit(networks.get(network).forward, compiler_options=options or None)
+    forward = jax.jit(networks.get(network).forward, compiler_options=options or None)
+
+    def name(params: Any, keys: jax.Array, images: np.ndarray) -> str:
+        count, height, width, _ = images.shape
+        return f"{network} for {count} images of {height}x{width}"
+
+    return Announced(forward, name)
 
 
 def scale(image: Image.Image, sizes: Sizes) -> np.ndarray:

@@ -28,7 +28,7 @@ from augmax_jax.deepaugment.distortion import first_readable
 from augmax_jax.runtime import compiler, files
 from augmax_jax.runtime.checks import check_count, check_number
 from augmax_jax.runtime.paths import expand
-from augmax_jax.runtime.progress import Progress
+from augmax_jax.runtime.progress import Announced, Progress
 
 LEARNING_RATE = 1e-3
 _WARMUP = 200  # steps, but at most a tenth of all
@@ -130,11 +130,12 @@ def train(
         changes, state = optimizer.update(gradient, state, params)
         return optax.apply_updates(params, changes), state, value
 
+    compiled = Announced(update, lambda *_: "the update")
     losses: list[Any] = []
     bar = Progress(total_steps=steps, batch_size=batch_size, start_step=0, show=progress)
     for step in range(steps):
         batch = _cut(images, batch_size, patch, np.random.default_rng((seed, step)))
-        params, state, value = update(params, state, jax.random.fold_in(key, step), batch)
+        params, state, value = compiled(params, state, jax.random.fold_in(key, step), batch)
         losses.append(value)
         last = step + 1 == steps
         if step % _SHOW_EVERY == 0 or last:

@@ -11,6 +11,7 @@ from augmax_jax import report
 from augmax_jax.data.arrays import ArraySplit
 from augmax_jax.data.settings import MIN_IMAGE_SIZE
 from augmax_jax.evaluation import by_class, comparison, identity
+from augmax_jax.evaluation.baselines import Baseline
 from augmax_jax.evaluation.corrupted import corrupted
 from augmax_jax.evaluation.gallery import Gallery
 from augmax_jax.evaluation.loop import evaluate_benchmark, summarize
@@ -67,7 +68,7 @@ def evaluate_model(
         seed: seed of the corruptions.
         directory: if given, `results.json`, tables, pictures and `report.html` go there, and an
             interrupted evaluation of the same network on the same images goes on.
-        progress: whether to show a bar on a terminal.
+        progress: whether to show how far it is: a bar on a terminal, lines of the log elsewhere.
 
     Returns:
         The results, in the form of a run's `results.json`, with "clean" scores under "last".
@@ -91,7 +92,11 @@ def evaluate_model(
     benchmark = corrupted(split, constants=constants, seed=seed, location=location)
     wanted = comparison.Target(benchmark.name, constants, dataset, benchmark.recipe)
     reference = comparison.read(baseline)
-    compared = None if reference is None else reference.fit(wanted)
+    compared: Baseline | None = None
+    beside: dict[str, Any] = {}
+    if reference is not None:
+        reference.fit(wanted)  # refuses errors on other images before the work starts
+        compared, beside = reference.against(wanted)
 
     batch = (min(batch_size, len(images)), *images.shape[1:])
     network = AnyNetwork(predictor, batch, classes=int(labels.max()) + 1, outputs=outputs)
@@ -130,7 +135,7 @@ def evaluate_model(
         "called": "compiled" if network.traced else "on the host",
         "selected": "last",
         "clean": {"last": {"split": "", **clean}},
-        "benchmarks": {benchmark.name: found | {"set": store.identity()}},
+        "benchmarks": {benchmark.name: found | beside | {"set": store.identity()}},
     }
     if target is not None and gallery is not None:
         gallery.write(target / "pictures", benchmark.name, benchmark)

@@ -11,11 +11,14 @@ import numpy as np
 
 from augmax_jax.corruptions import BENCHMARK, SEVERITIES
 from augmax_jax.evaluation.baselines import BASELINES, Baseline
-from augmax_jax.evaluation.metrics import error_matrix
+from augmax_jax.evaluation.metrics import error_matrix, interval, robust_accuracy
 from augmax_jax.runtime import files, paths, run_directory
 from augmax_jax.runtime.errors import nearest
 
 logger = logging.getLogger(__name__)
+
+# A CE divides by a number of errors. With this many, a tenth of it is chance.
+FEWEST_ERRORS = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +79,76 @@ class Reference:
         for corruption in BENCHMARK:
             baseline.mean_error(corruption)  # refuses an error of 0
         return baseline
+
+    def figures(self, target: Target) -> dict[str, Any] | None:
+        """What the runs reach themselves, to stand beside the network's own figures.
+
+        Args:
+            target: the benchmark.
+
+        Returns:
+            "name", "sa" and "ra", a list with an entry for each run (`sa` is empty unless all
+            runs know it), and, if the number of images is known, "ra_interval", that of the
+            mean; None for a published baseline.
+
+        Raises:
+            ValueError: as `fit`.
+        """
+        if self.published is not None:
+            return None
+        found = [_errors(path, results, target) for path, results in self.runs.items()]
+        cleans = [_clean_error(results) for results in self.runs.values()]
+        ra = [robust_accuracy(errors) for errors in found]
+        figures: dict[str, Any] = {
+            "name": self.fit(target).name,
+            "sa": [] if None in cleans else [1 - clean for clean in cleans if clean is not None],
+            "ra": ra,
+        }
+        if count := target.identity.get("count"):
+            figures["ra_interval"] = list(interval(float(np.mean(ra)), count))
+        return figures
+
+    def against(self, target: Target) -> tuple[Baseline | None, dict[str, Any]]:
+        """What a benchmark can be compared with.
+
+        Args:
+            target: the benchmark, after it was read.
+
+        Returns:
+            The baseline of its mCE, None if there is none; and for its entry in `results.json`
+            "reference", as of `figures`, and "no_mce", the reason for no mCE, if they apply.
+        """
+        try:
+            baseline, figures = self.fit(target), self.figures(target)
+        except ValueError as error:
+            return None, {"no_mce": str(error)}
+        beside: dict[str, Any] = {"reference": figures} if figures else {}
+        if reason := mostly_chance(baseline, target.identity.get("count")):
+            return None, beside | {"no_mce": reason}
+        return baseline, beside
+
+
+def mostly_chance(baseline: Baseline, images: int | None) -> str:
+    """Why a baseline errs too seldom for an mCE; "" if it does not.
+
+    mCE is a mean of ratios. Where the baseline errs on a handful of images, a ratio of two
+    handfuls says little, and seeds of one setting differ in it by a factor.
+
+    Args:
+        baseline: the baseline.
+        images: clean images of the benchmark; None if that is not known.
+    """
+    if images is None or baseline.constants:  # a published baseline was measured on a large set
+        return ""
+    errors = {name: baseline.mean_error(name) for name in BENCHMARK}
+    name = min(errors, key=lambda corruption: errors[corruption])
+    total = images * len(SEVERITIES)
+    if errors[name] * total >= FEWEST_ERRORS:
+        return ""
+    return (
+        f"the baseline errs on only {errors[name] * total:.0f} of {total:,} images under {name}, "
+        "so that mCE, a mean of ratios, would be mostly chance; compare RA"
+    )
 
 
 def read(name: str) -> Reference | None:

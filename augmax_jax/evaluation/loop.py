@@ -16,10 +16,7 @@ from augmax_jax.evaluation.gallery import Gallery
 from augmax_jax.evaluation.predictions import Score, predict, scores
 from augmax_jax.evaluation.spatial import Worst
 from augmax_jax.evaluation.store import Rows, Store
-from augmax_jax.runtime import extras
-
-with extras.needed("train"):
-    from tqdm import tqdm
+from augmax_jax.runtime.progress import Count
 
 
 def evaluate_benchmark(
@@ -41,7 +38,7 @@ def evaluate_benchmark(
         devices: number of devices over which `score` splits a batch.
         store: keeps the scores of parts, and has those of earlier sessions.
         gallery: collects pictures from the images.
-        progress: whether to show a bar.
+        progress: whether to show how far it is.
 
     Returns:
         corruption -> severity -> {"accuracy", "loss", "ece", "count", "by_class"}, the last as
@@ -59,28 +56,30 @@ def evaluate_benchmark(
     ] or [(None, None)]
     store.keep_only([(corruption or "all", str(severity or 0)) for corruption, severity in parts])
     worst = _worst_so_far(store) if benchmark.kind == "worst" else None
-    bar = tqdm(parts, desc=benchmark.name, disable=None if progress else True, leave=False)
-    for corruption, severity in bar:
-        row, column = corruption or "all", str(severity or 0)
-        split = benchmark.load(corruption, severity)
-        part = {} if benchmark.recipe else identity.of_split(split)
-        if store.has(row, column, part):
-            continue
-        bar.set_postfix_str(f"{row} {column}")
-        logits, labels = predict(
-            score,
-            split,
-            batch_size,
-            devices=devices,
-            observe=gallery.observer(row, column) if gallery else None,
-            what=f"{benchmark.name} {row} {column}",
-        )
-        if benchmark.classes is not None:
-            logits = metrics.restrict_classes(logits, benchmark.classes)
-        if worst is not None:
-            worst.add(logits, labels)  # written first: taking a part in twice changes nothing
-        found = {**scores(logits, labels), "by_class": by_class.count(logits, labels)}
-        store.add(row, column, found, part)
+    with Count(len(parts), benchmark.name, unit="parts", show=progress) as count:
+        for corruption, severity in parts:
+            row, column = corruption or "all", str(severity or 0)
+            split = benchmark.load(corruption, severity)
+            part = {} if benchmark.recipe else identity.of_split(split)
+            if store.has(row, column, part):
+                count.skip(1)
+                continue
+            count.doing(f"{row} {column}")
+            logits, labels = predict(
+                score,
+                split,
+                batch_size,
+                devices=devices,
+                observe=gallery.observer(row, column) if gallery else None,
+                advance=count.update,
+                what=f"{benchmark.name} {row} {column}",
+            )
+            if benchmark.classes is not None:
+                logits = metrics.restrict_classes(logits, benchmark.classes)
+            if worst is not None:
+                worst.add(logits, labels)  # written first: taking a part in twice changes nothing
+            found = {**scores(logits, labels), "by_class": by_class.count(logits, labels)}
+            store.add(row, column, found, part)
     if worst is not None:
         store.add("all", "0", worst.scores(), {})
     store.write_csv()
@@ -111,11 +110,11 @@ def summarize(
         baseline: if given, the entry has mCE.
 
     Returns:
-        "source", "accuracy", "loss" and "ece" by corruption and severity, and what
-        `metrics.summarize` finds; of a set without corruptions, or of which the worst part
-        counts, its scores only. "by_class" is the accuracy of each class, the mean over all
-        parts, unless parts were evaluated by a version that did not keep it; "note" what part
-        of the set takes part, where that is not all of it.
+        "source", "accuracy", "loss" and "ece" by corruption and severity, what
+        `metrics.summarize` finds, and "ra_interval", as of `metrics.interval`; of a set without
+        corruptions, or of which the worst part counts, its scores only. "by_class" is the accuracy
+        of each class, the mean over all parts, unless parts were evaluated by a version that did
+        not keep it; "note" what part of the set takes part, where that is not all of it.
     """
     extra: dict[str, Any] = {"note": benchmark.note} if benchmark.note else {}
     counted = rows if benchmark.kind != "worst" else {}
@@ -142,4 +141,6 @@ def summarize(
         out["mean_loss"] = float(np.mean(standard))
         standard = [tables["ece"][c][str(s)] for c in corruptions.BENCHMARK for s in range(1, 6)]
         out["mean_ece"] = float(np.mean(standard))
+        first = rows[corruptions.BENCHMARK[0]]["1"]
+        out["ra_interval"] = list(metrics.interval(out["ra"], int(first["count"])))
     return out

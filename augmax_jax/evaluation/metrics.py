@@ -8,6 +8,7 @@ Tables 2-6 (SA, RA, the noise-free subset); Guo et al., "On calibration of moder
 networks", ICML 2017 (expected calibration error).
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -192,6 +193,26 @@ def summarize(
             if clean_error is not None and harmed:
                 out["relative_mce"] = relative_mean_corruption_error(errors, clean_error, baseline)
     return out
+
+
+def interval(accuracy: float, images: int) -> tuple[float, float]:
+    """A 95% interval of an accuracy by the number of images it was measured on (Wilson, 1927).
+
+    For RA, count an image once although it is tested under many corruptions: its outcomes
+    resemble each other, so the interval is not too narrow, but may be too wide.
+
+    Args:
+        accuracy: a fraction in [0, 1].
+        images: number of different images, at least 1.
+
+    Returns:
+        The lowest and the highest accuracy that other images of the kind may give.
+    """
+    z2 = 1.959964**2
+    middle = (accuracy + z2 / (2 * images)) / (1 + z2 / images)
+    variance = accuracy * (1 - accuracy) / images + z2 / (4 * images**2)
+    half = math.sqrt(z2 * variance) / (1 + z2 / images)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 class Outcomes(NamedTuple):

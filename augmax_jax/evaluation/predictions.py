@@ -10,7 +10,7 @@ import numpy as np
 from augmax_jax.augment import to_float
 from augmax_jax.data import Batch, Split
 from augmax_jax.evaluation import metrics
-from augmax_jax.runtime import compiler, parallel
+from augmax_jax.runtime import compiler, parallel, progress
 
 # uint8 [B, H, W, 3] -> logits float32 [B, C], on the host.
 Score = Callable[[np.ndarray], np.ndarray]
@@ -39,8 +39,15 @@ def model_score(
         logits, devices, compiler_options=compiler.jit_options(devices[0].platform)
     )
 
+    def run(images: np.ndarray, variables: Any) -> np.ndarray:
+        return parallel.gather(step(variables, parallel.shard(images, devices)))
+
+    announced = progress.Announced(
+        run, lambda images, _: f"the network for batches of {len(images)}"
+    )
+
     def with_variables(variables: Any) -> Score:
-        return lambda images: parallel.gather(step(variables, parallel.shard(images, devices)))
+        return lambda images: announced(images, variables)
 
     return with_variables
 
@@ -52,6 +59,7 @@ def predict(
     *,
     devices: int = 1,
     observe: Observe | None = None,
+    advance: Callable[[float], None] = lambda share: None,
     what: str = "the images",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Logits of a whole split.
@@ -66,6 +74,7 @@ def predict(
         batch_size: the most examples of this process at a time.
         devices: number of devices; the batch size is rounded up to a multiple of it.
         observe: called with every batch of this process and its logits.
+        advance: called after every batch with its share of all batches.
         what: name of the images in messages.
 
     Returns:
@@ -77,11 +86,13 @@ def predict(
     processes = jax.process_count()
     size = -(-min(batch_size, -(-len(split) // processes)) // devices) * devices
     columns = []
+    share = 1 / -(-len(split) // (size * processes))
     for batch in split.eval_batches(size * processes):
         logits = score(batch["image"])
         if observe is not None and not _useless(logits[batch["mask"]]).any():
             observe(batch, logits)
         columns.append((logits, batch["label"], batch["mask"]))
+        advance(share)
     logits, labels, real = parallel.all_processes(
         tuple(np.concatenate(column) for column in zip(*columns, strict=True))
     )

@@ -10,6 +10,7 @@ import numpy as np
 
 from augmax_jax.augment import to_float
 from augmax_jax.runtime.errors import check_name
+from augmax_jax.runtime.progress import Announced
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,9 @@ class AnyNetwork:
         if self.traced:
             self._check(getattr(found, "shape", None), getattr(found, "dtype", None), batch[0])
             step = jax.jit(lambda images: predictor(to_float(images)))
-            self._call: Callable[[np.ndarray], Any] = step
+            self._call: Callable[[np.ndarray], Any] = Announced(
+                step, lambda images: f"the predictor for batches of {len(images)}"
+            )
         else:
             logger.info(
                 "the predictor cannot be traced by JAX (%s); it is called on the host with "

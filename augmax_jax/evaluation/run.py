@@ -18,6 +18,7 @@ from augmax_jax.evaluation.loop import evaluate_benchmark, summarize
 from augmax_jax.evaluation.predictions import Score, model_score, predict, scores
 from augmax_jax.evaluation.store import Store
 from augmax_jax.runtime import files, model_file, parallel, provenance, run_directory
+from augmax_jax.runtime.progress import Count
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -99,13 +100,16 @@ def evaluate_candidates(
         "class_names": list(subject.data.class_names),
     }
     for kind, candidate in candidates.items():
-        predicted = predict(
-            bound[kind],
-            subject.data.test,
-            config.eval_batch_size,
-            devices=len(subject.devices),
-            what=f"the test split, evaluating the {kind} checkpoint",
-        )
+        total = len(subject.data.test)
+        with Count(total, f"clean ({kind})", unit="images", show=config.progress) as count:
+            predicted = predict(
+                bound[kind],
+                subject.data.test,
+                config.eval_batch_size,
+                devices=len(subject.devices),
+                advance=count.advance,
+                what=f"the test split, evaluating the {kind} checkpoint",
+            )
         results["clean"][kind] = {
             "split": config.data.test_split,
             "step": candidate.step,
@@ -205,11 +209,10 @@ def evaluate_benchmarks(
             target = comparison.Target(
                 name, benchmark.constants, subject.config.data.name, of_set["set"]
             )
-            try:
-                baseline = reference.fit(target)
-            except ValueError as error:
-                logger.warning("%s has no mCE: %s", name, error)
-                of_set["no_mce"] = str(error)
+            baseline, beside = reference.against(target)
+            of_set |= beside
+            if "no_mce" in beside:
+                logger.warning("%s has no mCE: %s", name, beside["no_mce"])
         found = summarize(rows, benchmark, clean_accuracy=clean_accuracy, baseline=baseline)
         measured[name] = found | of_set
     return measured, missing

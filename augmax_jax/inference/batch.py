@@ -13,12 +13,9 @@ from augmax_jax.data.images import BadImageError, read
 from augmax_jax.data.settings import BAD_IMAGES
 from augmax_jax.inference.predictor import BATCH_SIZE, Predictor
 from augmax_jax.inference.sources import Source
-from augmax_jax.runtime import extras
 from augmax_jax.runtime.checks import check_count
 from augmax_jax.runtime.errors import check_name, shorten
-
-with extras.needed("train"):
-    from tqdm import tqdm
+from augmax_jax.runtime.progress import Count
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +83,7 @@ def predict_files(
         batch_size: images at a time.
         bad_images: "refuse" files that cannot be read, all of which are looked for first, or
             "skip" them.
-        progress: show a bar on a terminal.
+        progress: whether to show how far it is.
 
     Raises:
         BadImageError: files cannot be read and are refused, or none can.
@@ -100,14 +97,15 @@ def predict_files(
     predictions: list[Prediction] = []
     unreadable: list[str] = []
     starts = range(0, len(sources), batch_size)
-    bar = tqdm(starts, desc="predicting", disable=None if progress else True, leave=False)
-    with ThreadPoolExecutor(WORKERS) as pool:
-        for start in bar:
+    counting = Count(len(sources), "predicting", unit="images", show=progress)
+    with ThreadPoolExecutor(WORKERS) as pool, counting as count:
+        for start in starts:
             part = sources[start : start + batch_size]
             images = np.zeros((len(part), side, side, 3), np.uint8)
             paths = [source.path for source in part]
             good, errors = decode_all(pool, paths, read, images, resize=predictor.resize)
             unreadable += errors
+            count.update(len(part))
             if not good.any() or (unreadable and bad_images == "refuse"):
                 continue
             ranked = predictor.rank(predictor.logits(images, batch_size=batch_size), top)

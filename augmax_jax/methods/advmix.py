@@ -70,12 +70,12 @@ def check_worst_of_k(config: ConfigDict) -> None:
 def _build_advmix(setup: Setup) -> Method:
     config = setup.config
 
-    def attack(inputs, keys, logits_fn):
-        weight_keys, level_keys = split_keys(keys[0], 2)
+    def attack(inputs, keys, chain_keys, logits_fn):
+        weight_keys, level_keys = split_keys(keys, 2)
         m, w = augment.sample_mixing_weights(
             weight_keys, inputs.images.shape[0], config.augment.width
         )
-        worst = _worst_levels(inputs, logits_fn, keys[1], level_keys, m, w, config)
+        worst = _worst_levels(inputs, logits_fn, chain_keys, level_keys, m, w, config)
         return worst.images, {
             "worst_loss": worst.loss.mean(),
             "first_loss": worst.first_loss.mean(),
@@ -98,13 +98,13 @@ ADVMIX = MethodSpec(
 def _build_advmax(setup: Setup) -> Method:
     config = setup.config
 
-    def attack(inputs, keys, logits_fn):
-        start_keys, target_keys, level_keys = split_keys(keys[0], 3)
+    def attack(inputs, keys, chain_keys, logits_fn):
+        start_keys, target_keys, level_keys = split_keys(keys, 3)
         batch = inputs.images.shape[0]
         m, p = adversary.random_start(start_keys, batch, config.augment.width)
         # The draws are judged with the weights from which the ascent starts.
         w = jax.nn.softmax(p)
-        worst = _worst_levels(inputs, logits_fn, keys[1], level_keys, m, w, config)
+        worst = _worst_levels(inputs, logits_fn, chain_keys, level_keys, m, w, config)
         mixed = augmax.maximise_from(
             (m, p),
             logits_fn,

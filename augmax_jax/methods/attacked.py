@@ -18,11 +18,14 @@ from augmax_jax.methods.base import (
     split_keys,
     stateless,
 )
+from augmax_jax.methods.drawing import draw
 from augmax_jax.methods.settings import chain_settings
 
-# (inputs, two arrays of keys [B], network on the attacked view's route)
+# (inputs, keys [B], keys or chains, network on the attacked view's route)
 # -> images float32 [B, H, W, 3] in [0, 1], and scalars for the log.
-Attack = Callable[[StepInputs, list[jax.Array], adversary.LogitsFn], tuple[jax.Array, Diagnostics]]
+Attack = Callable[
+    [StepInputs, jax.Array, jax.Array, adversary.LogitsFn], tuple[jax.Array, Diagnostics]
+]
 
 
 def with_attacked(name: str, label: str) -> tuple[ViewSpec, ...]:
@@ -30,7 +33,9 @@ def with_attacked(name: str, label: str) -> tuple[ViewSpec, ...]:
     return CLEAN, AUGMIX, ViewSpec(name, label, "augmented")
 
 
-def attacked_method(name: str, setup: Setup, attack: Attack) -> Method:
+def attacked_method(
+    name: str, setup: Setup, attack: Attack, *, draws_chains: bool = False
+) -> Method:
     """Clean, AugMix and attacked views under the AugMax objective.
 
     `config.objective.variant` "paper" puts weight ½ on the clean and ½ on the attacked view
@@ -41,16 +46,23 @@ def attacked_method(name: str, setup: Setup, attack: Attack) -> Method:
         name: name of the attacked view.
         setup: what the method is built from.
         attack: makes the attacked images.
+        draws_chains: whether `attack` takes chains, uint8 `[B, K, H, W, 3]`, in place of its second
+            keys, with which they are drawn.
     """
     chains = chain_settings(setup.config)
     route = setup.routes
     variant = VARIANTS[setup.config.objective.variant]
 
     def views(inputs: StepInputs) -> tuple[list[View], Diagnostics]:
-        augmix_keys, *attack_keys = split_keys(inputs.keys, 3)
-        x_augmix = augment.augmix(augmix_keys, inputs.images, **chains)
+        augmix_keys, attack_keys, second = split_keys(inputs.keys, 3)
+        (x_augmix,), drawn = draw(
+            inputs.images, chains, mixes=[augmix_keys], chains=[second] if draws_chains else []
+        )
         images, diagnostics = attack(
-            inputs, attack_keys, lambda x: inputs.logits_fn(x, route[name])
+            inputs,
+            attack_keys,
+            drawn[0] if draws_chains else second,
+            lambda x: inputs.logits_fn(x, route[name]),
         )
         # The released code's order; it matters only to the running statistics of single norms.
         return [

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import jax
 
-from augmax_jax import adversary, augment
+from augmax_jax import adversary
 from augmax_jax.adversary.augmax import check_settings
 from augmax_jax.methods.attacked import attacked_method, with_attacked
 from augmax_jax.methods.base import (
@@ -17,7 +17,7 @@ from augmax_jax.methods.base import (
     ascent_diagnostics,
     split_keys,
 )
-from augmax_jax.methods.settings import chain_settings, compaction
+from augmax_jax.methods.settings import compaction
 from augmax_jax.runtime.checks import check_flag
 
 if TYPE_CHECKING:
@@ -101,15 +101,13 @@ def check_adversary(config: ConfigDict) -> None:
 
 def _build(setup: Setup) -> Method:
     config = setup.config
-    chains = chain_settings(config)
 
-    def attack(inputs, keys, logits_fn):
-        ascent_keys, chain_keys = keys
+    def attack(inputs, keys, chains, logits_fn):
         result = maximise(
             logits_fn,
-            ascent_keys,
+            keys,
             inputs.images,
-            augment.sample_chains(chain_keys, inputs.images, **chains),
+            chains,
             inputs.labels,
             config,
             setup.num_classes,
@@ -119,7 +117,7 @@ def _build(setup: Setup) -> Method:
             "skip_weight": result.m.mean(),
         }
 
-    return attacked_method("augmax", setup, attack)
+    return attacked_method("augmax", setup, attack, draws_chains=True)
 
 
 AUGMAX = MethodSpec(

@@ -13,6 +13,7 @@ from augmax_jax.methods.base import (
     split_keys,
     stateless,
 )
+from augmax_jax.methods.drawing import draw
 from augmax_jax.methods.settings import chain_settings
 
 
@@ -21,9 +22,7 @@ def _build(setup: Setup) -> Method:
     route = setup.routes
 
     def views(inputs: StepInputs) -> tuple[list[View], Diagnostics]:
-        mixes = [
-            augment.augmix(keys, inputs.images, **chains) for keys in split_keys(inputs.keys, 2)
-        ]
+        mixes, _ = draw(inputs.images, chains, mixes=split_keys(inputs.keys, 2))
         return [
             View("augmix_1", mixes[0], route["augmix"], 0.0, True),
             View("augmix_2", mixes[1], route["augmix"], 0.0, True),

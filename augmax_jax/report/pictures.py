@@ -150,9 +150,8 @@ def augmentation_grid(
     def verdict(name: str, i: int) -> list[str]:
         if predictions is None or name not in predictions:
             return []
-        label, prediction = None if labels is None else int(labels[i]), int(predictions[name][i])
-        mark = "→" if label is None else "✓" if label == prediction else "✗"
-        return [f"{mark} {_class_name(prediction, class_names)}"]
+        label = None if labels is None else int(labels[i])
+        return [_verdict(int(predictions[name][i]), label, class_names)]
 
     def mix_caption(name: str, i: int) -> list[str]:
         m, w = (np.asarray(values)[i] for values in weights[name])
@@ -172,6 +171,34 @@ def augmentation_grid(
         )
     titles = ["Clean", *(f"Chain {k + 1}" for k in range(width)), "AugMix", "AugMax"]
     return grid(tiles, columns=titles, captions=captions)
+
+
+def views_grid(
+    views: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    *,
+    labels: np.ndarray,
+    class_names: Sequence[str] | None = None,
+) -> np.ndarray:
+    """Shows the views of images that a method trains on, and what the model takes them for.
+
+    Args:
+        views: title -> (float `[N, H, W, 3]` in [0, 1], predictions int `[N]`), a column each.
+        labels: int `[N]`, written below the first column.
+        class_names: names of the classes; the numbers are used without them.
+
+    Returns:
+        uint8 picture: a row per image.
+
+    Raises:
+        ValueError: as `grid`.
+    """
+    tiles, captions = [], []
+    for i, label in enumerate(labels):
+        tiles.append([_to_uint8(images[i]) for images, _ in views.values()])
+        texts = [[_verdict(int(found[i]), int(label), class_names)] for _, found in views.values()]
+        texts[0].insert(0, _class_name(int(label), class_names))
+        captions.append(texts)
+    return grid(tiles, columns=list(views), captions=captions)
 
 
 def _check_augmentations(
@@ -279,6 +306,12 @@ def mistakes_grid(
         [tiles[i : i + per_row] for i in starts],
         captions=[captions[i : i + per_row] for i in starts],
     )
+
+
+def _verdict(prediction: int, label: int | None, class_names: Sequence[str] | None) -> str:
+    """What the model takes an image for, marked right or wrong if the label is known."""
+    mark = "→" if label is None else "✓" if label == prediction else "✗"
+    return f"{mark} {_class_name(prediction, class_names)}"
 
 
 def _class_name(index: int, names: Sequence[str] | None) -> str:

@@ -2,6 +2,7 @@
 
 import datetime
 import re
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -60,6 +61,11 @@ def tiles(run: SavedRun) -> Markup:
         if "RA" in found:
             source = f", {whole['source']}" if whole.get("source") else ""
             shown.append(Tile(tables.percent(found["RA"]), "RA", f"{name}{source}"))
+            beside = whole.get("reference")
+            if beside:
+                ra = tables.percent(statistics.fmean(beside["ra"]))
+                runs = f"{name}, mean of {len(beside['ra'])}" if len(beside["ra"]) > 1 else name
+                shown.append(Tile(ra, f"RA of {beside['name']}", runs))
         if "mCE" in found:
             against = f"against {whole['baseline']}" if whole.get("baseline") else name
             shown.append(Tile(tables.percent(found["mCE"]), "mCE", against))

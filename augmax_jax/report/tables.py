@@ -92,16 +92,23 @@ def summary(results: Mapping[str, Any]) -> Table:
             [
                 f"{name} ({found['source']})" if found.get("source") else name,
                 percent(scores["accuracy"]) if "accuracy" in scores else "",
-                percent(scores["RA"]) if "RA" in scores else "",
+                percent(scores["RA"]) + _in_brackets(found) if "RA" in scores else "",
                 percent(scores["mCE"]) if "mCE" in scores else "",
             ]
         )
+        if beside := found.get("reference"):
+            runs = f", mean of {len(beside['ra'])}" if len(beside["ra"]) > 1 else ""
+            sa = percent(statistics.fmean(beside["sa"])) if beside["sa"] else ""
+            ra = percent(statistics.fmean(beside["ra"])) + _in_brackets(beside)
+            rows.append([f"  baseline: {beside['name']}{runs}", sa, ra, ""])
     title = reading.network_label(results)
     if results.get("dataset"):
         title += f", {results['dataset']}" + (f" ({split})" if split else "")
     columns = ["", "SA %", "RA %", "mCE %"]
     keep = [j for j in range(4) if j < 2 or any(row[j] for row in rows)]
     notes = []
+    if any(found.get("ra_interval") for found in (results.get("benchmarks") or {}).values()):
+        notes.append("In brackets: 95% interval by the number of test images.")
     baselines = {b.get("baseline") for b in (results.get("benchmarks") or {}).values()} - {None}
     if baselines:
         notes.append(f"mCE is relative to {', '.join(sorted(baselines))}.")
@@ -124,6 +131,14 @@ def summary(results: Mapping[str, Any]) -> Table:
         [[r[j] for j in keep] for r in rows],
         note="\n".join(notes),
     )
+
+
+def _in_brackets(found: Mapping[str, Any]) -> str:
+    """The interval of a benchmark's RA, behind the figure itself."""
+    if not found.get("ra_interval"):
+        return ""
+    low, high = (percent(value, 1) for value in found["ra_interval"])
+    return f" ({low} to {high})"
 
 
 def not_measured(results: Mapping[str, Any]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """How the commands of the package speak: the log on stderr, and text that any terminal takes."""
 
+import contextlib
 import io
 import logging
 import sys
@@ -13,6 +14,22 @@ def program(module: str) -> str:
     """
     called = sys.argv[0]
     return called if called.startswith("augmax-jax ") else f"python -m {module}"
+
+
+def first_words() -> None:
+    """Says that the command works, before it imports what takes seconds."""
+    if "jax" not in sys.modules and not {"-h", "--help", "-help"} & set(sys.argv):
+        print("augmax-jax: loading JAX ...", file=sys.stderr, flush=True)
+
+
+class _AboveBars(logging.StreamHandler):
+    """Writes messages above the progress bars of the terminal, if there are any."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes a message."""
+        bars = sys.modules.get("tqdm")
+        with bars.tqdm.external_write_mode() if bars else contextlib.nullcontext():
+            super().emit(record)
 
 
 def prepare(level: int = logging.INFO) -> None:
@@ -32,9 +49,10 @@ def prepare(level: int = logging.INFO) -> None:
     root = logging.getLogger()
     for handler in list(root.handlers):
         # Removes absl's handler and an earlier one of ours; other handlers belong to the caller.
-        if type(handler) is logging.StreamHandler or type(handler).__module__.startswith("absl"):
+        ours = type(handler) in (logging.StreamHandler, _AboveBars)
+        if ours or type(handler).__module__.startswith("absl"):
             root.removeHandler(handler)
-    shown = logging.StreamHandler()
+    shown = _AboveBars()
     shown.setFormatter(logging.Formatter("%(message)s"))
     root.addHandler(shown)
     root.setLevel(logging.WARNING)

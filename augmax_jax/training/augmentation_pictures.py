@@ -1,4 +1,4 @@
-"""Pictures of what training does to images: clean, chains, AugMix and AugMax side by side."""
+"""Pictures of what training does to images: the views of the method side by side."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from augmax_jax import augment, methods
+from augmax_jax.data import Batch
 from augmax_jax.report import pictures
-from augmax_jax.runtime import files, parallel
+from augmax_jax.runtime import compiler, files, parallel
+from augmax_jax.runtime.progress import Announced
 from augmax_jax.training.run import Run
+from augmax_jax.training.state import TrainState
 
 COUNT = 8  # images in the grid
 
@@ -19,8 +22,10 @@ COUNT = 8  # images in the grid
 def make_drawer(run: Run, directory: Path) -> Callable[[int, Any], np.ndarray]:
     """Builds the function that draws the grid for a state of the network.
 
-    The images and their chains are the same at every call, so a run's grids differ only by
-    what the present network finds hard.
+    AugMax's grid has the chains and the weights too, other methods' their views alone: nothing is
+    computed that the method does not use. The images and their random draws are the same at every
+    call, so a run's grids differ only by what the present network finds hard. Nothing is compiled
+    before the first call.
 
     Args:
         run: the run; the images are the first of its training stream.
@@ -29,22 +34,38 @@ def make_drawer(run: Run, directory: Path) -> Callable[[int, Any], np.ndarray]:
     Returns:
         A function from (step, replicated state) to the grid, uint8 `[H, W, 3]`.
     """
-    config = run.config
     batch = next(iter(run.data.train.train_batches(COUNT)))
+    make = _augmax_grid if "augmax" in methods.routes(run.config) else _views_grid
+    grid = make(run, batch)
+
+    def draw(step: int, state: Any) -> np.ndarray:
+        picture = grid(parallel.first(state))
+        path = directory / "pictures" / f"augmentations_{step:07d}.png"
+        path.parent.mkdir(exist_ok=True)
+        contents = pictures.to_png(picture)
+        files.write_atomically(path, lambda partial: partial.write_bytes(contents))
+        return picture
+
+    return draw
+
+
+def _compiled(function: Callable[[TrainState], Any]) -> Callable[[TrainState], Any]:
+    options = compiler.jit_options(jax.default_backend(), once=True)  # it seldom runs
+    program = jax.jit(function, compiler_options=options)
+    return Announced(program, lambda _: "the pictures of augmentations")
+
+
+def _augmax_grid(run: Run, batch: Batch) -> Callable[[TrainState], np.ndarray]:
+    config, route = run.config, methods.routes(run.config)["augmax"]
     images, labels = jnp.asarray(batch["image"]), jnp.asarray(batch["label"])
     keys = jax.random.split(jax.random.key(config.seed), (3, COUNT))
-    # The route of the AugMax view. A method without such a view uses its route for other views.
-    routes = methods.routes(config)
-    others = "augmented" if "augmented" in routes.values() else "clean"
-    route = routes.get("augmax", others)
 
-    @jax.jit
-    def compute(variables):
+    def compute(state: TrainState) -> Any:
         chains = augment.sample_chains(keys[0], images, **methods.chain_settings(config))
         m, w = augment.sample_mixing_weights(keys[1], COUNT, config.augment.width)
 
-        def logits_fn(x):
-            return run.model.apply(variables, x, route=route, train=False)
+        def logits_fn(x: jax.Array) -> Any:
+            return run.model.apply(state.variables, x, route=route, train=False)
 
         result = methods.maximise(
             logits_fn, keys[2], images, chains, labels, config, run.data.num_classes
@@ -57,11 +78,11 @@ def make_drawer(run: Run, directory: Path) -> Callable[[int, Any], np.ndarray]:
         learned = (result.m, jax.nn.softmax(result.p))
         return chains, (mixed, m, w), (result.images, *learned), predictions
 
-    def draw(step: int, state: Any) -> np.ndarray:
-        chains, augmix, augmax, predictions = jax.device_get(
-            compute(parallel.first(state.variables))
-        )
-        grid = pictures.augmentation_grid(
+    program = _compiled(compute)
+
+    def grid(state: TrainState) -> np.ndarray:
+        chains, augmix, augmax, predictions = jax.device_get(program(state))
+        return pictures.augmentation_grid(
             batch["image"],
             chains,
             augmix[0],
@@ -72,10 +93,40 @@ def make_drawer(run: Run, directory: Path) -> Callable[[int, Any], np.ndarray]:
             class_names=run.data.class_names,
             predictions=predictions,
         )
-        path = directory / "pictures" / f"augmentations_{step:07d}.png"
-        path.parent.mkdir(exist_ok=True)
-        contents = pictures.to_png(grid)
-        files.write_atomically(path, lambda partial: partial.write_bytes(contents))
-        return grid
 
-    return draw
+    return grid
+
+
+def _views_grid(run: Run, batch: Batch) -> Callable[[TrainState], np.ndarray]:
+    key = jax.random.key(run.config.seed)
+    labels = methods.METHODS[run.config.method].view_labels
+
+    def compute(state: TrainState) -> dict[str, Any]:
+        def logits_fn(x: jax.Array, route: str) -> Any:
+            return run.model.apply(state.variables, x, route=route, train=False)
+
+        inputs = methods.StepInputs(
+            logits_fn=logits_fn,
+            keys=jax.random.split(key, COUNT),
+            images=jnp.asarray(batch["image"]),
+            labels=jnp.asarray(batch["label"]),
+            position=jnp.arange(COUNT),
+            key=key,
+            step=state.step,
+            mean=lambda tree: tree,
+        )
+        views, _, _ = run.method.views(inputs, state.method_state)
+        return {v.name: (v.images, logits_fn(v.images, v.route).argmax(-1)) for v in views}
+
+    program = _compiled(compute)
+
+    def grid(state: TrainState) -> np.ndarray:
+        found = jax.device_get(program(state))
+        # In the order of the method's record, as a program sorts its results by name.
+        return pictures.views_grid(
+            {label: found[name] for name, label in labels.items() if name in found},
+            labels=batch["label"],
+            class_names=run.data.class_names,
+        )
+
+    return grid

@@ -21,6 +21,7 @@ from augmax_jax.runtime import compiler, following, keys, parallel
 from augmax_jax.runtime.checks import check_count, check_number
 from augmax_jax.runtime.epochs import Epochs
 from augmax_jax.runtime.errors import check_name
+from augmax_jax.runtime.progress import Announced
 from augmax_jax.training import optimizer, pretrained
 from augmax_jax.training.state import TrainState, create_state
 from augmax_jax.training.step import TrainStep, make_train_step
@@ -73,13 +74,17 @@ class Run:
         )
 
     def mapped_step(self) -> TrainStep:
-        """The training step over the run's devices, which reuses the memory of the old state."""
-        return parallel.pmap(
+        """The training step over the run's devices, which reuses the memory of the old state.
+
+        Its compilation is announced.
+        """
+        step = parallel.pmap(
             self.train_step(),
             self.devices,
             donate=(0,),
             compiler_options=compiler.jit_options(self.devices[0].platform),
         )
+        return Announced(step, lambda *_: "the training step")
 
     def initial_state(self) -> TrainState:
         """Freshly initialised parameters, or those of `config.init_from`."""

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from augmax_jax import corruptions
-from augmax_jax.evaluation import comparison
+from augmax_jax.evaluation import comparison, metrics
 from augmax_jax.evaluation.comparison import Target
 
 
@@ -89,6 +89,43 @@ def test_another_set_of_the_same_name_is_refused(tmp_path, theirs, ours, said):
         return
     with pytest.raises(ValueError, match=said):
         comparison.read(path).fit(target)
+
+
+@pytest.mark.parametrize(
+    ("count", "reason"),
+    [
+        (359, "errs on only 54 of 1,795 images under gaussian_noise"),
+        (1000, ""),
+        (None, ""),
+    ],
+)
+def test_a_baseline_that_hardly_errs_gives_no_mce(tmp_path, count, reason):
+    paths = [write(tmp_path / f"{i}.json", start=start) for i, start in enumerate((0.93, 0.95))]
+    identity = {} if count is None else {"count": count}
+    baseline, beside = comparison.read(",".join(paths)).against(
+        Target("corrupted", "cifar", "digits", identity)
+    )
+    reference = beside.pop("reference")
+    assert reference["name"] == "normal"
+    assert reference["sa"] == pytest.approx([0.8, 0.8])
+    assert reference["ra"] == pytest.approx([0.96, 0.98])
+    if count:
+        assert reference["ra_interval"] == pytest.approx(metrics.interval(0.97, count))
+    if reason:
+        assert baseline is None
+        assert reason in beside["no_mce"]
+    else:
+        assert baseline.mean_error("fog") == pytest.approx(0.03)
+        assert beside == {}
+
+
+def test_a_published_baseline_stands_alone():
+    reference = comparison.read("alexnet")
+    baseline, beside = reference.against(Target("imagenet_c", "imagenet", "", {"count": 9}))
+    assert (baseline.name, beside) == ("alexnet", {})
+    baseline, beside = reference.against(Target("cifar10_c", "cifar"))
+    assert baseline is None
+    assert "severities of 'imagenet'" in beside["no_mce"]
 
 
 def test_another_data_set_is_refused(tmp_path):

@@ -8,6 +8,7 @@ import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax, softmax
+from scipy.stats import binomtest
 from sklearn.calibration import calibration_curve
 
 from augmax_jax.corruptions import BENCHMARK, EXTRA, FAMILIES
@@ -132,6 +133,12 @@ def test_bad_baselines_are_refused(table):
         metrics.relative_mean_corruption_error(table, 0.1, strange)
     with pytest.raises(ValueError, match=r"clean_error must be in \[0, 1\], got 10"):
         metrics.relative_mean_corruption_error(table, 10, "alexnet")
+
+
+@pytest.mark.parametrize(("right", "images"), [(0, 5), (7, 9), (350, 359), (20, 20)])
+def test_the_interval_is_that_of_scipy(right, images):
+    wanted = binomtest(right, images).proportion_ci(method="wilson")
+    assert metrics.interval(right / images, images) == pytest.approx(wanted, abs=1e-7)
 
 
 @pytest.fixture
