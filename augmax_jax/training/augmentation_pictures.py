@@ -20,7 +20,7 @@ def make_drawer(run: Run, directory: Path) -> Callable[[int, Any], np.ndarray]:
     """Builds the function that draws the grid for a state of the network.
 
     The images and their chains are the same at every call, so a run's grids differ only by
-    what the present network finds hard.
+    what the present network finds hard. Of several processes, the first one draws alone.
 
     Args:
         run: the run; the images are the first of its training stream.
@@ -30,7 +30,8 @@ def make_drawer(run: Run, directory: Path) -> Callable[[int, Any], np.ndarray]:
         A function from (step, replicated state) to the grid, uint8 `[H, W, 3]`.
     """
     config = run.config
-    batch = next(iter(run.data.train.train_batches(COUNT)))
+    split = run.data.train
+    batch = next(iter(split.train_batches(COUNT * split.process_count)))  # COUNT of them are ours
     images, labels = jnp.asarray(batch["image"]), jnp.asarray(batch["label"])
     keys = jax.random.split(jax.random.key(config.seed), (3, COUNT))
     # The route of the AugMax view. A method without such a view uses its route for other views.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from augmax_jax.runtime import compiler, parallel
+from augmax_jax.runtime import compiler, hosts, parallel
 from augmax_jax.training import augmentation_pictures, sessions, tensorboard, workdir
 from augmax_jax.training.batches import device_batches
 from augmax_jax.training.checkpoints import Checkpoints
@@ -38,7 +38,7 @@ class TrainingDiverged(RuntimeError):
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked the run to stop; the state was saved first.
+    """A signal asked the run to stop, in one of its processes; the state was saved first.
 
     Attributes:
         signal: the signal's number.
@@ -92,8 +92,9 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
     )
     select = Selection(run, checkpoints, best)
     draw = augmentation_pictures.make_drawer(run, directory)
-    state = parallel.replicate(state, run.devices)
+    state = parallel.replicate(hosts.same_arrays(state), run.devices)
     batches = device_batches(run, start)
+    vote = hosts.Votes(run.devices)
     pending: list[tuple[int, Any]] = []
     window = Window(config.log_every, run.total_steps, kept)
     begin = time.perf_counter()
@@ -118,7 +119,7 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
                 describe()
                 logger.info("first step after %.1f s", time.perf_counter() - begin)
 
-            stop = stopping()
+            stop = vote(stopping(), last=step == run.total_steps)
             save = bool(stop) or run.due(step, config.checkpoint.every_epochs)
             choose = run.due(step, config.eval_every_epochs)
             if save or choose or step % config.log_every == 0:
@@ -130,7 +131,7 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
             with telemetry.pause():
                 if choose:
                     telemetry.scalars(step, "eval", select(step, state))
-                if run.due(step, config.pictures_every_epochs):
+                if hosts.is_writer() and run.due(step, config.pictures_every_epochs):
                     telemetry.images(step, "augmentations", draw(step, state)[None])
                 if save:
                     record = {
@@ -147,7 +148,7 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
 
 def _claim(config: ConfigDict, directory: Path) -> None:
     """Claims the directory for the run and shows the run in TensorBoard; first process only."""
-    if jax.process_index() == 0:
+    if hosts.is_writer():
         workdir.claim(config, directory)
         if config.tensorboard:
             tensorboard.write_hparams(directory, config, {})
@@ -212,6 +213,7 @@ def _stop_signals() -> Iterator[Callable[[], int]]:
 @contextlib.contextmanager
 def _profiled(enabled: bool, directory: Path, steps_done: int) -> Iterator[None]:
     """Traces a few warm steps for TensorBoard or Perfetto, if the config asks for it."""
+    enabled = enabled and hosts.is_writer()
     if enabled and steps_done == PROFILE_FROM:
         jax.profiler.start_trace(str(directory / "profile"), create_perfetto_trace=True)
     yield
