@@ -426,7 +426,7 @@ def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
     # If an older config lacks a setting, it has the default.
     usual = settings_of(to_dict(defaults()))
     a, b = (_with_normalization(usual | settings_of(config)) for config in (mine, theirs))
-    free = NO_EFFECT + MAY_CHANGE
+    free: tuple[str, ...] = NO_EFFECT + MAY_CHANGE
     if all(c["sync_batch_norm"] and c["adversary.early_stop"] != "batch" for c in (a, b)):
         free += NO_EFFECT_SYNCHRONISED
     return [

@@ -100,9 +100,9 @@ class Gallery:
         self._mistakes = {}
         for theirs in hosts.everyone(sent):
             for place, fields in theirs.items():
-                with Image.open(io.BytesIO(base64.b64decode(fields["image"]))) as picture:
-                    mistake = Mistake(**(fields | {"image": np.asarray(picture)}))
-                self._mistakes[int(place)] = mistake
+                with Image.open(io.BytesIO(base64.b64decode(fields["image"]))) as opened:
+                    fields["image"] = np.asarray(opened)
+                self._mistakes[int(place)] = Mistake(**fields)
 
     @staticmethod
     def clear(directory: Path, stem: str) -> None:

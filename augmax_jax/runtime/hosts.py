@@ -254,11 +254,12 @@ def connect(settings: Any) -> bool:
             cluster_detection_method=None if cluster else "deactivate",
             heartbeat_timeout_seconds=DEAD_AFTER,
         )
-    except RuntimeError as error:
+    except (RuntimeError, ValueError, OSError) as error:
         raise OSError(
-            f"the processes of the run did not meet at {place.coordinator or cluster}: "
+            f"the processes of the run did not meet ({place.coordinator or cluster}): "
             f"{str(error).splitlines()[0]}. Start all of them within five minutes, with one "
-            "address of process 0 that each can reach"
+            "address of process 0 that each can reach; a process that is to work alone needs "
+            "--config.distributed.processes=1"
         ) from error
     return are_several()
 
@@ -269,7 +270,8 @@ def _place(settings: Any, cluster: str) -> Place | None:
     processes = settings.processes or _number("JAX_NUM_PROCESSES")
     process = settings.process if settings.process >= 0 else _number("JAX_PROCESS_ID")
     given = {"coordinator": coordinator, "processes": processes, "process": process}
-    if all(value is None for value in given.values()) and not cluster:
+    nothing = all(value is None for value in given.values())
+    if processes == 1 or (nothing and not cluster):
         return None
     missing = [name for name, value in given.items() if value is None]
     if missing and not cluster:
@@ -289,7 +291,7 @@ def _place(settings: Any, cluster: str) -> Place | None:
             f"config.distributed.process must be in [0, {processes}), as there are {processes} "
             f"processes, got {process}"
         )
-    return None if processes == 1 else Place(coordinator, processes, process)
+    return Place(coordinator, processes, process)
 
 
 def _number(variable: str) -> int | None:
@@ -312,12 +314,15 @@ def _cluster() -> str:
         return "SLURM"
     if several("OMPI_COMM_WORLD_SIZE", "OMPI_MCA_orte_hnp_uri", "OMPI_COMM_WORLD_RANK"):
         return "Open MPI"
-    # A TPU's host looks the same whether its slice has other hosts or none; JAX finds out.
+    return "Cloud TPU" if _on_tpu() else ""
+
+
+def _on_tpu() -> bool:
+    """Whether this is a TPU's host that may not be the only one of its slice; JAX finds out."""
+    wanted = (os.environ.get("JAX_PLATFORMS") or "tpu").startswith("tpu")
     chips = any(any(Path("/dev").glob(name)) for name in ("accel[0-9]*", "vfio/[0-9]*"))
-    elsewhere = os.environ.get("JAX_PLATFORMS", "tpu").split(",")[0] != "tpu"
-    if chips and not elsewhere and importlib.util.find_spec("libtpu") is not None:
-        return "Cloud TPU"
-    return ""
+    one = os.environ.get("TPU_WORKER_HOSTNAMES", ",").count(",") == 0
+    return wanted and chips and not one and importlib.util.find_spec("libtpu") is not None
 
 
 def _me() -> str:

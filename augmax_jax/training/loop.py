@@ -71,6 +71,7 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
         ValueError: the directory belongs to another run.
         TrainingDiverged: the loss or the parameters are no longer finite.
         Stopped: SIGINT or SIGTERM asked the run to stop; the state was saved first.
+        OSError: a file cannot be written, or the processes of the run see different ones.
     """
     config = run.config
     state = run.initial_state()
@@ -80,6 +81,11 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
         start, state, record = restored
         seconds, best, kept = record["seconds"], record["best"], record.get("window")
         logger.info("going on from the checkpoint of step %d", start)
+    if len(starts := set(hosts.everyone(start))) > 1:
+        raise OSError(
+            f"the processes found checkpoints of different steps, {sorted(starts)}, in "
+            f"{directory}: wait until all hosts see the same files there, and start again"
+        )
     if start >= run.total_steps:
         return seconds
 

@@ -37,7 +37,7 @@ def small(**changes):
     c.batch_size, c.eval_batch_size, c.log_every = 16, 50, 1
     c.max_steps, c.sync_batch_norm = STEPS, True
     c.pictures_every_epochs = c.eval_every_epochs = c.checkpoint.every_epochs = 0.0
-    c.evaluate.benchmarks = ("spatial",)
+    c.evaluate.benchmarks, c.evaluate.checkpoint = ("spatial",), "last"
     c.progress = c.tensorboard = False
     c.compilation_cache = ""
     for name, value in changes.items():

@@ -275,15 +275,11 @@ for directory, sessions in (("changing", (4, 1, 2, 8)), ("one", (1,))):
 @pytest.mark.slow
 def test_the_number_of_devices_changes_between_sessions(tmp_path):
     with (tmp_path / "log").open("w") as file:
-        process = start(
-            ["-c", ONE_AFTER_ANOTHER, tmp_path], stderr=file, JAX_NUM_CPU_DEVICES="8"
-        )
+        process = start(["-c", ONE_AFTER_ANOTHER, tmp_path], stderr=file, JAX_NUM_CPU_DEVICES="8")
     wait_for_all([process], [tmp_path / "log"], timeout=900)
     (step, changing, _), (_, one, _) = (last_state(tmp_path / n) for n in ("changing", "one"))
     assert step == pair.STEPS
-    jax.tree.map(
-        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-4), changing, one
-    )
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-4), changing, one)
     sessions = json.loads((tmp_path / "changing" / "model.json").read_text())["provenance"]
     devices = [session["device"].partition(" x ")[0] for session in sessions["sessions"]]
     assert devices == ["4", "1", "2", "8"]
