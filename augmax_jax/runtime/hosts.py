@@ -173,6 +173,10 @@ class Votes:
         self._devices = devices
         self._largest = parallel.pmap(lambda x: jax.lax.pmax(x, parallel.AXIS), devices)
         self._pending: deque[jax.Array] = deque()
+        # gloo waits 30 seconds for devices that meet for the first time. If they met in the first
+        # step, a process that compiles it more slowly than the others would come too late.
+        barrier()
+        self(0, last=True)
 
     def __call__(self, mine: int, *, last: bool = False) -> int:
         """Votes, once after every step.
@@ -261,6 +265,7 @@ def connect(settings: Any) -> bool:
             "address of process 0 that each can reach; a process that is to work alone needs "
             "--config.distributed.processes=1"
         ) from error
+    barrier()  # while all are here: gloo waits 30 seconds for those that meet for the first time
     return are_several()
 
 
