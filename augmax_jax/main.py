@@ -35,7 +35,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from augmax_jax import config as configs
-from augmax_jax.runtime import config_file, console, extras, host_memory, hosts, paths
+from augmax_jax.runtime import config_file, console, extras, host_memory, joining, paths
 from augmax_jax.runtime.kinds import Kind
 
 with extras.needed("train"):
@@ -68,7 +68,7 @@ _SETTING = re.compile(r"--?(?P<no>no)?config\.(?P<name>[^=]+)(?P<equals>=)?(?P<t
 def main(config: ConfigDict) -> None:
     """Runs the command that --mode names, with the other processes of the run if there are any."""
     console.prepare()
-    with _errors_in_one_line(), hosts.session(config.distributed) as speaks:
+    with _errors_in_one_line(), joining.session(config.distributed) as speaks:
         if not speaks:
             console.prepare(logging.WARNING)
         _run(config)

@@ -214,11 +214,11 @@ def try_everything(process, directory):
 
 
 def main(process, port, directory, *methods):
-    from augmax_jax.runtime import hosts
+    from augmax_jax.runtime import joining
 
     place = small().distributed
     place.coordinator, place.processes, place.process = f"127.0.0.1:{port}", PROCESSES, process
-    assert hosts.connect(place)
+    assert joining.connect(place)
     found = try_methods(directory, methods) if methods else try_everything(process, directory)
     (directory / f"found{process}.json").write_text(json.dumps(found))
 
