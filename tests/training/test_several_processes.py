@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import pytest
 
-from augmax_jax.runtime.run_directory import LOCK, RESULTS, read_history
+from augmax_jax.runtime.run_directory import LOCK, RESULTS, has_checkpoints, read_history
 from augmax_jax.training.checkpoints import Checkpoints
 from augmax_jax.training.commands import train_and_evaluate
 from augmax_jax.training.loop import train
@@ -340,7 +340,7 @@ def test_a_killed_process_ends_the_others_and_the_command_goes_on(tmp_path, kill
     often = "--config.checkpoint.every_epochs=0.05"
     processes, logs = start_commands(tmp_path, often, "--config.epochs=100")
     try:
-        while not list((tmp_path / "run" / "checkpoints").glob("latest/[0-9]*")):
+        while not has_checkpoints(tmp_path / "run"):
             assert all(process.poll() is None for process in processes), logs[0].read_text()
             time.sleep(0.2)
         processes[killed].kill()
