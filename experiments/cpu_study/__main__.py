@@ -1,0 +1,147 @@
+"""`python -m experiments.cpu_study`: prepares the images, does the runs, times, draws."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from augmax_jax.report import tables as texts
+from augmax_jax.runtime import console, host_memory, paths
+from augmax_jax.training.commands import train_and_evaluate
+from experiments import grid, study
+from experiments.cpu_study import images, record, setting, usage
+
+RESULTS = Path(__file__).parent.parent / "results" / "cpu_study"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        prog="python -m experiments.cpu_study",
+        description="A study of five methods on real images, at the size of two CPU cores.",
+        epilog="docs/experiments.md says what it needs and costs.",
+    )
+    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    own = argparse.ArgumentParser(add_help=False)
+    own.add_argument(
+        "--results", type=Path, default=RESULTS, help="folder of the JSON files (default: ours)"
+    )
+    work = argparse.ArgumentParser(add_help=False)
+    work.add_argument("--workdir", type=Path, required=True, help="folder of images and runs")
+    work.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get(images.DATA),
+        help="CIFAR-10 as train/<class>/* and test/<class>/* "
+        f"(default: the environment variable {images.DATA})",
+    )
+    size = images.Size()
+    work.add_argument("--train", type=int, default=size.train, help="training images of a class")
+    work.add_argument("--every", type=int, default=size.every, help="one test image of so many")
+    work.add_argument("--side", type=int, default=size.side, help="of the images, in pixels")
+    work.add_argument("--only", action="append", default=[], metavar="NAME", help="runs (* and ?)")
+    work.add_argument(
+        "--set", action="append", default=[], metavar="A.B=VALUE", help="change a setting"
+    )
+    add = commands.add_parser
+    add("prepare", parents=[own, work], help="make the images: table, benchmark, its fifth")
+    add("run", parents=[own, work], help="do the runs that are not done; go on with interrupted")
+    add("list", parents=[own, work], help="list the runs and their states")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit status."""
+    given = parser().parse_args(arguments)
+    console.prepare()
+    try:
+        return COMMANDS[given.command](given)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def prepare(given: argparse.Namespace) -> int:
+    """Makes the images."""
+    _images(given)
+    return 0
+
+
+def run(given: argparse.Namespace) -> int:
+    """Does the runs, and writes the JSON of each as it ends."""
+    digest = _images(given)
+    found = _study(given)
+    host_memory.keep_freed_memory()
+    directories = {found.directory(e): e for e in found.experiments.values()}
+    changed = list(given.set)
+
+    def execute(config, directory: Path) -> None:
+        with usage.recorded(directory):
+            train_and_evaluate(config, directory)
+        path = record.write(directories[directory], directory, given.results, digest, changed)
+        print(f"written: {path}", flush=True)
+
+    found.run(execute)
+    for directory, experiment in directories.items():  # done before, by another --results
+        there = given.results / f"{setting.name(experiment)}.json"
+        if found.outcome(experiment).state == study.DONE and not there.exists():
+            record.write(experiment, directory, given.results, digest, changed)
+    print("\n".join(grid.troubles(found.outcomes())) or "all runs are done", flush=True)
+    if found.interrupted:
+        print("Interrupted: the same command goes on from here.", file=sys.stderr)
+        return 130
+    return 1 if found.failed else 0
+
+
+def show(given: argparse.Namespace) -> int:
+    """Lists the runs and their states."""
+    found = _study(given)
+    print(texts.to_text(grid.describe(found.options, found)))
+    return 0
+
+
+def _place(given: argparse.Namespace) -> images.Place:
+    if given.data is None:
+        raise ValueError(
+            f"--data is missing, and the environment variable {images.DATA} is not set: one of "
+            "them names the folder of CIFAR-10 images"
+        )
+    return images.Place(paths.expand(given.data), paths.expand(given.workdir))
+
+
+def _images(given: argparse.Namespace) -> str:
+    """Makes the images, and returns the digest of them all."""
+    size = images.Size(given.train, given.every, given.side)
+    facts = images.prepare(_place(given), size, progress=sys.stderr.isatty())
+    images.compare(facts, given.results / images.FACTS)
+    return images.identity(facts)
+
+
+def _study(given: argparse.Namespace) -> study.Study:
+    place = _place(given)
+    changes = []
+    for text in given.set:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--set must be NAME=VALUE, got {text!r}")
+        changes.append((name.removeprefix("config."), value))
+    if given.side != images.Size().side:
+        changes.append(("data.image_size", str(given.side)))
+    options = setting.options(
+        place.data,
+        place.workdir,
+        table=place.table,
+        benchmark=place.fifth,
+        changes=changes,
+        only=given.only,
+    )
+    return study.Study(setting.experiments(), options)
+
+
+COMMANDS = {"prepare": prepare, "run": run, "list": show}
+
+if __name__ == "__main__":
+    sys.exit(main())
