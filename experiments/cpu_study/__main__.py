@@ -47,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     add = commands.add_parser
     add("prepare", parents=[own, work], help="make the images: table, benchmark, its fifth")
     add("run", parents=[own, work], help="do the runs that are not done; go on with interrupted")
+    add("record", parents=[own, work], help="write the JSON of every finished run anew")
     add("list", parents=[own, work], help="list the runs and their states")
     return made
 
@@ -85,15 +86,25 @@ def run(given: argparse.Namespace) -> int:
         print(f"written: {path}", flush=True)
 
     found.run(execute)
-    for directory, experiment in directories.items():  # done before, by another --results
-        there = given.results / f"{setting.name(experiment)}.json"
-        if found.outcome(experiment).state == study.DONE and not there.exists():
-            record.write(experiment, directory, given.results, digest, changed)
     print("\n".join(grid.troubles(found.outcomes())) or "all runs are done", flush=True)
     if found.interrupted:
         print("Interrupted: the same command goes on from here.", file=sys.stderr)
         return 130
     return 1 if found.failed else 0
+
+
+def rewrite(given: argparse.Namespace) -> int:
+    """Writes the JSON of every finished run anew, from its directory."""
+    digest = _images(given)
+    found = _study(given)
+    for experiment in found.experiments.values():
+        state = found.outcome(experiment).state
+        if state == study.DONE:
+            directory = found.directory(experiment)
+            print(record.write(experiment, directory, given.results, digest, list(given.set)))
+        else:
+            print(f"{setting.name(experiment)}: {state}")
+    return 0
 
 
 def show(given: argparse.Namespace) -> int:
@@ -141,7 +152,7 @@ def _study(given: argparse.Namespace) -> study.Study:
     return study.Study(setting.experiments(), options)
 
 
-COMMANDS = {"prepare": prepare, "run": run, "list": show}
+COMMANDS = {"prepare": prepare, "run": run, "record": rewrite, "list": show}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -40,7 +40,8 @@ _NOT_SHARED = (
     "method",
     "model.norm",
     "seed",
-    "objective.consistency_weight",
+    "objective.consistency_weight",  # AugMix has its own
+    "fat.boundaries",  # follows the epochs, and no run here uses it
     "data.name",
     "data.labels",
     "evaluate.benchmarks",
@@ -98,19 +99,21 @@ def options(
 
 
 def shared(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that all runs of one study have in common, by name; no paths.
+    """The settings in which all runs of one study differ from the defaults, by name; no paths.
 
     Args:
         config: a run's config, as `augmax_jax.config.to_dict` gives it.
     """
+    usual = configs.settings_of(configs.to_dict(configs.defaults()))
     return {
         key: value
-        for key, value in configs.settings_of(config).items()
-        if key not in _NOT_SHARED and configs.has_effect(key)
+        for key, value in sorted(configs.settings_of(config).items())
+        if key not in _NOT_SHARED
+        and configs.has_effect(key)
+        and (key not in usual or usual[key] != value)
     }
 
 
 def digest(config: Mapping[str, Any]) -> str:
     """A digest of the settings that `shared` gives: runs with different ones do not compare."""
-    text = files.dumps(dict(sorted(shared(config).items())))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(files.dumps(shared(config)).encode()).hexdigest()[:16]
