@@ -1,17 +1,21 @@
 """`python -m experiments.cpu_study`: prepares the images, does the runs, times, draws."""
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from augmax_jax.report import tables as texts
-from augmax_jax.runtime import console, host_memory, paths
+from augmax_jax.runtime import console, files, host_memory, paths
 from augmax_jax.training.commands import train_and_evaluate
 from experiments import grid, study
-from experiments.cpu_study import images, record, setting, usage
+from experiments.cpu_study import figures, images, record, setting, tables, timing, usage
 
+logger = logging.getLogger(__name__)
+
+PAGE = Path("runs") / figures.PAGE
 RESULTS = Path(__file__).parent.parent / "results" / "cpu_study"
 
 
@@ -49,6 +53,11 @@ def parser() -> argparse.ArgumentParser:
     add("run", parents=[own, work], help="do the runs that are not done; go on with interrupted")
     add("record", parents=[own, work], help="write the JSON of every finished run anew")
     add("list", parents=[own, work], help="list the runs and their states")
+    timed = add("time", parents=[own, work], help="time steps in turns, on a quiet machine")
+    timed.add_argument("--steps", type=int, default=30, help="steps of each method")
+    add("table", parents=[own], help="print the tables of what is finished, as Markdown")
+    drawn = add("figures", parents=[own], help="draw what is finished as one HTML page")
+    drawn.add_argument("--out", type=Path, default=PAGE, help=f"default: {PAGE}")
     return made
 
 
@@ -114,6 +123,34 @@ def show(given: argparse.Namespace) -> int:
     return 0
 
 
+def take_time(given: argparse.Namespace) -> int:
+    """Times the methods in turns, and writes `time.json`."""
+    _images(given)
+    host_memory.keep_freed_memory()
+    measured = timing.measure(_study(given), given.steps)
+    if not measured["quiet"]:
+        logger.warning(
+            "the machine was not quiet (load %s before the first step): the ratios are rough",
+            measured["load_before"],
+        )
+    given.results.mkdir(parents=True, exist_ok=True)
+    files.write_json(given.results / tables.TIME, measured)
+    print(tables.times(tables.read(given.results), tables.runs(tables.read(given.results))))
+    return 0
+
+
+def table(given: argparse.Namespace) -> int:
+    """Prints the tables."""
+    print(tables.table(tables.read(given.results)))
+    return 0
+
+
+def draw(given: argparse.Namespace) -> int:
+    """Draws the charts."""
+    print(figures.write(tables.read(given.results), paths.expand(given.out)))
+    return 0
+
+
 def _place(given: argparse.Namespace) -> images.Place:
     if given.data is None:
         raise ValueError(
@@ -152,7 +189,15 @@ def _study(given: argparse.Namespace) -> study.Study:
     return study.Study(setting.experiments(), options)
 
 
-COMMANDS = {"prepare": prepare, "run": run, "record": rewrite, "list": show}
+COMMANDS = {
+    "prepare": prepare,
+    "run": run,
+    "record": rewrite,
+    "list": show,
+    "time": take_time,
+    "table": table,
+    "figures": draw,
+}
 
 if __name__ == "__main__":
     sys.exit(main())
