@@ -23,6 +23,7 @@ from experiments.accelerator.session import Session
 logger = logging.getLogger(__name__)
 
 DATA = "AUGMAX_CIFAR10"  # environment variable with the folder of CIFAR-10
+FIRST = 45.0  # seconds that an item may take where none of its part has told it
 PARTS = ("device", "peer", "steps", "pixels", "peer compiled", "chunks", "runs")
 
 
@@ -112,6 +113,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = [part.strip() for part in given.parts.split(",")]
         if unknown := sorted(set(chosen) - set(PARTS)):
             raise ValueError(f"--parts {unknown[0]!r} is none of {', '.join(PARTS)}")
+        data = given.data and paths.expand(given.data)
+        if data and not (data / "train").is_dir():
+            raise FileNotFoundError(
+                f"there is no folder {str(data / 'train')!r}: --data (or {DATA}) names a folder "
+                "with train/<class>/ and test/<class>/, the images of CIFAR-10"
+            )
         sizes = TOY if given.toy else Sizes()
         facts = {**device.facts(), "toy": given.toy}
         session = Session(paths.expand(given.out), given.minutes, facts)
@@ -119,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             for part in PARTS:
                 if part in chosen:
-                    WORK[part](session, sizes, given.data and paths.expand(given.data))
+                    WORK[part](session, sizes, data)
         finally:
             session.results["sessions"].append(_plain(provenance.finish(begun)))
             session.save()
@@ -177,6 +184,7 @@ def _time(
                 session.measure(
                     f"{part}/{network.name}/{dtype}/{kind}",
                     lambda b=bench, s=settings: b.measure(**s),
+                    seconds=FIRST,
                 )
             jax.clear_caches()
 
@@ -199,7 +207,7 @@ def time_peer(session: Session, sizes: Sizes, data: Path | None, *, compiled: bo
                 lambda n=network, d=dtype: peer.measure(
                     n, d, compiled=compiled, repeats=sizes.repeats, seconds=max(1.0, session.left)
                 ),
-                seconds=20.0,
+                seconds=FIRST,
             )
 
 
@@ -215,16 +223,20 @@ def time_pixels(session: Session, sizes: Sizes, data: Path | None) -> None:
         session.measure(
             f"pixels/operators/{side}",
             lambda s=side, b=batch: pixels.operators(s, b, sizes.repeats),
+            seconds=FIRST,
         )
     ours, cores = sizes.images
     session.measure(
-        "pixels/corruptions/ours", lambda: pixels.corrupt(32, ours, sizes.corruptions, "cifar")
+        "pixels/corruptions/ours",
+        lambda: pixels.corrupt(32, ours, sizes.corruptions, "cifar"),
+        seconds=FIRST,
     )
     with contextlib.suppress(ModuleNotFoundError):
         pixels.check_peer()
         session.measure(
             "pixels/corruptions/cores",
             lambda: pixels.corrupt_on_cores(32, cores, sizes.corruptions, "cifar"),
+            seconds=FIRST,
         )
 
 
@@ -233,7 +245,7 @@ def go_on(session: Session, sizes: Sizes, data: Path | None) -> None:
     if data is None:
         logger.info("no --data, so the runs of Table 2 are left out")
         return
-    if session.left < 2 * runs.RESERVE:
+    if session.left < runs.LEAST:
         logger.info("no time left for the runs of Table 2")
         return
     session.results["runs"] = runs.go_on(

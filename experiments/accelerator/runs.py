@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 FOLDER = "runs"
 RESERVE = 25.0  # seconds to save and pack in
+LEAST = 150.0  # seconds below which it is not worth beginning: images are read, a step is compiled
 # What TensorBoard needs is not there; the bar is for people.
 SETTINGS = (("tensorboard", "false"), ("progress", "false"), ("checkpoint.keep", "1"))
 

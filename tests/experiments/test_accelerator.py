@@ -200,6 +200,8 @@ def test_a_bad_command_line_says_what_to_do(tmp_path, capsys):
     assert "none of device" in capsys.readouterr().err
     assert command.main([*where, "--minutes", "-1"]) == 2
     assert "--minutes must be positive" in capsys.readouterr().err
+    assert command.main([*where, "--minutes", "1", "--data", str(tmp_path)]) == 2
+    assert "train/<class>/" in capsys.readouterr().err
 
 
 @pytest.mark.slow
