@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import sys
@@ -125,8 +126,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         begun = provenance.begin(jax.local_devices())
         try:
             for part in PARTS:
-                if part in chosen:
-                    WORK[part](session, sizes, data)
+                if part not in chosen:
+                    continue
+                if part == "runs":
+                    go_on(session, sizes, data)
+                else:
+                    MEASUREMENTS[part](session, sizes)
         finally:
             session.results["sessions"].append(_plain(provenance.finish(begun)))
             session.save()
@@ -144,29 +149,26 @@ def _plain(session: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in session.items() if name != "command"}
 
 
-def check_device(session: Session, sizes: Sizes, data: Path | None) -> None:
+def check_device(session: Session, sizes: Sizes) -> None:
     """The device, its peak, and the operations of the networks."""
-    del data
     session.measure("device/check", device.check)
     for dtype in device.DTYPES:
-        session.measure(f"device/peak/{dtype}", lambda d=dtype: device.peak(d, sizes.product))
+        session.measure(
+            f"device/peak/{dtype}", functools.partial(device.peak, dtype, sizes.product)
+        )
     for network in sizes.networks:
         bench = _bench(network, "float32", sizes)
-        session.measure(
-            f"device/flops/{network.name}", lambda b=bench: {"forward": b.forward_flops()}
-        )
+        session.measure(f"device/flops/{network.name}", bench.forward_flops)
 
 
-def time_steps(session: Session, sizes: Sizes, data: Path | None) -> None:
+def time_steps(session: Session, sizes: Sizes) -> None:
     """Steps of our methods."""
-    del data
     kinds = steps.kinds(sizes.steps)
     _time(session, sizes, "steps", dict.fromkeys(sizes.networks, kinds))
 
 
-def time_chunks(session: Session, sizes: Sizes, data: Path | None) -> None:
+def time_chunks(session: Session, sizes: Sizes) -> None:
     """Compacted steps by the size of their chunks."""
-    del data
     kinds = {n: steps.chunk_kinds(n.batch, sizes.steps) for n in sizes.networks}
     _time(session, sizes, "chunks", kinds)
 
@@ -183,7 +185,7 @@ def _time(
             for kind, settings in arguments.items():
                 session.measure(
                     f"{part}/{network.name}/{dtype}/{kind}",
-                    lambda b=bench, s=settings: b.measure(**s),
+                    functools.partial(bench.measure, **settings),
                     seconds=FIRST,
                 )
             jax.clear_caches()
@@ -193,9 +195,8 @@ def _bench(network: steps.Network, dtype: str, sizes: Sizes) -> steps.Bench:
     return steps.Bench(network, dtype, train=sizes.train, repeats=sizes.repeats)
 
 
-def time_peer(session: Session, sizes: Sizes, data: Path | None, *, compiled: bool = False) -> None:
+def time_peer(session: Session, sizes: Sizes, *, compiled: bool = False) -> None:
     """PyTorch's steps, where it is installed."""
-    del data
     if not peer.is_there():
         logger.info("PyTorch is not installed, so there is nothing to compare with")
         return
@@ -204,25 +205,29 @@ def time_peer(session: Session, sizes: Sizes, data: Path | None, *, compiled: bo
         for dtype in device.DTYPES:
             session.measure(
                 f"{part}/{network.name}/{dtype}/{how}",
-                lambda n=network, d=dtype: peer.measure(
-                    n, d, compiled=compiled, repeats=sizes.repeats, seconds=max(1.0, session.left)
+                functools.partial(
+                    peer.measure,
+                    network,
+                    dtype,
+                    compiled=compiled,
+                    repeats=sizes.repeats,
+                    seconds=max(1.0, session.left),
                 ),
                 seconds=FIRST,
             )
 
 
-def time_compiled_peer(session: Session, sizes: Sizes, data: Path | None) -> None:
+def time_compiled_peer(session: Session, sizes: Sizes) -> None:
     """PyTorch's steps with its compiler."""
-    time_peer(session, sizes, data, compiled=True)
+    time_peer(session, sizes, compiled=True)
 
 
-def time_pixels(session: Session, sizes: Sizes, data: Path | None) -> None:
+def time_pixels(session: Session, sizes: Sizes) -> None:
     """Operators and corruptions."""
-    del data
     for side, batch in sizes.chains:
         session.measure(
             f"pixels/operators/{side}",
-            lambda s=side, b=batch: pixels.operators(s, b, sizes.repeats),
+            functools.partial(pixels.operators, side, batch, sizes.repeats),
             seconds=FIRST,
         )
     ours, cores = sizes.images
@@ -254,14 +259,13 @@ def go_on(session: Session, sizes: Sizes, data: Path | None) -> None:
     session.save()
 
 
-WORK = {
+MEASUREMENTS = {
     "device": check_device,
     "peer": time_peer,
     "steps": time_steps,
     "pixels": time_pixels,
     "peer compiled": time_compiled_peer,
     "chunks": time_chunks,
-    "runs": go_on,
 }
 
 if __name__ == "__main__":

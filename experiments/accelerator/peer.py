@@ -1,15 +1,12 @@
 """PyTorch's steps, in a process of their own: two frameworks in one would fight for memory."""
 
-import argparse
 import json
-import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-from experiments.accelerator import steps
+from experiments.accelerator.steps import STEPS, Network
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -21,7 +18,7 @@ def is_there() -> bool:
 
 
 def measure(
-    network: steps.Network, dtype: str, *, compiled: bool, repeats: int, seconds: float
+    network: Network, dtype: str, *, compiled: bool, repeats: int, seconds: float
 ) -> dict[str, Any]:
     """Times PyTorch's phases of a step.
 
@@ -33,8 +30,9 @@ def measure(
         seconds: after which the process is stopped.
 
     Returns:
-        Median seconds of "normal" (a step of standard training), "maximise n" and "update" (of an
-        AugMax step without augmentation), the device, and the most MiB allocated.
+        What `benchmarks.torch_steps` gives: median seconds of "normal" (a step of standard
+        training), "maximise n" and "update" (of an AugMax step without augmentation), the device,
+        and the most MiB allocated.
 
     Raises:
         RuntimeError: PyTorch failed; the message has the end of its output.
@@ -45,12 +43,13 @@ def measure(
         "side": network.side,
         "batch": network.batch,
         "options": dict(network.options),
-        "dtype": dtype,
+        "mixed_precision": dtype == "bfloat16",
         "compiled": compiled,
+        "steps": list(STEPS),
         "repeats": repeats,
     }
     done = subprocess.run(
-        [sys.executable, "-m", "experiments.accelerator.peer", json.dumps(asked)],
+        [sys.executable, "-m", "benchmarks.torch_steps", json.dumps(asked)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -60,62 +59,3 @@ def measure(
     if done.returncode:
         raise RuntimeError(f"PyTorch: {done.stderr.strip()[-400:]}")
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def run(asked: dict[str, Any]) -> dict[str, Any]:
-    """The measurement itself, in the process of PyTorch."""
-    import os
-
-    import torch
-
-    from benchmarks.torch_peer import Peer
-
-    network = steps.Network(asked["name"], asked["side"], asked["batch"], asked["options"])
-    batch = steps.batches(network, 1)[0]
-    images = batch["image"]
-    import numpy as np
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    peer = Peer(
-        network.name,
-        steps.CLASSES,
-        images,
-        np.stack([images, images[:, ::-1], images[:, :, ::-1]], 1),
-        batch["label"],
-        steps=max(steps.STEPS),
-        threads=len(os.sched_getaffinity(0)),
-        device=device,
-        mixed_precision=asked["dtype"] == "bfloat16",
-        compiled=asked["compiled"],
-        options=network.options,
-    )
-    found: dict[str, Any] = {}
-    for n in steps.STEPS:
-        peer.steps = n
-        found[f"maximise {n}"] = _median(peer.maximise, asked["repeats"])
-    found["update"] = _median(peer.update, asked["repeats"])
-    found["normal"] = _median(peer.normal, asked["repeats"])
-    cuda = device == "cuda"
-    return {
-        "seconds": found,
-        "device": torch.cuda.get_device_name() if cuda else "cpu",
-        "torch": torch.__version__,
-        "memory_mib": round(torch.cuda.max_memory_allocated() / 2**20, 1) if cuda else None,
-    }
-
-
-def _median(task: Any, repeats: int) -> float:
-    task()  # compiles, chooses algorithms
-    task()
-    seconds = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        task()
-        seconds.append(time.perf_counter() - begin)
-    return round(statistics.median(seconds), 6)
-
-
-if __name__ == "__main__":
-    reader = argparse.ArgumentParser(description=__doc__)
-    reader.add_argument("asked", type=json.loads)
-    print(json.dumps(run(reader.parse_args().asked)))

@@ -135,7 +135,8 @@ class Bench:
         options = compiler.jit_options(parts.devices[0].platform)
         state = parallel.replicate(self._trained, parts.devices)
         marks = [time.perf_counter()]
-        lowered = parts.step().lower(state, self._batches[0])
+        step: Any = parts.step()
+        lowered = step.lower(state, self._batches[0])
         marks.append(time.perf_counter())
         compiled = lowered.compile(compiler_options=options)
         marks.append(time.perf_counter())
@@ -165,8 +166,8 @@ class Bench:
             found["ascent_steps"] = round(statistics.fmean(s["ascent_steps"] for s in shares), 3)
         return found
 
-    def forward_flops(self) -> float | None:
-        """Operations of the network's forward pass over a batch, as XLA counts them."""
+    def forward_flops(self) -> dict[str, float | None]:
+        """ "forward": operations of the network's pass over a batch, as XLA counts them."""
         parts = self._parts(method="normal")
         network = self._network
         state = jax.eval_shape(
@@ -179,7 +180,7 @@ class Bench:
 
         with convolution.implementation("plain"):
             costs = jax.jit(forward).lower(state, images).cost_analysis()
-        return float(costs["flops"]) if costs and "flops" in costs else None
+        return {"forward": float(costs["flops"]) if costs and "flops" in costs else None}
 
     @staticmethod
     def _passes(parts: Parts, metrics: list[dict[str, float]]) -> float:

@@ -5,6 +5,7 @@ digests of all of it are committed beside the results.
 """
 
 import dataclasses
+import functools
 import hashlib
 import logging
 import os
@@ -200,10 +201,10 @@ def _take_fifth(place: Place, size: Size) -> None:
         full = np.load(place.full / f"{name}.npy", mmap_mode="r")
         blocks = full.reshape(len(severities), len(labels), *full.shape[1:])
         part = np.ascontiguousarray(blocks[:, rows]).reshape(-1, *full.shape[1:])
-        files.write_atomically(place.fifth / f"{name}.npy", lambda p, part=part: _save(p, part))
+        files.write_atomically(place.fifth / f"{name}.npy", functools.partial(_save, array=part))
 
 
-def _save(path: Path, array: np.ndarray) -> None:
+def _save(path: Path, *, array: np.ndarray) -> None:
     with path.open("wb") as file:
         np.save(file, array)
 

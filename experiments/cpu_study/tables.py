@@ -133,13 +133,14 @@ def times(results: Results, found: Found) -> str:
     rows = [["method", "CPU s an epoch", "× Normal", "ms a step", "× Normal", "ascent steps"]]
     for title in setting.METHODS:
         row = measured["rows"].get(title) if measured else None
-        if row is None and not cpu.get(title):
+        seconds = cpu.get(title)
+        if row is None and seconds is None:
             continue
         rows.append(
             [
                 title,
-                f"{cpu[title]:.0f}" if cpu.get(title) else ABSENT,
-                f"{cpu[title] / base:.2f}" if cpu.get(title) and base else ABSENT,
+                f"{seconds:.0f}" if seconds else ABSENT,
+                f"{seconds / base:.2f}" if seconds and base else ABSENT,
                 f"{1000 * row['wall_median']:.0f}" if row else ABSENT,
                 f"{row['wall_ratio']:.2f}" if row else ABSENT,
                 f"{ascent_mean(found[title].values()):.2f}"
