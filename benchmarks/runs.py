@@ -61,7 +61,7 @@ def make_parts(
     dtype: str = "float32",
     compact: bool = True,
     chunk: int = 0,
-    options: Mapping[str, int] | None = None,
+    settings: Mapping[str, Any] | None = None,
     **adversary: Any,
 ) -> Parts:
     """Makes the parts of a training step on one device.
@@ -74,7 +74,7 @@ def make_parts(
         dtype: dtype of convolutions and activations.
         compact: whether to evaluate unfinished samples only.
         chunk: samples at a time once few are unfinished; 0: a number for the backend.
-        options: of the network.
+        settings: further settings by name, such as "model.options.depth".
         **adversary: settings of `config.adversary`.
     """
     config = configs.defaults()
@@ -83,8 +83,8 @@ def make_parts(
     config.data.train_transform = "crop"
     config.optimizer.learning_rate, config.optimizer.schedule = 0.05, "constant"
     config.compaction.enabled, config.compaction.chunk = compact, chunk
-    for option, value in (options or {}).items():
-        configs.set_setting(config, f"model.options.{option}", value)
+    for name, value in (settings or {}).items():
+        configs.set_setting(config, name, value)
     config.adversary.update(adversary)
     rate = optimizers.learning_rate(config.optimizer, batch_size=batch, examples=50_000, epochs=1)
     return Parts(

@@ -7,7 +7,7 @@ import functools
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class Sizes:
 
     Attributes:
         networks: with their batches.
+        dtypes: of the steps.
+        settings: of the steps, by name, that differ from the defaults.
         steps: numbers of ascent steps, n.
         train: steps of training before anything is timed.
         repeats: steps that are timed.
@@ -46,6 +48,8 @@ class Sizes:
     """
 
     networks: tuple[steps.Network, ...] = steps.NETWORKS
+    dtypes: tuple[str, ...] = device.DTYPES
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     steps: tuple[int, ...] = steps.STEPS
     train: int = 30
     repeats: int = 10
@@ -59,6 +63,8 @@ class Sizes:
 
 TOY = Sizes(
     networks=steps.TOY,
+    dtypes=("bfloat16",),
+    settings={"augment.operators": "solarize", "augment.width": 1},
     steps=(1,),
     train=1,
     repeats=1,
@@ -180,7 +186,7 @@ def _time(
     kinds: dict[steps.Network, dict[str, dict[str, Any]]],
 ) -> None:
     for network, arguments in kinds.items():
-        for dtype in device.DTYPES:
+        for dtype in sizes.dtypes:
             bench = _bench(network, dtype, sizes)
             for kind, settings in arguments.items():
                 session.measure(
@@ -192,7 +198,9 @@ def _time(
 
 
 def _bench(network: steps.Network, dtype: str, sizes: Sizes) -> steps.Bench:
-    return steps.Bench(network, dtype, train=sizes.train, repeats=sizes.repeats)
+    return steps.Bench(
+        network, dtype, train=sizes.train, repeats=sizes.repeats, settings=sizes.settings
+    )
 
 
 def time_peer(session: Session, sizes: Sizes, *, compiled: bool = False) -> None:
@@ -202,7 +210,7 @@ def time_peer(session: Session, sizes: Sizes, *, compiled: bool = False) -> None
         return
     part, how = ("peer compiled", "compiled") if compiled else ("peer", "eager")
     for network in sizes.networks:
-        for dtype in device.DTYPES:
+        for dtype in sizes.dtypes:
             session.measure(
                 f"{part}/{network.name}/{dtype}/{how}",
                 functools.partial(

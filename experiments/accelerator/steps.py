@@ -92,15 +92,26 @@ class Bench:
         dtype: "float32" or "bfloat16".
         train: steps of standard training before anything is timed.
         repeats: steps that are timed.
+        settings: of the training, by name, that differ from the defaults.
     """
 
-    def __init__(self, network: Network, dtype: str, *, train: int, repeats: int) -> None:
+    def __init__(
+        self,
+        network: Network,
+        dtype: str,
+        *,
+        train: int,
+        repeats: int,
+        settings: Mapping[str, Any],
+    ) -> None:
         self._network, self._dtype, self._train, self._repeats = network, dtype, train, repeats
+        options = {f"model.options.{name}": value for name, value in network.options.items()}
+        self._settings = {**settings, **options}
 
     def _parts(self, **arguments: Any) -> Parts:
         network = self._network
         return make_parts(
-            network.name, network.batch, dtype=self._dtype, options=network.options, **arguments
+            network.name, network.batch, dtype=self._dtype, settings=self._settings, **arguments
         )
 
     @functools.cached_property

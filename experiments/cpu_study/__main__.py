@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from augmax_jax import config as configs
 from augmax_jax.report import tables as texts
 from augmax_jax.runtime import console, files, host_memory, paths
 from augmax_jax.training.commands import train_and_evaluate
@@ -82,8 +83,7 @@ def prepare(given: argparse.Namespace) -> int:
 
 def run(given: argparse.Namespace) -> int:
     """Does the runs, and writes the JSON of each as it ends."""
-    digest = _images(given)
-    found = _study(given)
+    digest, found = _prepared(given)
     host_memory.keep_freed_memory()
     directories = {found.directory(e): e for e in found.experiments.values()}
     changed = list(given.set)
@@ -104,8 +104,7 @@ def run(given: argparse.Namespace) -> int:
 
 def rewrite(given: argparse.Namespace) -> int:
     """Writes the JSON of every finished run anew, from its directory."""
-    digest = _images(given)
-    found = _study(given)
+    digest, found = _prepared(given)
     for experiment in found.experiments.values():
         state = found.outcome(experiment).state
         if state == study.DONE:
@@ -166,6 +165,19 @@ def _images(given: argparse.Namespace) -> str:
     facts = images.prepare(_place(given), size, progress=sys.stderr.isatty())
     images.compare(facts, given.results / images.FACTS)
     return images.identity(facts)
+
+
+def _prepared(given: argparse.Namespace) -> tuple[str, study.Study]:
+    """The digest of the images, which are made if they are missing, and the study.
+
+    Raises:
+        ValueError: the folder of results has those of another study.
+    """
+    found = _study(given)
+    digest = _images(given)
+    settings = setting.digest(configs.to_dict(next(iter(found.configs.values()))))
+    record.check(given.results, settings, digest)
+    return digest, found
 
 
 def _study(given: argparse.Namespace) -> study.Study:

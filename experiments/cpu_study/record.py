@@ -59,6 +59,27 @@ def of_run(experiment: Experiment, directory: Path, images: str) -> dict[str, An
     }
 
 
+def check(folder: Path, settings: str, images: str) -> None:
+    """Finds out whether records of these runs may lie in a folder, before any work.
+
+    Args:
+        folder: of the results.
+        settings: the digest of the settings.
+        images: the digest of the images.
+
+    Raises:
+        ValueError: it has records of runs that do not compare with them.
+    """
+    for path in sorted(folder.glob("*-s[0-9]*.json")):
+        kept = files.read_json(path)
+        for name, mine in (("settings", settings), ("images", images)):
+            if kept[f"{name}_digest"] != mine:
+                raise ValueError(
+                    f"{path} is of a study with other {name}, with which this one does not "
+                    "compare: name another folder with --results"
+                )
+
+
 def write(
     experiment: Experiment, directory: Path, folder: Path, images: str, changed: list[str]
 ) -> Path:

@@ -235,7 +235,7 @@ def test_the_whole_script_at_toy_size_without_the_hidden_packages(tmp_path):
         "from experiments.accelerator import __main__ as command\n"
         "sys.exit(command.main(sys.argv[1:]))\n"
     )
-    arguments = ["--toy", "--minutes", "20", "--out", str(out), "--data", str(tmp_path / "data")]
+    arguments = ["--toy", "--minutes", "60", "--out", str(out), "--data", str(tmp_path / "data")]
     parts = ["--parts", "device,steps,pixels,chunks,runs"]
     done = run_hidden(code, *arguments, *parts)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -244,7 +244,8 @@ def test_the_whole_script_at_toy_size_without_the_hidden_packages(tmp_path):
     assert "steps/wrn40_2/bfloat16/augmax n=1 compacted" in kept["items"]
     assert str(tmp_path) not in json.dumps(kept)
     assert sorted(path.name for path in out.iterdir() if path.is_dir()) == []
-    begun = time.monotonic()
-    assert run_hidden(code, *arguments, *parts).returncode == 0  # nothing is measured twice
-    assert time.monotonic() - begun < 300
-    assert len(json.loads((out / FILE).read_text())["sessions"]) == 2
+    assert run_hidden(code, *arguments, *parts).returncode == 0
+    again = json.loads((out / FILE).read_text())
+    assert again["items"] == kept["items"]  # nothing is measured twice
+    assert again["runs"] == kept["runs"]
+    assert len(again["sessions"]) == 2

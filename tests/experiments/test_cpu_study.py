@@ -185,6 +185,16 @@ def test_a_record_has_what_the_tables_need_and_no_path(tmp_path):
         record.of_run(experiment, directory, "digest")
 
 
+def test_records_of_another_study_are_not_overwritten(tmp_path):
+    files.write_json(tmp_path / "normal-bn-s0.json", of_run("normal", "bn", 0, 0.6))
+    files.write_json(tmp_path / "images.json", {})
+    record.check(tmp_path, "s", "i")
+    with pytest.raises(ValueError, match=r"other settings.*--results"):
+        record.check(tmp_path, "x", "i")
+    with pytest.raises(ValueError, match="other images"):
+        record.check(tmp_path, "s", "x")
+
+
 def test_intervals_are_students():
     ours = tables.interval([0.03, 0.01, 0.035])
     expected = stats.ttest_1samp([3.0, 1.0, 3.5], 0).confidence_interval(0.95)
@@ -276,6 +286,8 @@ def test_the_whole_command_at_toy_size(data, tmp_path, capsys, monkeypatch):
     facts = files.read_json(folder / images.FACTS)
     assert len(facts["corruptions"]["cifar10_c"]) == 16
 
+    assert command.main(["record", *where]) == 2  # without the changes
+    assert "other settings" in capsys.readouterr().err
     before = (folder / "augmax-dubin-s1.json").read_text()
     (folder / "augmax-dubin-s1.json").unlink()
     assert command.main(["record", *where, *changes]) == 0
