@@ -18,6 +18,7 @@ import jax
 
 from augmax_jax.corruptions import constants
 from augmax_jax.runtime import console, paths, provenance
+from experiments import study
 from experiments.accelerator import device, peer, pixels, runs, steps, tables
 from experiments.accelerator.session import Session
 
@@ -147,7 +148,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     print(f"\n{tables.table(session.results)}\nWritten to {session.path}")
-    return 1 if any("error" in row for row in session.results["items"].values()) else 0
+    failed = [row for row in session.results["items"].values() if "error" in row]
+    failed += [
+        run
+        for run in (session.results.get("runs") or {}).values()
+        if run["state"] in (study.FAILED, study.NO_DATA)
+    ]
+    return 1 if failed else 0
 
 
 def _plain(session: dict[str, Any]) -> dict[str, Any]:

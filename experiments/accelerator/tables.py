@@ -17,7 +17,7 @@ def table(results: Mapping[str, Any]) -> str:
     head = (
         f"{facts['devices']} x {facts['device']}, {facts['cores']} CPU cores, JAX {facts['jax']}.\n"
     )
-    parts = [head, steps(items), peers(items), pixels(items), runs(results), failures(items)]
+    parts = [head, steps(items), peers(items), pixels(items), runs(results), *failures(results)]
     return "\n".join(part for part in parts if part)
 
 
@@ -123,9 +123,13 @@ def runs(results: Mapping[str, Any]) -> str:
     return markdown(rows) if found else ""
 
 
-def failures(items: Mapping[str, Mapping[str, Any]]) -> str:
-    """A line for each item that failed."""
-    return "".join(f"- {name}: {row['error']}\n" for name, row in items.items() if "error" in row)
+def failures(results: Mapping[str, Any]) -> list[str]:
+    """A line for each item and each run that failed, or lacks something."""
+    items = results["items"]
+    lines = [f"- {name}: {row['error']}" for name, row in items.items() if "error" in row]
+    found = results.get("runs") or {}
+    lines += [f"- {n}: {run['state']}: {run['note']}" for n, run in found.items() if "note" in run]
+    return ["\n".join(lines) + "\n"] if lines else []
 
 
 def _of(items: Mapping[str, Mapping[str, Any]], *parts: str) -> list[tuple[str, Mapping[str, Any]]]:
