@@ -222,7 +222,7 @@ def _fields(state: Any) -> Any:
 
 def _abstract(tree: Any) -> Any:
     """Shapes and dtypes; arrays are restored to the host, so that the device count may differ."""
-    return jax.tree.map(lambda x: np.empty(np.shape(x), np.asarray(x).dtype), tree)
+    return jax.tree.map(lambda x: np.empty(x.shape, x.dtype), tree)
 
 
 def _check_declared(manager: ocp.CheckpointManager, step: int) -> None:

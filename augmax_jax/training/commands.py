@@ -101,7 +101,7 @@ def evaluate_workdir(config: ConfigDict, directory: str | Path) -> dict[str, Any
             run = build(config)
             workdir.check(config, directory)
         if not trained:
-            variables = run.load(source, run.initial_state(), new_head=False)
+            variables = run.load(source, run.abstract_state(), new_head=False)
             with _alone_in(directory):
                 return _evaluate(run, directory, {"last": Candidate(0, variables, {})})
         with (
@@ -165,7 +165,7 @@ def evaluate_run(
     Raises:
         FileNotFoundError: there is no checkpoint.
     """
-    like = run.initial_state()
+    like = run.abstract_state()
     candidates = {}
     for name, kind in (("best", "best"), ("last", "latest")):
         restored = checkpoints.restore(kind, like)

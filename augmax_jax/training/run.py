@@ -87,16 +87,21 @@ class Run:
 
     def initial_state(self) -> TrainState:
         """Freshly initialised parameters, or those of `config.init_from`."""
-        config = self.config
-        side = config.data.image_size
-        key = jax.random.fold_in(jax.random.key(config.seed), keys.INITIALISATION)
-        state = create_state(self.model, self.optimizer, key, (side, side, 3))
-        state = dataclasses.replace(
-            state, method_state=self.method.init(jax.random.fold_in(key, keys.SHARED))
-        )
-        if not config.init_from:
+        state = self._created()
+        if not self.config.init_from:
             return state
-        return state.with_variables(self.load(config.init_from, state, new_head=True))
+        return state.with_variables(self.load(self.config.init_from, state, new_head=True))
+
+    def abstract_state(self) -> TrainState:
+        """Shapes and dtypes of a state, for restoring one: nothing is computed."""
+        return jax.eval_shape(self._created)
+
+    def _created(self) -> TrainState:
+        side = self.config.data.image_size
+        key = jax.random.fold_in(jax.random.key(self.config.seed), keys.INITIALISATION)
+        state = create_state(self.model, self.optimizer, key, (side, side, 3))
+        shared = jax.random.fold_in(key, keys.SHARED)
+        return dataclasses.replace(state, method_state=self.method.init(shared))
 
     def load(self, directory: str | Path, state: TrainState, *, new_head: bool) -> dict[str, Any]:
         """Variables for this run's network from a directory; see `pretrained.load`."""

@@ -169,7 +169,6 @@ def test_other_errors_of_an_import_pass_through():
     ("code", "package", "extra"),
     [
         ("augmax_jax.config.defaults()", "ml_collections", "train"),
-        ("augmax_jax.evaluate_model", "tqdm", "train"),
         ("augmax_jax.train_and_evaluate", "orbax", "train"),
         ("augmax_jax.data.arrays.load_digits(8)", "sklearn", "train"),
         ("augmax_jax.data.builders.tensorflow()", "tensorflow", "tfds"),
