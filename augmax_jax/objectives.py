@@ -24,8 +24,9 @@ def cross_entropy(
         A float32 scalar.
 
     Raises:
-        ValueError: `label_smoothing` is not in [0, 1), `logits` is not float `[B, C]`, or `labels` not int `[B]`. Where the values are
-            known (so not under `jit`): a label is not in [0, C), or logits are NaN or infinite.
+        ValueError: `label_smoothing` is not in [0, 1), `logits` is not float `[B, C]`, or `labels`
+            not int `[B]`. Where the values are known (so not under `jit`): a label is not in
+            [0, C), or logits are NaN or infinite.
     """
     check_logits(logits)
     batch, classes = logits.shape

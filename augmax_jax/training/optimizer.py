@@ -98,10 +98,10 @@ def learning_rate(
 def create(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
     """SGD or AdamW with weight decay on every parameter, also of norms and biases.
 
-    The update of SGD is that of the released code: `g ← g + wd·θ, v ← momentum·v + g, θ ← θ − lr·v`,
-    or Nesterov's form of it. AdamW is that of Loshchilov and Hutter (ICLR 2019) as PyTorch and optax
-    have it: the decay is `lr·wd·θ`, apart from the gradient. A gradient whose norm, over all
-    parameters together, is above `clip_norm` is scaled down to it first.
+    The update of SGD is that of the released code: `g ← g + wd·θ, v ← momentum·v + g,
+    θ ← θ − lr·v`, or Nesterov's form of it. AdamW is that of Loshchilov and Hutter (ICLR 2019) as
+    PyTorch and optax have it: the decay is `lr·wd·θ`, apart from the gradient. A gradient whose
+    norm, over all parameters together, is above `clip_norm` is scaled down to it first.
 
     Args:
         config: `config.optimizer`: name, weight_decay, nesterov, clip_norm; momentum of SGD; b1, b2

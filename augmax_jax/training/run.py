@@ -24,7 +24,7 @@ from augmax_jax.runtime.errors import check_name
 from augmax_jax.runtime.progress import Announced
 from augmax_jax.training import optimizer, pretrained
 from augmax_jax.training.state import TrainState, create_state
-from augmax_jax.training.step import TrainStep, make_train_step
+from augmax_jax.training.step import TrainStep, check_micro_batches, make_train_step
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -95,9 +95,11 @@ class Run:
         state = dataclasses.replace(
             state, method_state=self.method.init(jax.random.fold_in(key, keys.SHARED))
         )
-        if not config.init_from:
-            return state
-        return state.with_variables(self.load(config.init_from, state, new_head=True))
+        if config.init_from:
+            state = state.with_variables(self.load(config.init_from, state, new_head=True))
+        if config.optimizer.ema:
+            state = dataclasses.replace(state, average=state.variables)
+        return state
 
     def load(self, directory: str | Path, state: TrainState, *, new_head: bool) -> dict[str, Any]:
         """Variables for this run's network from a directory; see `pretrained.load`."""
@@ -196,7 +198,7 @@ def build(config: ConfigDict) -> Run:
         )
     # First built with any class count, so that a wrong option raises before data is read.
     create_model(config, 2)
-    methods.create(config, 2)
+    check_micro_batches(config, methods.create(config, 2), config.batch_size // shares)
     dataset = data.load(
         config.data.to_dict(),
         seed=config.seed,

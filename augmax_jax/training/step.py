@@ -215,8 +215,8 @@ def make_train_step(
     both are the same.
 
     Args:
-        config: the run's config; `seed`, `data.train_transform`, `augment.padding`, `objective`, and
-            of `optimizer` `micro_batches`, `ema` and `on_nonfinite` are used.
+        config: the run's config; `seed`, `data.train_transform`, `augment.padding`, `objective`,
+            and of `optimizer` `micro_batches`, `ema` and `on_nonfinite` are used.
         model: the network, from `models.create`.
         method: from `methods.create`.
         optimizer: from `training.optimizer.create`.
