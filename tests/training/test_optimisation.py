@@ -10,8 +10,10 @@ import pytest
 
 from augmax_jax import config as configs
 from augmax_jax import methods, models
+from augmax_jax.inference.loading import load
 from augmax_jax.runtime import parallel
 from augmax_jax.training import optimizer
+from augmax_jax.training.commands import train_and_evaluate
 from augmax_jax.training.run import build
 from augmax_jax.training.state import create_state
 from augmax_jax.training.step import check_micro_batches, make_train_step
@@ -151,7 +153,28 @@ def test_batches_that_cannot_be_divided_are_refused(method, parts, message):
         build(config)
 
 
-@pytest.mark.parametrize("method", [name for name in methods.METHODS if name != "ant"])
-def test_every_method_but_ant_has_micro_batches(method):
-    config = make_config(method=method, optimizer__micro_batches=2)
+def test_fat_which_counts_steps_but_keeps_no_state_has_micro_batches():
+    config = make_config(method="fat", optimizer__micro_batches=2)
     check_micro_batches(config, methods.create(config, 3), BATCH)
+
+
+@pytest.mark.slow  # it trains and evaluates, twice
+def test_a_run_goes_on_exactly_and_its_average_is_evaluated_and_loaded(tmp_path):
+    def run(name, steps):
+        config = make_config(
+            data__name="digits", max_steps=steps, num_devices=1, tensorboard=False, progress=False,
+            pictures_every_epochs=0.0, compilation_cache="", optimizer__ema=0.5,
+            optimizer__name="adamw", optimizer__micro_batches=2, optimizer__warmup_epochs=0.0,
+            optimizer__learning_rate=0.01, evaluate__checkpoint="average",
+        )  # fmt: skip
+        return train_and_evaluate(config, tmp_path / name)
+
+    run("stopped", 2)
+    results = run("stopped", 4)
+    whole = run("whole", 4)
+    assert results["selected"] == "average"
+    for kind in ("last", "average"):  # the best was chosen once more, where the run stopped
+        assert results["clean"][kind] == whole["clean"][kind]
+    assert results["clean"]["average"]["loss"] != results["clean"]["last"]["loss"]
+    found = [load(tmp_path / name, checkpoint="average") for name in ("stopped", "whole")]
+    jax.tree.map(np.testing.assert_array_equal, found[0].variables, found[1].variables)
