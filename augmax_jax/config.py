@@ -25,8 +25,10 @@ with extras.needed("train"):
     from ml_collections.config_dict import placeholder
 
 __all__ = [
+    "FORGOTTEN",
     "MAY_CHANGE",
     "NO_EFFECT",
+    "NO_EFFECT_SYNCHRONISED",
     "RENAMED",
     "check_keys",
     "check_settings",
@@ -52,6 +54,7 @@ NO_EFFECT = (
     "data.bad_images",  # with "refuse" there is no result if the set has bad images
     "data.data_dir",
     "data.download",
+    "distributed",
     "eval_batch_size",
     "evaluate.data_dir",
     "log_every",
@@ -61,6 +64,11 @@ NO_EFFECT = (
     "progress",
     "tensorboard",
 )
+# Settings that change no result where no device decides by its own share of a batch: where batch
+# norm is synchronised, the share has no parts, and no early stop waits for a batch.
+NO_EFFECT_SYNCHRONISED = ("num_devices",)
+# Settings of one command, which a run does not remember.
+FORGOTTEN = ("allow_config_change", "distributed")
 # Further settings that may differ when a run goes on: training does not depend on them.
 MAY_CHANGE = ("allow_config_change", "evaluate", "max_steps", "optimizer.on_nonfinite")
 # Former names of settings -> new names. The command line and config files must use the new ones;
@@ -88,9 +96,16 @@ def defaults() -> ConfigDict:
     c.batch_size = 256  # images in a step, over all devices
     c.epochs = 200  # passes over the training set
     c.max_steps = 0  # stop after this many steps although the schedule is longer; 0: never
-    c.num_devices = 0  # devices to train on; 0: all
+    c.num_devices = 0  # devices to train on, over all hosts; 0: all
     c.sync_batch_norm = False  # True: batch statistics over all devices
     c.init_from = ""  # directory of imported or trained variables to start from; "": none
+
+    # Several processes, such as one on each host of a cluster (docs/several_hosts.md); where these
+    # are not set, JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID or the cluster tell.
+    c.distributed = ConfigDict()
+    c.distributed.coordinator = ""  # host:port at which process 0 listens, for all to reach
+    c.distributed.processes = 0  # how many
+    c.distributed.process = -1  # the number of this one, from 0
 
     c.model = ConfigDict()
     c.model.name = "wrn40_2"  # a name of augmax_jax.models.MODELS: resnet18, resnext29, ...
@@ -430,10 +445,18 @@ def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
     # If an older config lacks a setting, it has the default.
     usual = settings_of(to_dict(defaults()))
     a, b = (_with_normalization(usual | settings_of(config)) for config in (mine, theirs))
+    free: tuple[str, ...] = NO_EFFECT + MAY_CHANGE
+    if all(
+        c["sync_batch_norm"]
+        and c["optimizer.micro_batches"] == 1
+        and c["adversary.early_stop"] != "batch"
+        for c in (a, b)
+    ):
+        free += NO_EFFECT_SYNCHRONISED
     return [
         f"{name}: {b.get(name, absent)!r} -> {a.get(name, absent)!r}"
         for name in sorted(a.keys() | b.keys())
-        if not _is_among(name, NO_EFFECT + MAY_CHANGE)
+        if not _is_among(name, free)
         and not _is_same(name, a.get(name, absent), b.get(name, absent))
     ]
 

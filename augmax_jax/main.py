@@ -45,7 +45,7 @@ if __name__ == "__main__":
     console.first_words()
 
 from augmax_jax import config as configs
-from augmax_jax.runtime import config_file, extras, host_memory, paths
+from augmax_jax.runtime import config_file, extras, host_memory, joining, paths
 from augmax_jax.runtime.kinds import Kind
 
 with extras.needed("train"):
@@ -77,8 +77,15 @@ _SETTING = re.compile(r"--?(?P<no>no)?config\.(?P<name>[^=]+)(?P<equals>=)?(?P<t
 
 
 def main(config: ConfigDict) -> None:
-    """Runs the command that --mode names."""
+    """Runs the command that --mode names, with the other processes of the run if there are any."""
     console.prepare()
+    with _errors_in_one_line(), joining.session(config.distributed) as speaks:
+        if not speaks:
+            console.prepare(logging.WARNING)
+        _run(config)
+
+
+def _run(config: ConfigDict) -> None:
     logger.info(
         "%s: %s with %s on %s, in %s%s",
         _MODE.value,

@@ -136,13 +136,13 @@ def machine() -> dict[str, str | int]:
     }
 
 
-def compare(size: int, repeats: int, cores: list[int]) -> dict[str, float]:
-    """Medians of interleaved repeats at one image size."""
+def compare(size: int, repeats: int, cores: list[int], batch: int = 0) -> dict[str, float]:
+    """Medians of interleaved repeats at one image size; a batch of 0 is the usual one."""
     import jax
 
     from augmax_jax import augment
 
-    batch = BATCH[size]
+    batch = batch or BATCH[size]
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:size, :size]
     waves = np.stack([128 + 100 * np.sin(x / (5 + c) + y / (9 - c)) for c in range(3)], -1)

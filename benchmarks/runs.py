@@ -1,7 +1,7 @@
 """What a training step is built from, without data: benchmarks bring their own batches."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -60,6 +60,8 @@ def make_parts(
     remat: bool = False,
     dtype: str = "float32",
     compact: bool = True,
+    chunk: int = 0,
+    settings: Mapping[str, Any] | None = None,
     **adversary: Any,
 ) -> Parts:
     """Makes the parts of a training step on one device.
@@ -71,6 +73,8 @@ def make_parts(
         remat: whether to recompute activations in the backward pass.
         dtype: dtype of convolutions and activations.
         compact: whether to evaluate unfinished samples only.
+        chunk: samples at a time once few are unfinished; 0: a number for the backend.
+        settings: further settings by name, such as "model.options.depth".
         **adversary: settings of `config.adversary`.
     """
     config = configs.defaults()
@@ -78,7 +82,9 @@ def make_parts(
     config.model.name, config.model.remat = model, remat
     config.data.train_transform = "crop"
     config.optimizer.learning_rate, config.optimizer.schedule = 0.05, "constant"
-    config.compaction.enabled = compact
+    config.compaction.enabled, config.compaction.chunk = compact, chunk
+    for name, value in (settings or {}).items():
+        configs.set_setting(config, name, value)
     config.adversary.update(adversary)
     rate = optimizers.learning_rate(config.optimizer, batch_size=batch, examples=50_000, epochs=1)
     return Parts(

@@ -5,6 +5,8 @@ code's early stop has no effect on single samples). Update: three forwards in tr
 cross-entropy on the clean view, Jensen-Shannon consistency over all three, SGD.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -25,7 +27,10 @@ class Peer:
         labels: int `[B]`.
         steps: ascent steps.
         threads: CPU threads.
-        device: "cpu" or "cuda"; the latter runs channels_last under bfloat16 autocast.
+        device: "cpu" or "cuda"; the latter runs channels_last.
+        mixed_precision: bfloat16 autocast; None: on CUDA only.
+        compiled: whether `torch.compile` compiles the network.
+        options: of the network.
     """
 
     def __init__(
@@ -39,12 +44,19 @@ class Peer:
         steps: int,
         threads: int,
         device: str = "cpu",
+        mixed_precision: bool | None = None,
+        compiled: bool = False,
+        options: Mapping[str, int] | None = None,
     ):
         torch.set_num_threads(threads)
         torch.manual_seed(0)
         self.device, self.steps = device, steps
         self.layout = torch.contiguous_format if device == "cpu" else torch.channels_last
-        self.network = torch_networks.create(name, classes).to(device, memory_format=self.layout)
+        self.mixed_precision = device != "cpu" if mixed_precision is None else mixed_precision
+        network = torch_networks.create(name, classes, **(options or {}))
+        self.network = network.to(device, memory_format=self.layout)
+        if compiled:
+            self.network = torch.compile(self.network)
         self.optimizer = torch.optim.SGD(
             self.network.parameters(), 0.1, momentum=0.9, weight_decay=5e-4
         )
@@ -58,7 +70,7 @@ class Peer:
         return values.contiguous(memory_format=self.layout)
 
     def _autocast(self):
-        return torch.autocast(self.device, torch.bfloat16, enabled=self.device != "cpu")
+        return torch.autocast(self.device, torch.bfloat16, enabled=self.mixed_precision)
 
     def _mix(self, m: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
         w, m = p.softmax(1)[:, :, None, None, None], m[:, None, None, None]

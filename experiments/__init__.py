@@ -11,4 +11,7 @@ docs/experiments.md lists the scripts, with the needs and the cost of each. A sc
     grid       tables, with the paper's figures in columns of their own
     paper      those figures, as data
     smoke      the same at toy size
+
+Two commands are no tables of the paper: `cpu_study`, a study on real images at the size of two CPU
+cores, and `accelerator`, which measures a device and goes on with the runs of Table 2.
 """

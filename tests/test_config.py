@@ -173,8 +173,25 @@ def test_only_settings_that_matter_make_another_run():
     ]
 
 
+def test_the_number_of_devices_may_change_with_synchronised_norm():
+    def differences(**changes):
+        a, b = configs.defaults(), configs.defaults()
+        a.num_devices, b.num_devices = 4, 1
+        for name, value in changes.items():
+            for config in (a, b):
+                configs.set_setting(config, name.replace("__", "."), value)
+        return configs.differences(configs.to_dict(a), configs.to_dict(b))
+
+    assert differences(sync_batch_norm=True) == []
+    alone = ["num_devices: 1 -> 4"]
+    assert differences() == alone
+    assert differences(sync_batch_norm=True, adversary__early_stop="batch") == alone
+    assert differences(sync_batch_norm=True, optimizer__micro_batches=2) == alone
+
+
 def test_listed_settings_exist():
-    for listed in (*configs.NO_EFFECT, *configs.MAY_CHANGE):
+    lists = (configs.NO_EFFECT, configs.NO_EFFECT_SYNCHRONISED, configs.MAY_CHANGE)
+    for listed in (name for names in (*lists, configs.FORGOTTEN) for name in names):
         assert any(name == listed or name.startswith(f"{listed}.") for name in configs.kinds())
     assert not configs.has_effect("checkpoint.keep")
     assert configs.has_effect("evaluate.benchmarks")

@@ -81,7 +81,7 @@ class ArraySplit(IndexedSplit):
         labels = np.zeros(len(rows), np.int32)
         images[mask] = self.images[rows[mask]]
         labels[mask] = self.labels[rows[mask]]
-        return {"image": images, "label": labels, "mask": mask}
+        return {"image": images, "label": labels, "mask": mask, "index": rows.astype(np.int32)}
 
 
 def hold_out(

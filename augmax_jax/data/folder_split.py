@@ -111,7 +111,7 @@ class FolderSplit(IndexedSplit):
                 self._skip(int(row), error)
                 continue
             labels[i], mask[i] = self.labels[row], True
-        return {"image": images, "label": labels, "mask": mask}
+        return {"image": images, "label": labels, "mask": mask, "index": rows.astype(np.int32)}
 
     def examples(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         part = self._eval_part(rows)

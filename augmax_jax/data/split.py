@@ -61,10 +61,11 @@ class Split(abc.ABC):
 
     @abc.abstractmethod
     def eval_batches(self, batch_size: int) -> Iterator[Batch]:
-        """Batches `{"image", "label", "mask"}` with every example exactly once, in fixed order.
+        """Batches `{"image", "label", "mask", "index"}` of every example, once, in fixed order.
 
         All batches have full size; padding is black, has label 0 and `mask` (bool `[b]`)
-        False. Every host yields the same number of batches.
+        False. Every host yields the same number of batches. `index`, int32 `[b]`, has the place
+        of each example in the split, which counts up within a batch.
 
         Raises:
             ValueError: `batch_size` is not a positive multiple of the number of hosts.

@@ -107,6 +107,7 @@ class RecordSplit(Split):
                 f"{records.description} has {len(records)} examples for {process_count} hosts"
             )
         bounds = [len(records) * (process_index + i) // process_count for i in (0, 1)]
+        self.first = bounds[0]  # place of the part in the split
         self.part = records.slice(*bounds)
         self._bad: set[str] = set()
         self._naming = threading.Lock()
@@ -213,15 +214,17 @@ class RecordSplit(Split):
                 batch = next(pieces, None)
                 yield [] if batch is None else self._tasks(pool, batch)
 
-        return (self._padded(batch, share) for batch in ahead(submit))
+        return (self._padded(batch, share, n) for n, batch in enumerate(ahead(submit)))
 
-    def _padded(self, batch: Batch, share: int) -> Batch:
-        """An evaluation batch of full size."""
+    def _padded(self, batch: Batch, share: int, number: int) -> Batch:
+        """An evaluation batch of full size, the one of this number."""
         size = self.config.image_size
+        first = self.first + number * share
         out: Batch = {
             "image": np.zeros((share, size, size, 3), np.uint8),
             "label": np.zeros(share, np.int32),
             "mask": np.zeros(share, bool),
+            "index": np.arange(first, first + share, dtype=np.int32),
         }
         for name, array in batch.items():
             out[name][: len(array)] = array

@@ -37,7 +37,6 @@ class DerivedSplit(Split):
 
     def eval_batches(self, batch_size: int) -> Iterator[Batch]:
         """The split's own batches, transformed."""
-        share = batch_size // self.process_count
-        for n, batch in enumerate(self._split.eval_batches(batch_size)):
-            first = n * batch_size + self.process_index * share
+        for batch in self._split.eval_batches(batch_size):
+            first = int(batch["index"][0])
             yield {**batch, "image": np.asarray(self._transform(batch["image"], first))}

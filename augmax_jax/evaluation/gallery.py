@@ -1,6 +1,7 @@
 """Gathers pictures during an evaluation: samples of each corruption and the worst mistakes."""
 
 import base64
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from augmax_jax.data import Batch
 from augmax_jax.data.benchmarks import Benchmark
 from augmax_jax.evaluation.predictions import Observe
 from augmax_jax.report import pictures
-from augmax_jax.runtime import files
+from augmax_jax.runtime import files, hosts
 
 MISTAKES = 24
 _SIDE = 128  # pixels of a mistake's longer side in the file that the report reads
@@ -55,10 +56,8 @@ class Gallery:
 
     def observer(self, corruption: str, severity: str) -> Observe:
         """What `predict` shows the batches of one part to, in order."""
-        first = 0
 
         def observe(batch: Batch, logits: np.ndarray) -> None:
-            nonlocal first
             images, labels = batch["image"], batch["label"]
             by_severity = self._samples.setdefault(corruption, {})
             by_severity.setdefault(severity, images[0].copy())
@@ -67,7 +66,7 @@ class Gallery:
             wrong = np.flatnonzero((predictions != labels) & batch["mask"])
             new = 0
             for i in wrong[np.argsort(-confidence[wrong], kind="stable")]:
-                place, sure = first + int(i), float(confidence[i])
+                place, sure = int(batch["index"][i]), float(confidence[i])
                 before = self._mistakes.get(place)
                 # A few of each part, so that the hardest corruption does not fill the page.
                 if before is None and new == 2:
@@ -80,12 +79,30 @@ class Gallery:
                     )  # fmt: skip
                 if len(self._mistakes) > self._limit:
                     del self._mistakes[min(self._mistakes, key=self._confidence)]
-            first += len(labels)
 
         return observe
 
     def _confidence(self, place: int) -> float:
         return self._mistakes[place].confidence
+
+    def share(self) -> None:
+        """Brings the mistakes of all processes together; each process must call it."""
+        if not hosts.are_several():
+            return
+        mine = [(-mistake.confidence, place) for place, mistake in self._mistakes.items()]
+        ranked = sorted((sure, place) for theirs in hosts.everyone(mine) for sure, place in theirs)
+        sent = {}
+        for _, place in ranked[: self._limit]:
+            if place in self._mistakes:
+                mistake = self._mistakes[place]
+                picture = base64.b64encode(pictures.to_png(mistake.image)).decode("ascii")
+                sent[str(place)] = mistake._asdict() | {"image": picture}
+        self._mistakes = {}
+        for theirs in hosts.everyone(sent):
+            for place, fields in theirs.items():
+                with Image.open(io.BytesIO(base64.b64decode(fields["image"]))) as opened:
+                    fields["image"] = np.asarray(opened)
+                self._mistakes[int(place)] = Mistake(**fields)
 
     @staticmethod
     def clear(directory: Path, stem: str) -> None:

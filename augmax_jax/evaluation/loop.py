@@ -16,6 +16,7 @@ from augmax_jax.evaluation.gallery import Gallery
 from augmax_jax.evaluation.predictions import Score, predict, scores
 from augmax_jax.evaluation.spatial import Worst
 from augmax_jax.evaluation.store import Rows, Store
+from augmax_jax.runtime import hosts
 from augmax_jax.runtime.progress import Count
 
 
@@ -28,6 +29,7 @@ def evaluate_benchmark(
     store: Store | None = None,
     gallery: Gallery | None = None,
     progress: bool = True,
+    together: bool = False,
 ) -> Rows:
     """Scores a network on every part of a benchmark.
 
@@ -39,6 +41,7 @@ def evaluate_benchmark(
         store: keeps the scores of parts, and has those of earlier sessions.
         gallery: collects pictures from the images.
         progress: whether to show how far it is.
+        together: whether all processes of a run evaluate the benchmark, each its share.
 
     Returns:
         corruption -> severity -> {"accuracy", "loss", "ece", "count", "by_class"}, the last as
@@ -55,13 +58,17 @@ def evaluate_benchmark(
         for severity in benchmark.severities
     ] or [(None, None)]
     store.keep_only([(corruption or "all", str(severity or 0)) for corruption, severity in parts])
-    worst = _worst_so_far(store) if benchmark.kind == "worst" else None
+    if together:
+        store.share()
+        progress = progress and hosts.is_writer()
+    worst = _worst_so_far(store, together) if benchmark.kind == "worst" else None
     with Count(len(parts), benchmark.name, unit="parts", show=progress) as count:
         for corruption, severity in parts:
             row, column = corruption or "all", str(severity or 0)
             split = benchmark.load(corruption, severity)
             part = {} if benchmark.recipe else identity.of_split(split)
-            if store.has(row, column, part):
+            there = store.has(row, column, part)
+            if hosts.from_writer(there) if together else there:
                 count.skip(1)
                 continue
             count.doing(f"{row} {column}")
@@ -86,11 +93,14 @@ def evaluate_benchmark(
     return store.rows
 
 
-def _worst_so_far(store: Store) -> Worst:
+def _worst_so_far(store: Store, together: bool) -> Worst:
     """Restores the worst outcomes of the parts in the store; without them, clears the store."""
-    worst = Worst(store.path and store.path.with_suffix(".npz"), owner=store.owner)
-    if not (store.rows and worst.restore()):
+    path = store.path and store.path.with_suffix(".npz")
+    worst = Worst(path, owner=store.owner)
+    restored = bool(store.rows) and worst.restore()
+    if not (all(hosts.everyone(restored)) if together else restored):
         store.clear()
+        worst = Worst(path, owner=store.owner)
     return worst
 
 

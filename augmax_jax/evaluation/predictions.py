@@ -65,25 +65,25 @@ def predict(
     """Logits of a whole split.
 
     All batches have one size; the last one is padded and masked. So no example is dropped or
-    counted twice. If there are several processes, each reads its share of the split, and all
-    get the predictions of the whole split.
+    counted twice. If the split is shared among several processes, each predicts its share, and
+    all get the predictions of the whole split.
 
     Args:
         score: the network.
         split: the split to predict.
         batch_size: the most examples of this process at a time.
-        devices: number of devices; the batch size is rounded up to a multiple of it.
+        devices: number of this process's devices; the batch size is rounded up to a multiple of it.
         observe: called with every batch of this process and its logits.
         advance: called after every batch with its share of all batches.
         what: name of the images in messages.
 
     Returns:
-        Logits float32 `[N, C]` and labels int32 `[N]`.
+        Logits float32 `[N, C]` and labels int32 `[N]`, in the order of the split.
 
     Raises:
         ValueError: the network gives NaN or infinity for some images, which have no prediction.
     """
-    processes = jax.process_count()
+    processes = split.process_count
     size = -(-min(batch_size, -(-len(split) // processes)) // devices) * devices
     columns = []
     share = 1 / -(-len(split) // (size * processes))
@@ -91,11 +91,14 @@ def predict(
         logits = score(batch["image"])
         if observe is not None and not _useless(logits[batch["mask"]]).any():
             observe(batch, logits)
-        columns.append((logits, batch["label"], batch["mask"]))
+        columns.append((logits, batch["label"], batch["mask"], batch["index"]))
         advance(share)
-    logits, labels, real = parallel.all_processes(
-        tuple(np.concatenate(column) for column in zip(*columns, strict=True))
-    )
+    whole = tuple(np.concatenate(column) for column in zip(*columns, strict=True))
+    if processes > 1:
+        whole = parallel.all_processes(whole)
+        order = np.argsort(whole[-1], kind="stable")
+        whole = tuple(column[order] for column in whole)
+    logits, labels, real, _ = whole
     logits, labels = logits[real], labels[real]
     useless = int(_useless(logits).sum())
     if useless:

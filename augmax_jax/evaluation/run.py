@@ -17,7 +17,7 @@ from augmax_jax.evaluation.gallery import Gallery
 from augmax_jax.evaluation.loop import evaluate_benchmark, summarize
 from augmax_jax.evaluation.predictions import Score, model_score, predict, scores
 from augmax_jax.evaluation.store import Store
-from augmax_jax.runtime import files, model_file, parallel, provenance, run_directory
+from augmax_jax.runtime import files, hosts, model_file, parallel, provenance, run_directory
 from augmax_jax.runtime.progress import Count
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Subject(NamedTuple):
 
     Attributes:
         config: the run's settings, validated.
-        devices: devices over which a batch is split.
+        devices: devices over which a batch is split, of all processes.
         data: the dataset's splits.
         model: the network.
     """
@@ -100,13 +100,14 @@ def evaluate_candidates(
         "class_names": list(subject.data.class_names),
     }
     for kind, candidate in candidates.items():
+        show = config.progress and hosts.is_writer()
         total = len(subject.data.test)
-        with Count(total, f"clean ({kind})", unit="images", show=config.progress) as count:
+        with Count(total, f"clean ({kind})", unit="images", show=show) as count:
             predicted = predict(
                 bound[kind],
                 subject.data.test,
                 config.eval_batch_size,
-                devices=len(subject.devices),
+                devices=len(parallel.own(subject.devices)),
                 advance=count.advance,
                 what=f"the test split, evaluating the {kind} weights",
             )
@@ -122,7 +123,8 @@ def evaluate_candidates(
     results["steps"] = candidates["last"].step if "last" in candidates else None
     if results["steps"] and results["seconds"]:
         results["images_per_second"] = results["steps"] * config.batch_size / results["seconds"]
-    files.write_json(directory / run_directory.RESULTS, results)
+    if hosts.is_writer():
+        files.write_json(directory / run_directory.RESULTS, results)
     results["benchmarks"], results["not_measured"] = evaluate_benchmarks(
         subject,
         directory,
@@ -137,8 +139,9 @@ def evaluate_candidates(
         clean_accuracy=results["clean"][chosen]["accuracy"],
     )
     results["provenance"] = _provenance(directory, provenance.finish(session))
-    files.write_json(directory / run_directory.RESULTS, results)
-    report.write(directory)
+    if hosts.is_writer():
+        files.write_json(directory / run_directory.RESULTS, results)
+        report.write(directory)
     return results
 
 
@@ -180,7 +183,8 @@ def evaluate_benchmarks(
     measured, missing = {}, {}
     for name in config.benchmarks:
         try:
-            benchmark = benchmarks.find(name, subject.config, subject.data)
+            with hosts.together():
+                benchmark = benchmarks.find(name, subject.config, subject.data)
         except (ValueError, OSError, ImportError) as error:
             missing[name] = str(error)
             logger.warning("%s is left out: %s", name, error)
@@ -190,19 +194,22 @@ def evaluate_benchmarks(
             directory / "evaluation" / f"{stem}.json", network=network, benchmark=benchmark
         )
         gallery = Gallery(subject.data.class_names) if benchmark.kind != "worst" else None
-        if not store.rows:
+        if not store.rows and hosts.is_writer():
             Gallery.clear(directory / "pictures", stem)
         rows = evaluate_benchmark(
             score,
             benchmark,
             batch_size=subject.config.eval_batch_size,
-            devices=len(subject.devices),
+            devices=len(parallel.own(subject.devices)),
             store=store,
             gallery=gallery,
             progress=subject.config.progress,
+            together=True,
         )
         if gallery is not None:
-            gallery.write(directory / "pictures", stem, benchmark)
+            gallery.share()
+            if hosts.is_writer():
+                gallery.write(directory / "pictures", stem, benchmark)
         of_set: dict[str, Any] = {"set": store.identity()}
         baseline = None
         if reference is not None and benchmark.complete:

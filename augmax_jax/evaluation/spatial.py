@@ -18,7 +18,7 @@ from augmax_jax.data.benchmarks import Benchmark
 from augmax_jax.evaluation import identity, metrics
 from augmax_jax.evaluation.derived import DerivedSplit
 from augmax_jax.evaluation.predictions import scores_of
-from augmax_jax.runtime import files, untrusted
+from augmax_jax.runtime import files, hosts, untrusted
 from augmax_jax.runtime.checks import check_count
 
 SPATIAL = "spatial"  # name of the benchmark in results
@@ -116,7 +116,7 @@ class Worst:
             found = metrics.Outcomes(*(np.where(worse, new, old) for new, old in pairs))
             likelihood = np.where(worse, likelihood, self._likelihood)
         self._likelihood, self._outcomes = likelihood, found
-        if self._path is not None:
+        if self._path is not None and hosts.is_writer():
             files.write_atomically(self._path, self._write)
 
     def _write(self, path: Path) -> None:

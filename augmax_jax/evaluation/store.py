@@ -10,7 +10,7 @@ from typing import Any
 
 from augmax_jax.data.benchmarks import Benchmark
 from augmax_jax.evaluation import identity
-from augmax_jax.runtime import files
+from augmax_jax.runtime import files, hosts
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +20,8 @@ Rows = dict[str, dict[str, dict[str, Any]]]
 
 class Store:
     """The scores of the parts evaluated so far, kept in a JSON file.
+
+    Of several processes, all read the file and the first one writes it.
 
     The file has the identity of the network, of the set, and of each part. If the network or the
     set differs, the file is started anew; if a part differs, it is evaluated again. The log says
@@ -50,7 +52,8 @@ class Store:
         self.rows: Rows = {}
         self._parts: dict[str, dict[str, dict[str, Any]]] = {}
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if hosts.is_writer():
+                path.parent.mkdir(parents=True, exist_ok=True)
             self._read(path)
 
     def _read(self, path: Path) -> None:
@@ -114,7 +117,7 @@ class Store:
         """Keeps the scores of one part, and its identity."""
         self.rows.setdefault(corruption, {})[severity] = found
         self._parts.setdefault(corruption, {})[severity] = dict(part)
-        if self.path is not None:
+        if self.path is not None and hosts.is_writer():
             kept = {"network": self._network, "set": self._set}
             files.write_json(self.path, kept | {"rows": self.rows, "parts": self._parts})
 
@@ -130,13 +133,17 @@ class Store:
         """Removes all parts."""
         self.rows, self._parts = {}, {}
 
+    def share(self) -> None:
+        """Gives all processes the first one's parts; each process must call it."""
+        self.rows, self._parts = hosts.from_writer([self.rows, self._parts])
+
     def identity(self) -> dict[str, Any]:
         """The identity of the evaluated set, as in `results.json`."""
         return {**self._set, **identity.combined(self._parts)}
 
     def write_csv(self) -> None:
         """Writes the rows as a table beside the JSON file."""
-        if self.path is None:
+        if self.path is None or not hosts.is_writer():
             return
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")

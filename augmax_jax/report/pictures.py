@@ -10,11 +10,10 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-
-from augmax_jax.runtime import extras
 
 _SMALLEST, _LARGEST = 128, 224  # pixels of a tile's longer side
 _GAP = 8
@@ -337,11 +336,12 @@ def _resize(image: np.ndarray, size: tuple[int, int]) -> Image.Image:
 
 @functools.cache
 def _font(*, bold: bool = False) -> ImageFont.FreeTypeFont:
-    # Matplotlib brings this font with it, so pictures look the same on every machine.
+    # Matplotlib brings this font with it, so pictures look the same on every machine that has it.
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    with extras.needed("train"):
+    try:
         import matplotlib
-
+    except ModuleNotFoundError:
+        return cast(ImageFont.FreeTypeFont, ImageFont.load_default(_TEXT))
     return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", name)), _TEXT)
 
 

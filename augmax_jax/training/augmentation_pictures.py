@@ -25,7 +25,7 @@ def make_drawer(run: Run, directory: Path) -> Callable[[int, Any], np.ndarray]:
     AugMax's grid has the chains and the weights too, other methods' their views alone: nothing is
     computed that the method does not use. The images and their random draws are the same at every
     call, so a run's grids differ only by what the present network finds hard. Nothing is compiled
-    before the first call.
+    before the first call. Of several processes, the first one draws alone.
 
     Args:
         run: the run; the images are the first of its training stream.
@@ -34,7 +34,8 @@ def make_drawer(run: Run, directory: Path) -> Callable[[int, Any], np.ndarray]:
     Returns:
         A function from (step, replicated state) to the grid, uint8 `[H, W, 3]`.
     """
-    batch = next(iter(run.data.train.train_batches(COUNT)))
+    split = run.data.train
+    batch = next(iter(split.train_batches(COUNT * split.process_count)))  # COUNT of them are ours
     make = _augmax_grid if "augmax" in methods.routes(run.config) else _views_grid
     grid = make(run, batch)
 

@@ -34,8 +34,8 @@ def device_batches(run: Run, start_step: int) -> Iterator[Batch]:
         start_step: number of steps done before.
 
     Yields:
-        Endless batches, with a share of b examples for each of D devices: "image", uint8
-        `[D, b, H, W, 3]`, and "label", int32 `[D, b]`.
+        Endless batches, with a share of b examples for each of D devices, over all processes:
+        "image", uint8 `[D, b, H, W, 3]`, and "label", int32 `[D, b]`.
     """
     split, size = run.data.train, run.config.batch_size
     if not split.resident:

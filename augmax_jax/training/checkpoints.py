@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from augmax_jax.runtime import extras, paths, untrusted
+from augmax_jax.runtime import extras, hosts, paths, untrusted
 from augmax_jax.runtime.run_directory import CHECKPOINTS
 
 with extras.needed("train"):
@@ -70,6 +70,7 @@ class Checkpoints:
             )
             manager.wait_until_finished()
         except Exception as error:
+            hosts.reraise_if_lost(error)  # the disk is not to blame
             raise OSError(
                 f"the checkpoint of step {step} could not be written to {manager.directory} "
                 f"({error}). Free space there or choose another --workdir; the same command "
@@ -106,6 +107,7 @@ class Checkpoints:
                 )
                 state = jax.tree.map(np.asarray, restored["state"])
             except Exception as error:  # orbax raises many kinds for damaged files
+                hosts.reraise_if_lost(error)
                 failures.append(f"{manager.directory / str(step)}: {_first_line(error)}")
                 logger.warning(
                     "checkpoint %s of step %d is damaged (%s); trying the one before it",

@@ -15,7 +15,7 @@ from augmax_jax import config as configs
 from augmax_jax import report
 from augmax_jax.evaluation import benchmarks
 from augmax_jax.evaluation.run import Candidate, evaluate_candidates
-from augmax_jax.runtime import compiler, lock, model_file, paths
+from augmax_jax.runtime import compiler, hosts, lock, model_file, paths
 from augmax_jax.runtime.run_directory import LOCK, has_checkpoints
 from augmax_jax.training import nonfinite, sessions, tensorboard, workdir
 from augmax_jax.training.checkpoints import Checkpoints
@@ -54,14 +54,15 @@ def train_and_evaluate(config: ConfigDict, directory: str | Path) -> dict[str, A
     """
     configs.check_keys(config)
     directory = paths.expand(directory)
-    paths.check_output(directory, "--workdir")
-    if is_imported(directory):
-        raise ValueError(
-            f"{directory} holds an imported model, which training would overwrite: choose another "
-            f"--workdir, and start from the import with --config.init_from={directory}"
-        )
     with _session(config):
-        run = build(config)
+        with _agreed(config, directory):
+            if is_imported(directory):
+                raise ValueError(
+                    f"{directory} holds an imported model, which training would overwrite: choose "
+                    "another --workdir, and start from the import with "
+                    f"--config.init_from={directory}"
+                )
+            run = build(config)
         with _alone_in(directory):
             workdir.check(config, directory)
             benchmarks.missing(config, run.data)  # logs what cannot be measured later
@@ -88,17 +89,17 @@ def evaluate_workdir(config: ConfigDict, directory: str | Path) -> dict[str, Any
     """
     configs.check_keys(config)
     directory = paths.expand(directory)
-    paths.check_output(directory, "--workdir")
-    trained = has_checkpoints(directory)
-    source = directory if is_imported(directory) else config.init_from
-    if not trained and not source:
-        raise FileNotFoundError(
-            f"{directory} holds no checkpoints to evaluate: train there first with --mode=train, "
-            "or name an imported model with --config.init_from=DIR"
-        )
     with _session(config):
-        run = build(config)
-        workdir.check(config, directory)
+        with _agreed(config, directory):
+            trained = has_checkpoints(directory)
+            source = directory if is_imported(directory) else config.init_from
+            if not trained and not source:
+                raise FileNotFoundError(
+                    f"{directory} holds no checkpoints to evaluate: train there first with "
+                    "--mode=train, or name an imported model with --config.init_from=DIR"
+                )
+            run = build(config)
+            workdir.check(config, directory)
         if not trained:
             variables = run.load(source, run.initial_state(), new_head=False)
             with _alone_in(directory):
@@ -205,10 +206,44 @@ def _session(config: ConfigDict) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _agreed(config: ConfigDict, directory: Path) -> Iterator[None]:
+    """The checks and preparations of a command, in which no process may fail alone.
+
+    Raises:
+        ValueError: the processes have other settings or directories than the first one.
+        OSError: the directory cannot be written, or another process failed.
+    """
+    mine = {"workdir": str(directory), **configs.settings_of(configs.to_dict(config))}
+    first = hosts.from_writer(mine)
+    with hosts.together():
+        # The folders of a host are its own.
+        differing = [
+            f"{name}: {first.get(name)!r} -> {mine.get(name)!r}"
+            for name in sorted({*first, *mine})
+            if first.get(name) != mine.get(name)
+            and not name.startswith("distributed.")
+            and name not in ("compilation_cache", "data.data_dir", "evaluate.data_dir")
+        ]
+        if differing:
+            raise ValueError(
+                "all processes need one command line; this one differs from that of process 0:\n  "
+                + "\n  ".join(differing)
+            )
+        if hosts.is_writer():
+            paths.check_output(directory, "--workdir")
+    with hosts.together():
+        yield
+
+
+@contextlib.contextmanager
 def _alone_in(directory: Path) -> Iterator[None]:
-    """Makes the directory, and locks it against other commands."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with lock.held(directory / LOCK) if jax.process_index() == 0 else contextlib.nullcontext():
+    """Makes the directory, and locks it against other commands; for all processes, by the first."""
+    with contextlib.ExitStack() as stack:
+        with hosts.together():
+            if hosts.is_writer():
+                directory.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(lock.held(directory / LOCK))
+        hosts.check_one_directory(directory)
         yield
 
 
@@ -220,12 +255,13 @@ def _evaluate(
     seconds: float | None = None,
 ) -> dict[str, Any]:
     """Evaluates weights that fit the config, and claims the directory for the config."""
-    if jax.process_index() == 0:
+    if hosts.is_writer():
         workdir.claim(run.config, directory)
     results = evaluate_candidates(run.subject, directory, candidates, seconds=seconds)
-    _record(run, directory, results)
-    print(report.summary_table(results))
-    print(f"Report: {directory / report.REPORT}\nLogs:   tensorboard --logdir {directory}")
+    if hosts.is_writer():
+        _record(run, directory, results)
+        print(report.summary_table(results))
+        print(f"Report: {directory / report.REPORT}\nLogs:   tensorboard --logdir {directory}")
     return results
 
 
@@ -248,7 +284,7 @@ def _record(run: Run, directory: Path, results: dict[str, Any]) -> None:
         rows = {name: _numbers(scores, name) for name, scores in found.items()}
         for row in rows.values():
             telemetry.scalars(step, "benchmark", row)
-    if config.tensorboard and jax.process_index() == 0:
+    if config.tensorboard:
         metrics = {
             name: value
             for row in rows.values()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from augmax_jax.runtime import parallel
+from augmax_jax.runtime import hosts, parallel
 from augmax_jax.training import augmentation_pictures, sessions, tensorboard, workdir
 from augmax_jax.training.batches import device_batches
 from augmax_jax.training.checkpoints import Checkpoints
@@ -37,7 +37,7 @@ PROFILE_STEPS = 3
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked the run to stop; the state was saved first.
+    """A signal asked the run to stop, in one of its processes; the state was saved first.
 
     Attributes:
         signal: the signal's number.
@@ -71,6 +71,7 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
         TrainingDiverged: the loss, the gradient or the parameters are not finite, and
             `config.optimizer.on_nonfinite` does not skip the step.
         Stopped: SIGINT or SIGTERM asked the run to stop; the state was saved first.
+        OSError: a file cannot be written, or the processes of the run see different ones.
     """
     config = run.config
     state = run.initial_state()
@@ -80,14 +81,20 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
         start, state, record = restored
         seconds, best, kept = record["seconds"], record["best"], record.get("window")
         logger.info("going on from the checkpoint of step %d", start)
+    if len(starts := set(hosts.everyone(start))) > 1:
+        raise OSError(
+            f"the processes found checkpoints of different steps, {sorted(starts)}, in "
+            f"{directory}: wait until all hosts see the same files there, and start again"
+        )
     if start >= run.total_steps:
         return seconds
 
     step_fn = run.mapped_step()
     select = Selection(run, checkpoints, best)
     draw = augmentation_pictures.make_drawer(run, directory)
-    state = parallel.replicate(state, run.devices)
+    state = parallel.replicate(hosts.same_arrays(state), run.devices)
     batches = device_batches(run, start)
+    vote = hosts.Votes(run.devices)
     pending: list[tuple[int, Any]] = []
     window = Window(config.log_every, run.total_steps, kept)
     watch = Watch(run, directory)
@@ -113,7 +120,7 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
                 describe()
                 logger.info("first step after %.1f s", time.perf_counter() - begin)
 
-            stop = stopping()
+            stop = vote(stopping(), last=step == run.total_steps)
             save = bool(stop) or run.due(step, config.checkpoint.every_epochs)
             choose = run.due(step, config.eval_every_epochs)
             if save or choose or step % config.log_every == 0:
@@ -126,7 +133,7 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
             with telemetry.pause():
                 if choose:
                     telemetry.scalars(step, "eval", select(step, state))
-                if run.due(step, config.pictures_every_epochs):
+                if hosts.is_writer() and run.due(step, config.pictures_every_epochs):
                     telemetry.images(step, "augmentations", draw(step, state)[None])
                 if save:
                     record = {
@@ -143,7 +150,7 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
 
 def _claim(config: ConfigDict, directory: Path) -> None:
     """Claims the directory for the run and shows the run in TensorBoard; first process only."""
-    if jax.process_index() == 0:
+    if hosts.is_writer():
         workdir.claim(config, directory)
         if config.tensorboard:
             tensorboard.write_hparams(directory, config, {})
@@ -202,6 +209,7 @@ def _stop_signals() -> Iterator[Callable[[], int]]:
 @contextlib.contextmanager
 def _profiled(enabled: bool, directory: Path, steps_done: int) -> Iterator[None]:
     """Traces a few warm steps for TensorBoard or Perfetto, if the config asks for it."""
+    enabled = enabled and hosts.is_writer()
     if enabled and steps_done == PROFILE_FROM:
         jax.profiler.start_trace(str(directory / "profile"), create_perfetto_trace=True)
     yield

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from augmax_jax.runtime import files, parallel
+from augmax_jax.runtime import files, hosts, parallel
 from augmax_jax.training.batches import device_batches, host_batch
 from augmax_jax.training.checkpoints import Checkpoints
 from augmax_jax.training.run import Run
@@ -163,7 +163,7 @@ def replay(run: Run, directory: Path, checkpoints: Checkpoints) -> dict[str, flo
     start, state = restored[:2] if restored else (0, state)
     logger.info("from step %d to step %d, whose batch is in %s", start, step, path)
     step_fn = run.mapped_step()
-    state = parallel.replicate(state, run.devices)
+    state = parallel.replicate(hosts.same_arrays(state), run.devices)
     batches = device_batches(run, start)
     for _ in range(start, step - 1):
         state, _ = step_fn(state, next(batches))

@@ -38,7 +38,7 @@ class Run:
 
     Attributes:
         config: the settings, validated.
-        devices: this process's devices.
+        devices: those that a batch is split over, of all processes.
         data: the dataset's splits.
         model: the network.
         method: the training method: its views, and its state.
@@ -63,14 +63,13 @@ class Run:
 
     def train_step(self) -> TrainStep:
         """One device's share of the training step; see `step.make_train_step`."""
-        shares = len(self.devices) * jax.process_count()
         return make_train_step(
             self.config,
             self.model,
             self.method,
             self.optimizer,
             self.schedule,
-            self.config.batch_size // shares,
+            self.config.batch_size // len(self.devices),
         )
 
     def mapped_step(self) -> TrainStep:
@@ -189,16 +188,15 @@ def build(config: ConfigDict) -> Run:
     check(config)
     if followed := following.describe(config):
         logger.info("Settings that follow others unless set: %s", followed)
-    devices = parallel.local_devices(config.num_devices)
-    shares = len(devices) * jax.process_count()
-    if config.batch_size % shares:
+    devices = parallel.all_devices(config.num_devices)
+    if config.batch_size % len(devices):
         raise ValueError(
-            f"config.batch_size={config.batch_size} cannot be split evenly over {shares} "
-            f"devices: use a multiple of {shares}, or set config.num_devices"
+            f"config.batch_size={config.batch_size} cannot be split evenly over {len(devices)} "
+            f"devices: use a multiple of {len(devices)}, or set config.num_devices"
         )
     # First built with any class count, so that a wrong option raises before data is read.
     create_model(config, 2)
-    check_micro_batches(config, methods.create(config, 2), config.batch_size // shares)
+    check_micro_batches(config, methods.create(config, 2), config.batch_size // len(devices))
     dataset = data.load(
         config.data.to_dict(),
         seed=config.seed,

@@ -26,7 +26,8 @@ class Selection:
         assert split is not None  # run.check and data.load ensure it
         self._split = split
         self._score = model_score(run.model, run.devices)
-        self._batch_size, self._devices = run.config.eval_batch_size, len(run.devices)
+        self._batch_size = run.config.eval_batch_size
+        self._devices = len(parallel.own(run.devices))
 
     def __call__(self, step: int, state: Any) -> dict[str, float]:
         """Evaluates a replicated state, keeps it if it is the best, and returns its scores.

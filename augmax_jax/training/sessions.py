@@ -1,16 +1,17 @@
 """Notes in a run's `model.json` what network it is and which sessions trained it."""
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from augmax_jax import config as configs
-from augmax_jax.runtime import model_file, provenance
+from augmax_jax.runtime import hosts, model_file, provenance
 from augmax_jax.training import model_facts
 from augmax_jax.training.run import Run
+
+logger = logging.getLogger(__name__)
 
 
 def keep(run: Run, directory: Path, sessions: Sequence[Mapping[str, Any]] = ()) -> None:
@@ -21,7 +22,7 @@ def keep(run: Run, directory: Path, sessions: Sequence[Mapping[str, Any]] = ()) 
         directory: its directory.
         sessions: the trainings that made it, as of `runtime.provenance`.
     """
-    if jax.process_index() == 0:
+    if hosts.is_writer():
         made = {"seed": run.config.seed, "sessions": list(sessions)}
         model_file.write(directory, {**_facts(run), "provenance": made})
 
@@ -45,6 +46,9 @@ def session(run: Run, directory: Path, *, resumed: bool) -> Iterator[Callable[[]
     before = model_file.read(directory) if resumed else None
     sessions = ((before or {}).get("provenance") or {}).get("sessions", [])
     this = provenance.begin(run.devices)
+    whole = run.config.sync_batch_norm and run.config.optimizer.micro_batches == 1
+    if sessions and not whole:
+        _warn_of_other_devices(sessions[-1].get("device", ""), this["device"])
     begun = False
 
     def begin() -> None:
@@ -63,6 +67,18 @@ def session(run: Run, directory: Path, *, resumed: bool) -> Iterator[Callable[[]
             end()
         raise
     end()
+
+
+def _warn_of_other_devices(before: str, now: str) -> None:
+    """Warns if the number of devices changed: batch statistics are those of other shares."""
+    if before.partition(" x ")[0] != now.partition(" x ")[0]:
+        logger.warning(
+            "the run had %s before, and now has %s: without config.sync_batch_norm, or with "
+            "micro-batches, batch norm has the statistics of a share of a batch, so the run goes on "
+            "in another way than it would have",
+            before,
+            now,
+        )
 
 
 def _facts(run: Run) -> dict[str, Any]:

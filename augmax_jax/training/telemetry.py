@@ -17,10 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-import jax
 import numpy as np
 
-from augmax_jax.runtime import files
+from augmax_jax.runtime import files, hosts
 from augmax_jax.runtime.epochs import Epochs
 from augmax_jax.runtime.errors import check_name
 from augmax_jax.runtime.progress import Progress
@@ -53,7 +52,7 @@ class Telemetry:
         tensorboard: whether to write TensorBoard logs.
         progress: whether to draw a bar (on a terminal or in a notebook) or print a line now
             and then (elsewhere).
-        process: index of this process; None asks JAX.
+        process: index of this process; None: as `runtime.hosts` knows it.
 
     Raises:
         ValueError: a count is not positive.
@@ -86,7 +85,7 @@ class Telemetry:
 
         self.workdir = Path(workdir)
         self._epochs = Epochs(batch_size, examples_per_epoch)
-        self._active = (jax.process_index() if process is None else process) == 0
+        self._active = hosts.is_writer() if process is None else process == 0
         self._file: TextIO | None = None
         self._writer: Any = None
         self._progress = Progress(

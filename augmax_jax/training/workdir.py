@@ -77,7 +77,7 @@ def read_config(workdir: Path) -> ConfigDict:
         raise FileNotFoundError(f"--config=FILE is missing: {_without_config(workdir)}")
     config = configs.defaults()
     for name, value in configs.settings_of(kept).items():
-        if name == "allow_config_change":
+        if name.partition(".")[0] in configs.FORGOTTEN:
             continue
         try:
             configs.set_setting(config, name, tuple(value) if isinstance(value, list) else value)

@@ -239,9 +239,12 @@ def test_none_of_an_imagenet_network_is_no_normalisation(images):
 
 
 @pytest.mark.parametrize(
-    ("norm", "dtype"), [*((norm, "float32") for norm in NORMS), ("dubin", "bfloat16")]
+    ("name", "norm", "dtype"),
+    [
+        *(("tiny", norm, "float32") for norm in NORMS),
+        *((name, "dubin", dtype) for name in models.MODELS for dtype in ("float32", "bfloat16")),
+    ],
 )
-@pytest.mark.parametrize("name", list(models.MODELS))
 def test_dtypes_do_not_follow_the_default(name, norm, dtype):
     """Parameters, statistics, logits and gradients are float32 in 64-bit mode too."""
     with jax.enable_x64(True):

@@ -175,7 +175,6 @@ def test_other_errors_of_an_import_pass_through():
         ("augmax_jax.data.builders.tensorflow()", "tensorflow", "tfds"),
         ("augmax_jax.data.builders.tensorflow()", "tensorflow_datasets", "tfds"),
         ("augmax_jax.training.tensorboard._import_writer()", "clu", "tensorboard"),
-        ("augmax_jax.report.pictures._font()", "matplotlib", "train"),
     ],
 )
 def test_each_place_says_which_extra_it_needs(code, package, extra):
@@ -186,6 +185,19 @@ def test_each_place_says_which_extra_it_needs(code, package, extra):
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert last.endswith(f"{package} is not installed: pip install 'augmax-jax[{extra}]'")
+
+
+def test_pictures_do_without_matplotlib():
+    done = run(
+        """
+        import numpy as np
+        from augmax_jax.report import pictures
+        tile = np.zeros((8, 8, 3), np.uint8)
+        assert pictures.grid([[tile]], columns=["name"]).shape[2] == 3
+        """,
+        "matplotlib",
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -75,8 +75,9 @@ def test_values_and_gradients_equal_those_of_pytorch(rng, case):
                 np.testing.assert_allclose(result, reference, rtol=1e-12, atol=1e-12, err_msg=name)
 
 
-@pytest.mark.parametrize("batch", [5, 19])
-@pytest.mark.parametrize("case", [CASES[i] for i in (0, 2, 6, 11, 14, 16)], ids=str)
+@pytest.mark.parametrize(
+    ("case", "batch"), [(CASES[0], 5), *((CASES[i], 19) for i in (0, 2, 6, 11, 14, 16))], ids=str
+)
 def test_an_activation_gives_the_gradients_of_its_formula(rng, case, batch):
     _, stride, _, _, channels, _, groups = case
     x, kernel = _example(rng, case, batch)

@@ -1,0 +1,215 @@
+"""`python -m experiments.cpu_study`: prepares the images, does the runs, times, draws."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from augmax_jax import config as configs
+from augmax_jax.report import tables as texts
+from augmax_jax.runtime import console, files, host_memory, paths
+from augmax_jax.training.commands import train_and_evaluate
+from experiments import grid, study
+from experiments.cpu_study import figures, images, record, setting, tables, timing, usage
+
+logger = logging.getLogger(__name__)
+
+PAGE = Path("runs") / figures.PAGE
+RESULTS = Path(__file__).parent.parent / "results" / "cpu_study"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        prog="python -m experiments.cpu_study",
+        description="A study of five methods on real images, at the size of two CPU cores.",
+        epilog="docs/experiments.md says what it needs and costs.",
+    )
+    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    own = argparse.ArgumentParser(add_help=False)
+    own.add_argument(
+        "--results", type=Path, default=RESULTS, help="folder of the JSON files (default: ours)"
+    )
+    work = argparse.ArgumentParser(add_help=False)
+    work.add_argument("--workdir", type=Path, required=True, help="folder of images and runs")
+    work.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get(images.DATA),
+        help="CIFAR-10 as train/<class>/* and test/<class>/* "
+        f"(default: the environment variable {images.DATA})",
+    )
+    size = images.Size()
+    work.add_argument("--train", type=int, default=size.train, help="training images of a class")
+    work.add_argument("--every", type=int, default=size.every, help="one test image of so many")
+    work.add_argument("--side", type=int, default=size.side, help="of the images, in pixels")
+    work.add_argument("--only", action="append", default=[], metavar="NAME", help="runs (* and ?)")
+    work.add_argument(
+        "--set", action="append", default=[], metavar="A.B=VALUE", help="change a setting"
+    )
+    add = commands.add_parser
+    add("prepare", parents=[own, work], help="make the images: table, benchmark, its fifth")
+    add("run", parents=[own, work], help="do the runs that are not done; go on with interrupted")
+    add("record", parents=[own, work], help="write the JSON of every finished run anew")
+    add("list", parents=[own, work], help="list the runs and their states")
+    timed = add("time", parents=[own, work], help="time steps in turns, on a quiet machine")
+    timed.add_argument("--steps", type=int, default=30, help="steps of each method")
+    add("table", parents=[own], help="print the tables of what is finished, as Markdown")
+    drawn = add("figures", parents=[own], help="draw what is finished as one HTML page")
+    drawn.add_argument("--out", type=Path, default=PAGE, help=f"default: {PAGE}")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit status."""
+    given = parser().parse_args(arguments)
+    console.prepare()
+    try:
+        return COMMANDS[given.command](given)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def prepare(given: argparse.Namespace) -> int:
+    """Makes the images."""
+    _images(given)
+    return 0
+
+
+def run(given: argparse.Namespace) -> int:
+    """Does the runs, and writes the JSON of each as it ends."""
+    digest, found = _prepared(given)
+    host_memory.keep_freed_memory()
+    directories = {found.directory(e): e for e in found.experiments.values()}
+    changed = list(given.set)
+
+    def execute(config, directory: Path) -> None:
+        with usage.recorded(directory):
+            train_and_evaluate(config, directory)
+        path = record.write(directories[directory], directory, given.results, digest, changed)
+        print(f"written: {path}", flush=True)
+
+    found.run(execute)
+    print("\n".join(grid.troubles(found.outcomes())) or "all runs are done", flush=True)
+    if found.interrupted:
+        print("Interrupted: the same command goes on from here.", file=sys.stderr)
+        return 130
+    return 1 if found.failed else 0
+
+
+def rewrite(given: argparse.Namespace) -> int:
+    """Writes the JSON of every finished run anew, from its directory."""
+    digest, found = _prepared(given)
+    for experiment in found.experiments.values():
+        state = found.outcome(experiment).state
+        if state == study.DONE:
+            directory = found.directory(experiment)
+            print(record.write(experiment, directory, given.results, digest, list(given.set)))
+        else:
+            print(f"{setting.name(experiment)}: {state}")
+    return 0
+
+
+def show(given: argparse.Namespace) -> int:
+    """Lists the runs and their states."""
+    found = _study(given)
+    print(texts.to_text(grid.describe(found.options, found)))
+    return 0
+
+
+def take_time(given: argparse.Namespace) -> int:
+    """Times the methods in turns, and writes `time.json`."""
+    _images(given)
+    host_memory.keep_freed_memory()
+    measured = timing.measure(_study(given), given.steps)
+    if not measured["quiet"]:
+        logger.warning(
+            "the machine was not quiet (load %s before the first step): the ratios are rough",
+            measured["load_before"],
+        )
+    given.results.mkdir(parents=True, exist_ok=True)
+    files.write_json(given.results / tables.TIME, measured)
+    print(tables.times(tables.read(given.results), tables.runs(tables.read(given.results))))
+    return 0
+
+
+def table(given: argparse.Namespace) -> int:
+    """Prints the tables."""
+    print(tables.table(tables.read(given.results)))
+    return 0
+
+
+def draw(given: argparse.Namespace) -> int:
+    """Draws the charts."""
+    print(figures.write(tables.read(given.results), paths.expand(given.out)))
+    return 0
+
+
+def _place(given: argparse.Namespace) -> images.Place:
+    if given.data is None:
+        raise ValueError(
+            f"--data is missing, and the environment variable {images.DATA} is not set: one of "
+            "them names the folder of CIFAR-10 images"
+        )
+    return images.Place(paths.expand(given.data), paths.expand(given.workdir))
+
+
+def _images(given: argparse.Namespace) -> str:
+    """Makes the images, and returns the digest of them all."""
+    size = images.Size(given.train, given.every, given.side)
+    facts = images.prepare(_place(given), size, progress=sys.stderr.isatty())
+    images.compare(facts, given.results / images.FACTS)
+    return images.identity(facts)
+
+
+def _prepared(given: argparse.Namespace) -> tuple[str, study.Study]:
+    """The digest of the images, which are made if they are missing, and the study.
+
+    Raises:
+        ValueError: the folder of results has those of another study.
+    """
+    found = _study(given)
+    digest = _images(given)
+    settings = setting.digest(configs.to_dict(next(iter(found.configs.values()))))
+    record.check(given.results, settings, digest)
+    return digest, found
+
+
+def _study(given: argparse.Namespace) -> study.Study:
+    place = _place(given)
+    changes = []
+    for text in given.set:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--set must be NAME=VALUE, got {text!r}")
+        changes.append((name.removeprefix("config."), value))
+    if given.side != images.Size().side:
+        changes.append(("data.image_size", str(given.side)))
+    options = setting.options(
+        place.data,
+        place.workdir,
+        table=place.table,
+        benchmark=place.fifth,
+        changes=changes,
+        only=given.only,
+    )
+    return study.Study(setting.experiments(), options)
+
+
+COMMANDS = {
+    "prepare": prepare,
+    "run": run,
+    "record": rewrite,
+    "list": show,
+    "time": take_time,
+    "table": table,
+    "figures": draw,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

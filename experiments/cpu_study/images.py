@@ -1,0 +1,217 @@
+"""The images of the study: which train, CIFAR-10-C made anew from the test images, and its fifth.
+
+Everything here follows from the folder of images and the size: no draw depends on a run. The
+digests of all of it are committed beside the results.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from augmax_jax.corruption_sets import Source
+from augmax_jax.corruption_sets import writer as benchmark_writer
+from augmax_jax.corruptions import BENCHMARK
+from augmax_jax.runtime import files
+
+logger = logging.getLogger(__name__)
+
+FACTS = "images.json"
+TABLE = "labels.csv"
+FULL = "cifar10_c"
+FIFTH = "cifar10_c_fifth"
+DATA = "AUGMAX_CIFAR10"  # environment variable with the folder of images
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """How many images take part.
+
+    Attributes:
+        train: training images of each class, evenly spaced over the names of its files.
+        every: of the test images of each class, each one of so many is in the fifth.
+        side: of the images, in pixels.
+        seed: of the corruptions.
+    """
+
+    train: int = 1100
+    every: int = 5
+    side: int = 32
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where the images of a study lie.
+
+    Attributes:
+        data: folder with `train/<class>/` and `test/<class>/`.
+        workdir: the folder of the study.
+    """
+
+    data: Path
+    workdir: Path
+
+    @property
+    def table(self) -> Path:
+        """The table of the images that take part."""
+        return self.workdir / TABLE
+
+    @property
+    def full(self) -> Path:
+        """The corrupted images, all of them."""
+        return self.workdir / FULL
+
+    @property
+    def fifth(self) -> Path:
+        """The corrupted images that every run is measured on."""
+        return self.workdir / FIFTH
+
+
+def prepare(place: Place, size: Size, *, progress: bool = True) -> dict[str, Any]:
+    """Makes what is missing of the study's images.
+
+    Args:
+        place: where they lie.
+        size: how many there are.
+        progress: whether to draw a bar.
+
+    Returns:
+        The facts that identify the images, as in `images.json`; the same on every machine whose
+        arithmetic gives the same pixels.
+
+    Raises:
+        FileNotFoundError: the folder of images is not there or has another layout.
+        ValueError: it has too few images, or the folder of the study holds other ones.
+    """
+    place.workdir.mkdir(parents=True, exist_ok=True)
+    kept = files.read_json(place.workdir / FACTS)
+    settings = dataclasses.asdict(size)
+    if kept is not None:
+        if kept["size"] != settings:
+            raise ValueError(
+                f"{place.workdir} holds images of another size ({kept['size']}): use another "
+                "--workdir"
+            )
+        if place.table.is_file() and all(
+            (place.fifth / f"{name}.npy").is_file() for name in (*BENCHMARK, "labels")
+        ):
+            return kept
+    names = _choose(place.data, size)
+    lines = ["file,label,split"]
+    for split, by_class in names.items():
+        lines += [f"{split}/{c}/{n},{c},{split}" for c, ns in by_class.items() for n in ns]
+    text = "\n".join(lines) + "\n"
+    files.write_text(place.table, text)
+    source = Source(str(place.data), "test", benchmark="cifar", image_size=size.side)
+    with jax.enable_x64(False):  # in float64 the pixels would differ
+        benchmark_writer.generate(
+            source, place.full, layout="npy", seed=size.seed, progress=progress
+        )
+    _take_fifth(place, size)
+    facts = {
+        "size": settings,
+        "classes": list(names["train"]),
+        "images": {s: sum(map(len, by.values())) for s, by in names.items()},
+        "table": _digest([text.encode()]),
+        "files": {
+            split: _digest(
+                (place.data / split / c / n).read_bytes() for c, ns in by.items() for n in ns
+            )
+            for split, by in names.items()
+        },
+        "corruptions": {
+            folder.name: {
+                name: _digest([np.load(folder / f"{name}.npy").tobytes()])
+                for name in ("labels", *BENCHMARK)
+            }
+            for folder in (place.full, place.fifth)
+        },
+    }
+    files.write_json(place.workdir / FACTS, facts)
+    return facts
+
+
+def identity(facts: dict[str, Any]) -> str:
+    """One digest of all facts, which a run's JSON carries."""
+    return _digest([files.dumps(facts).encode()])
+
+
+def compare(facts: dict[str, Any], committed: Path) -> None:
+    """Writes the facts beside the results; warns if those that are there are others.
+
+    Another processor may round a pixel otherwise, which is no fault of the images.
+    """
+    before = files.read_json(committed)
+    if before is None:
+        committed.parent.mkdir(parents=True, exist_ok=True)
+        files.write_json(committed, facts)
+    elif before != facts:
+        logger.warning(
+            "the images are not those of %s: results of this machine do not belong into one "
+            "table with the ones that lie there",
+            committed,
+        )
+
+
+def _choose(data: Path, size: Size) -> dict[str, dict[str, list[str]]]:
+    """Split -> class -> the names of the images that take part, in order."""
+    for split in ("train", "test"):
+        if not (data / split).is_dir():
+            raise FileNotFoundError(
+                f"there is no folder {str(data / split)!r}: --data (or {DATA}) names a folder "
+                "with train/<class>/ and test/<class>/, the images of CIFAR-10"
+            )
+    classes = sorted(path.name for path in (data / "train").iterdir() if path.is_dir())
+    found: dict[str, dict[str, list[str]]] = {"train": {}, "test": {}}
+    for split, by_class in found.items():
+        for name in classes:
+            folder = data / split / name
+            there = sorted(os.listdir(folder)) if folder.is_dir() else []
+            wanted = size.train if split == "train" else size.every
+            if len(there) < wanted:
+                raise ValueError(
+                    f"{str(folder)!r} has {len(there)} images, and the study needs {wanted}"
+                )
+            if split == "train":
+                there = [there[i * len(there) // wanted] for i in range(wanted)]
+            by_class[name] = there
+    return found
+
+
+def _take_fifth(place: Place, size: Size) -> None:
+    """Copies the rows of the fifth out of the full set."""
+    severities = files.read_json(place.full / benchmark_writer.STAMP)["severities"]
+    labels = np.load(place.full / "labels.npy").reshape(len(severities), -1)[0]
+    rows = np.sort(
+        np.concatenate([np.flatnonzero(labels == c)[:: size.every] for c in np.unique(labels)])
+    )
+    place.fifth.mkdir(exist_ok=True)
+    stamp = files.read_json(place.full / benchmark_writer.STAMP)
+    stamp |= {"images": len(rows), "every": size.every}
+    files.write_json(place.fifth / benchmark_writer.STAMP, stamp)
+    for name in ("labels", *BENCHMARK):
+        full = np.load(place.full / f"{name}.npy", mmap_mode="r")
+        blocks = full.reshape(len(severities), len(labels), *full.shape[1:])
+        part = np.ascontiguousarray(blocks[:, rows]).reshape(-1, *full.shape[1:])
+        files.write_atomically(place.fifth / f"{name}.npy", functools.partial(_save, array=part))
+
+
+def _save(path: Path, *, array: np.ndarray) -> None:
+    with path.open("wb") as file:
+        np.save(file, array)
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    check = hashlib.sha256()
+    for part in parts:
+        check.update(len(part).to_bytes(8, "big"))
+        check.update(part)
+    return check.hexdigest()

@@ -1,0 +1,200 @@
+"""The tables of the study, from its JSON files, as Markdown."""
+
+import itertools
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scipy import stats
+
+from augmax_jax.evaluation import metrics
+from augmax_jax.runtime import files
+from experiments import paper
+from experiments.cpu_study import setting
+
+TIME = "time.json"
+ABSENT = "–"
+LEVEL = 0.95
+# Differences that the paper speaks about: (row, the row that it is compared with).
+PAIRS = (
+    ("AugMix-BN", "Normal-BN"),
+    ("AugMax-DuBIN", "Normal-BN"),
+    ("AugMix-DuBIN", "AugMix-BN"),
+    ("AugMax-DuBIN", "AugMix-BN"),
+    ("AugMax-DuBIN", "AugMix-DuBIN"),
+    ("AugMax-DuBIN", "AugMax-DuBN"),
+)
+
+Results = Mapping[str, Mapping[str, Any]]  # stem of a file -> what it holds
+Found = Mapping[str, Mapping[int, Mapping[str, Any]]]  # row -> seed -> the record of the run
+
+
+def read(folder: Path) -> dict[str, dict[str, Any]]:
+    """The JSON files of a folder of results, by stem; empty if there is no folder.
+
+    Raises:
+        ValueError: a file is damaged.
+    """
+    return {path.stem: files.read_json(path) for path in sorted(folder.glob("*.json"))}
+
+
+def runs(results: Results) -> dict[str, dict[int, Mapping[str, Any]]]:
+    """Row -> seed -> the record of the run, for the runs that are there."""
+    found: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for title, (method, norm) in setting.METHODS.items():
+        for seed in setting.SEEDS:
+            record = results.get(f"{method}-{norm}-s{seed}")
+            if record is not None:
+                found.setdefault(title, {})[seed] = record
+    return found
+
+
+def table(results: Results) -> str:
+    """All tables of the study, one below the other, with what is missing.
+
+    Args:
+        results: from `read`.
+
+    Raises:
+        ValueError: the runs have different settings or images, so that they do not compare.
+    """
+    found = runs(results)
+    for name, what in (("settings_digest", "settings"), ("images_digest", "images")):
+        if len({run[name] for by_seed in found.values() for run in by_seed.values()}) > 1:
+            raise ValueError(f"the runs have different {what}, so they make no table")
+    parts = [accuracies(found), differences(found), times(results, found), missing(found)]
+    return "\n".join(part for part in parts if part)
+
+
+def accuracies(found: Found) -> str:
+    """SA, RA and the accuracy on each family, mean ± standard deviation over seeds, in percent."""
+    families = ("noise", "blur", "weather", "digital")
+    rows = [["method", "seeds", "SA %", "RA %", *(f"{family} %" for family in families)]]
+    for title, by_seed in found.items():
+        members = [figures(run) for run in by_seed.values()]
+        seeds = ", ".join(map(str, by_seed))
+        cells = [_spread([m[name] for m in members]) for name in ("SA", "RA", *families)]
+        rows.append([title, seeds, *cells])
+    return markdown(rows) if found else ""
+
+
+def figures(run: Mapping[str, Any]) -> dict[str, float]:
+    """SA, RA and the accuracy on each family of corruptions, fractions."""
+    errors = {c: [1 - a for a in by.values()] for c, by in run["accuracy"].items()}
+    return {"SA": run["sa"], "RA": run["ra"], **metrics.accuracy_by_family(errors)}
+
+
+def differences(found: Found) -> str:
+    """Differences between rows of equal seeds, in percentage points, with intervals."""
+    rows = [["difference", "seeds", "SA, points", "RA, points", "paper: RA, points"]]
+    for one, other in PAIRS:
+        common = sorted(found.get(one, {}).keys() & found.get(other, {}).keys())
+        if common:
+            cells = [
+                interval([found[one][s][name] - found[other][s][name] for s in common])
+                for name in ("sa", "ra")
+            ]
+            rows.append(
+                [f"{one} − {other}", ", ".join(map(str, common)), *cells, _paper(one, other)]
+            )
+    if len(rows) == 1:
+        return ""
+    note = (
+        "Seeds are paired: they hold out the same images and visit them in the same order. "
+        f"Intervals: {LEVEL:.0%}, Student's t over seeds. Paper: Table 8, WRN-40-2 on CIFAR-10-C."
+    )
+    return markdown(rows) + f"\n{note}\n"
+
+
+def interval(values: Sequence[float]) -> str:
+    """Mean difference of fractions in points, with Student's interval if there are several."""
+    mean = 100 * statistics.fmean(values)
+    if len(values) < 2:
+        return f"{mean:+.2f}"
+    error = 100 * statistics.stdev(values) / len(values) ** 0.5
+    half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * error
+    return f"{mean:+.2f} [{mean - half:+.2f}, {mean + half:+.2f}]"
+
+
+def _paper(one: str, other: str) -> str:
+    """The paper's difference of RA on CIFAR-10-C, if its Table 8 has both rows."""
+    printed = {row["method"]: float(row["CIFAR-10-C"]) for row in paper.rows("table8")}
+    if one in printed and other in printed:
+        return f"{printed[one] - printed[other]:+.2f}"
+    return ABSENT
+
+
+def times(results: Results, found: Found) -> str:
+    """Seconds of an epoch: as the runs took them, and from steps that took turns."""
+    measured = results.get(Path(TIME).stem)
+    cpu = {title: _epochs(by_seed.values()) for title, by_seed in found.items()}
+    base = cpu.get("Normal-BN")
+    rows = [["method", "CPU s an epoch", "× Normal", "ms a step", "× Normal", "ascent steps"]]
+    for title in setting.METHODS:
+        row = measured["rows"].get(title) if measured else None
+        seconds = cpu.get(title)
+        if row is None and seconds is None:
+            continue
+        rows.append(
+            [
+                title,
+                f"{seconds:.0f}" if seconds else ABSENT,
+                f"{seconds / base:.2f}" if seconds and base else ABSENT,
+                f"{1000 * row['wall_median']:.0f}" if row else ABSENT,
+                f"{row['wall_ratio']:.2f}" if row else ABSENT,
+                f"{ascent_mean(found[title].values()):.2f}"
+                if found.get(title) and title.startswith("AugMax")
+                else ABSENT,
+            ]
+        )
+    if len(rows) == 1:
+        return ""
+    notes = [
+        "CPU seconds: medians over the epochs of the runs, which shared their machine.",
+        "Paper, Table 7, n = 5 on ImageNet: AugMix 1.36 and AugMax 1.97 times Normal.",
+    ]
+    if measured:
+        state = "quiet" if measured["quiet"] else f"busy (load {measured['load_before']})"
+        notes.insert(1, f"Steps: medians of {measured['steps']}, in turns, on a {state} machine.")
+    else:
+        notes.insert(1, "Steps: not measured yet (`python -m experiments.cpu_study time`).")
+    return markdown(rows) + "\n" + " ".join(notes) + "\n"
+
+
+def ascent_mean(members: Iterable[Mapping[str, Any]]) -> float:
+    """Ascent steps of a sample over the whole training, mean over runs."""
+    return statistics.fmean(
+        sum(int(t) * share for t, share in run["ascent"].items()) for run in members
+    )
+
+
+def missing(found: Found) -> str:
+    """A line that says which runs are not there; empty if all are."""
+    names = [
+        f"{title} (seed {seed})"
+        for seed, title in itertools.product(setting.SEEDS, setting.METHODS)
+        if seed not in found.get(title, {})
+    ]
+    total = len(setting.SEEDS) * len(setting.METHODS)
+    if not names:
+        return ""
+    return f"{total - len(names)} of {total} runs are finished. Missing: {', '.join(names)}.\n"
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first row has the titles, and figures stand to the right."""
+    head, *body = rows
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in (head, rule, *body))
+
+
+def _spread(values: Sequence[float]) -> str:
+    mean = f"{100 * statistics.fmean(values):.2f}"
+    return f"{mean} ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else mean
+
+
+def _epochs(members: Iterable[Mapping[str, Any]]) -> float | None:
+    """Median CPU seconds of an epoch."""
+    found = [part["cpu"] for run in members for part in run["seconds"]["epochs"] if part]
+    return statistics.median(found) if found else None
