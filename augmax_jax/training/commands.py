@@ -151,7 +151,9 @@ def replay_workdir(config: ConfigDict, directory: str | Path) -> dict[str, float
 def evaluate_run(
     run: Run, directory: Path, checkpoints: Checkpoints, *, seconds: float | None = None
 ) -> dict[str, Any]:
-    """Evaluates the best and the last checkpoint of a run, and writes `results.json`.
+    """Evaluates a run's best and last checkpoint, and writes `results.json`.
+
+    If the run keeps an average of its weights, that of the last checkpoint is evaluated too.
 
     Args:
         run: the run.
@@ -172,6 +174,8 @@ def evaluate_run(
         if restored is not None:
             step, state, record = restored
             candidates[name] = Candidate(step, state.variables, record)
+            if name == "last" and state.average is not None:
+                candidates["average"] = Candidate(step, state.average, record)
     if not candidates:
         raise FileNotFoundError(f"{directory} holds no checkpoint to evaluate: train there first")
     if model_file.read(directory) is None:  # a run of an older version
