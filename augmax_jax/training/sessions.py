@@ -74,8 +74,8 @@ def _warn_of_other_devices(before: str, now: str) -> None:
     if before.partition(" x ")[0] != now.partition(" x ")[0]:
         logger.warning(
             "the run had %s before, and now has %s: without config.sync_batch_norm, or with "
-            "micro-batches, batch norm has the statistics of a share of a batch, so the run goes on "
-            "in another way than it would have",
+            "micro-batches, batch norm has the statistics of a share of a batch, so the run goes "
+            "on in another way than it would have",
             before,
             now,
         )
