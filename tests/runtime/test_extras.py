@@ -96,6 +96,11 @@ def imports(path):
                 extra = call.args[0].value
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             return
+        if isinstance(node, ast.Try) and any(
+            handler.type is not None and "NotFoundError" in ast.unparse(handler.type)
+            for handler in node.handlers
+        ):
+            return  # it does without
         if isinstance(node, ast.Import):
             found.extend((alias.name.partition(".")[0], extra) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
