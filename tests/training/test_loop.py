@@ -49,11 +49,7 @@ def small(**changes):
     c.progress = False
     c.tensorboard = False
     c.compilation_cache = ""
-    for name, value in changes.items():
-        config, *path = (c, *name.split("__"))
-        for part in path[:-1]:
-            config = config[part]
-        config[path[-1]] = value
+    c.update_from_flattened_dict({name.replace("__", "."): x for name, x in changes.items()})
     return c
 
 
