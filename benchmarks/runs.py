@@ -90,10 +90,23 @@ def make_parts(
     for name, value in (settings or {}).items():
         configs.set_setting(config, name, value)
     config.adversary.update(adversary)
-    rate = optimizers.learning_rate(config.optimizer, batch_size=batch, examples=50_000, epochs=1)
+    return parts_of(config, devices or parallel.local_devices(1), classes)
+
+
+def parts_of(config: ConfigDict, devices: Sequence[jax.Device], classes: int) -> Parts:
+    """The parts of a training step that a config describes.
+
+    Args:
+        config: with the batch size of all devices together.
+        devices: those that share a batch.
+        classes: number of classes.
+    """
+    rate = optimizers.learning_rate(
+        config.optimizer, batch_size=config.batch_size, examples=50_000, epochs=1
+    )
     return Parts(
         config=config,
-        devices=parallel.local_devices(1) if devices is None else devices,
+        devices=devices,
         model=create_model(config, classes),
         method=methods.create(config, classes),
         schedule=rate,

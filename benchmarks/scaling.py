@@ -12,7 +12,7 @@ device each, and talk over gloo and the loopback address.
 
 Bytes are those of the all-reduces of the compiled program. The method is `normal`: no ascent has
 an all-reduce, so AugMax's step has the same ones, of a few more metrics and of two sets of running
-statistics (`tests/benchmarks/test_collectives.py`, `benchmarks.plan`).
+statistics (`tests/benchmarks/test_scaling.py`, `benchmarks.plan`).
 """
 
 import argparse
