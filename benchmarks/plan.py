@@ -38,7 +38,8 @@ class Hardware:
             TF32 on GPUs, one pass of bfloat16 on TPUs; dense.
         link: bytes per second that one can send while it receives as many.
         memory: bytes of one.
-        cores: of all hosts together, not hyperthreads.
+        cores: that decode, of all hosts together: not hyperthreads, and at most 32 of a process
+            (`augmax_jax.data.decode_pool.WORKERS`); one process for each GPU, or for each TPU host.
     """
 
     name: str
@@ -53,7 +54,7 @@ class Hardware:
 HARDWARE = (
     Hardware("8 x A100 80 GB", 8, 156e12, 300e9, 80e9, 128),
     Hardware("8 x H100 80 GB", 8, 494e12, 450e9, 80e9, 112),
-    Hardware("TPU v4-32", 16, 275e12, 134e9, 32 * 2**30, 480),
+    Hardware("TPU v4-32", 16, 275e12, 134e9, 32 * 2**30, 128),
 )
 
 
@@ -84,7 +85,7 @@ def expect(
     hardware: Hardware,
     *,
     flops: float,
-    bytes_summed: float,
+    bytes_summed: int,
     images_per_core: float,
     utilisation: float,
     batch: int = 256,
@@ -167,7 +168,10 @@ def count_passes(parts: Any, side: int, images: int = 4) -> dict[str, float]:
 
     def count(function, *arguments):
         with convolution.implementation("plain"):
-            return jax.jit(function).lower(*arguments).compile().cost_analysis()["flops"] / images
+            costs = jax.jit(function).lower(*arguments).compile().cost_analysis()
+        if costs is None:
+            raise RuntimeError("this backend does not report how many operations a program has")
+        return costs["flops"] / images
 
     return {
         "forward": count(forward, x, state),

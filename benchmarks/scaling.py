@@ -1,6 +1,6 @@
 """What it costs that devices, or processes, share a training step; against the least it could.
 
-    python -m benchmarks.scaling [--devices 1 2 4 8] [--processes 1 2 4] [--repeats 15]
+    python -m benchmarks.scaling [--devices 1 2 4 8] [--processes 1 2 4]
 
 Virtual devices and processes of one machine share its cores, so the time of a step says nothing
 about scaling: each further device adds work. So every device gets a small share of its own (two
@@ -34,7 +34,7 @@ import jax
 import numpy as np
 
 from augmax_jax import config as configs
-from augmax_jax.models import statistics_collection
+from augmax_jax.models import ROUTES, statistics_collection
 from augmax_jax.models.cpu import convolution
 from augmax_jax.runtime import compiler, files, hosts, joining, parallel
 from augmax_jax.training.step import make_train_step
@@ -43,8 +43,7 @@ from benchmarks.augment import machine
 from benchmarks.runs import make_parts
 
 RESULTS = Path(__file__).parent / "results" / "scaling.json"
-NETWORK: dict[str, Any] = {"model": "resnet18_imagenet", "classes": 1000}
-SIDE = 32
+MODEL, CLASSES, SIDE = "resnet18_imagenet", 1000, 32
 SHARE = 2  # images of a device: the last layer of ResNet-18 has one pixel each
 NORMS = {"own": False, "synchronised": True}
 WITH, WITHOUT, LEAST = "with all-reduces", "without", "one array of the least bytes"
@@ -70,8 +69,7 @@ class SharedStep:
     Args:
         synchronised: whether batch norm takes the statistics of the whole batch.
         method: name of the training method, of `PASSES`.
-        network: model and number of classes.
-        side: of the images, in pixels.
+        model: name of the network.
         settings: of the run, by name, that differ from the defaults.
     """
 
@@ -80,30 +78,29 @@ class SharedStep:
         *,
         synchronised: bool,
         method: str = "normal",
-        network: Mapping[str, Any] = NETWORK,
-        side: int = SIDE,
+        model: str = MODEL,
         settings: Mapping[str, Any] | None = None,
     ):
         self.devices = parallel.all_devices()
         self._parts = make_parts(
-            batch=SHARE * len(self.devices),
+            model,
+            SHARE * len(self.devices),
             method=method,
             settings={"sync_batch_norm": synchronised, **(settings or {})},
             devices=self.devices,
-            **network,
+            classes=CLASSES,
         )
         key = jax.random.key(0)
-        self._state = jax.eval_shape(lambda key: self._parts.initial_state(key, side), key)
-        self._side = side
+        self._state = jax.eval_shape(lambda key: self._parts.initial_state(key, SIDE), key)
 
     def arguments(self) -> tuple[Any, Any]:
         """A state and a batch, on the devices."""
-        state = self._parts.initial_state(jax.random.key(0), self._side)
+        state = self._parts.initial_state(jax.random.key(0), SIDE)
         rng = np.random.default_rng(0)
         own = SHARE * len(parallel.own(self.devices))
         batch = {
-            "image": rng.integers(0, 256, (own, self._side, self._side, 3), dtype=np.uint8),
-            "label": rng.integers(0, 10, own, dtype=np.int32),
+            "image": rng.integers(0, 256, (own, SIDE, SIDE, 3), dtype=np.uint8),
+            "label": rng.integers(0, CLASSES, own, dtype=np.int32),
         }
         return parallel.replicate(state, self.devices), parallel.shard(batch, self.devices)
 
@@ -122,14 +119,20 @@ class SharedStep:
     def counted(self, compiled: Any) -> dict[str, Any]:
         """What the compiled step sums over the devices, and the least that it must sum."""
         config = self._parts.config
-        routes: Any = PASSES[config.method]
-        if not config.sync_batch_norm:
-            routes = set(routes)
+        passes = PASSES[config.method]
+        # Running statistics that several passes update are averaged once.
+        counted = passes if config.sync_batch_norm else tuple(set(passes))
+        # A norm's own parameters of a route without a pass have no gradient.
+        without = tuple(f"{route}_" for route in set(ROUTES) - set(passes))
         least = collectives.least_bytes(
-            sum(x.size for x in jax.tree.leaves(self._state.params)),
+            sum(
+                x.size
+                for path, x in jax.tree.leaves_with_path(self._state.params)
+                if not path[-1].key.startswith(without)
+            ),
             channels=[
                 sum(x.size for x in jax.tree.leaves(self._state.statistics[name])) // 2
-                for name in (statistics_collection(config.model.norm, r) for r in routes)
+                for name in (statistics_collection(config.model.norm, r) for r in counted)
             ],
             metrics=len(set(compiled.out_info[1]) - AFTERWARDS),
             synchronised=config.sync_batch_norm,
@@ -169,11 +172,11 @@ def summary(taken: Mapping[str, list[float]]) -> dict[str, Any]:
     }
 
 
-def measure(repeats: int) -> dict[str, Any]:
+def measure(model: str, repeats: int) -> dict[str, Any]:
     """Measures over all devices of all processes, each of which must call it."""
     report = {}
     for norm, synchronised in NORMS.items():
-        step = SharedStep(synchronised=synchronised)
+        step = SharedStep(model=model, synchronised=synchronised)
         arguments = step.arguments()
         joined = step.compile(*arguments)
         counted = step.counted(joined)
@@ -192,23 +195,24 @@ def measure(repeats: int) -> dict[str, Any]:
     return report
 
 
-def child(process: int, processes: int, port: int, repeats: int) -> None:
+def child(process: int, processes: int, port: int, model: str, repeats: int) -> None:
     """Joins the other processes, measures, and prints the report as JSON in the first of them."""
     place = configs.defaults().distributed
     if processes > 1:
         place.coordinator, place.processes, place.process = f"127.0.0.1:{port}", processes, process
     with joining.session(place):
-        report = measure(repeats)
+        report = measure(model, repeats)
         if hosts.is_writer():
             print(files.dumps(report))
 
 
-def run(devices: int, processes: int, repeats: int) -> dict[str, Any]:
+def run(devices: int, processes: int, model: str, repeats: int) -> dict[str, Any]:
     """Measures in processes of their own.
 
     Args:
         devices: of all processes.
         processes: a divisor of it.
+        model: name of the network.
         repeats: turns.
 
     Raises:
@@ -222,7 +226,8 @@ def run(devices: int, processes: int, repeats: int) -> dict[str, Any]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "OMPI", "JAX_"))}
     flags = f"{os.environ.get('XLA_FLAGS', '')} {count}"
     environment = {**kept, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
-    command = [sys.executable, "-m", "benchmarks.scaling", "--repeats", str(repeats), "--child"]
+    command = [sys.executable, "-m", "benchmarks.scaling", "--model", model]
+    command += ["--repeats", str(repeats), "--child"]
     started = [
         subprocess.Popen(
             [*command, str(process), str(processes), str(port)],
@@ -245,6 +250,7 @@ def run(devices: int, processes: int, repeats: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default=MODEL)
     parser.add_argument("--devices", type=int, nargs="*", default=[1, 2, 4, 8])
     parser.add_argument("--processes", type=int, nargs="*", default=[1, 2, 4])
     parser.add_argument("--repeats", type=int, default=15)
@@ -254,11 +260,11 @@ def main() -> None:
     if options.repeats < 2:
         parser.error("--repeats must be at least 2")
     if options.child:
-        child(*options.child, options.repeats)
+        child(*options.child, options.model, options.repeats)
         return
     report: dict[str, Any] = {
         "machine": machine(),
-        "network": {**NETWORK, "side": SIDE, "images_of_a_device": SHARE},
+        "network": {"model": options.model, "side": SIDE, "images_of_a_device": SHARE},
         "repeats": options.repeats,
         "devices": {},
         "processes": {},
@@ -266,7 +272,7 @@ def main() -> None:
     kinds = [("devices", n, 1) for n in options.devices]
     kinds += [("processes", n, n) for n in options.processes]
     for kind, count, processes in kinds:
-        report[kind][str(count)] = run(count, processes, options.repeats)
+        report[kind][str(count)] = run(count, processes, options.model, options.repeats)
         print(kind, count, report[kind][str(count)], flush=True)
         options.out.parent.mkdir(parents=True, exist_ok=True)
         files.write_json(options.out, report)
