@@ -43,6 +43,7 @@ bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks.methods
 	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.compaction
+	$(BIN)/python -m benchmarks.bound
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.first_step
 	$(BIN)/python -m benchmarks.scaling

@@ -1,9 +1,14 @@
-"""XLA's options for each platform, and the cache of compiled programs."""
+"""XLA's options for each platform, the cache of compiled programs, and tracing ahead."""
 
+import contextlib
+import contextvars
 import functools
 import logging
 import os
 import tempfile
+import threading
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -77,3 +82,33 @@ def enable_compilation_cache(directory: str | os.PathLike[str] | None) -> None:
     # Small programs compile faster than a file is looked up on a network drive.
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def traced_ahead(function: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
+    """A jitted function that is traced in a thread, beside what the caller does before it calls it.
+
+    Tracing is work of Python, so it gains what the caller waits for XLA, files or devices.
+
+    Args:
+        function: from `jax.jit`.
+        *arguments: shapes, dtypes and placement of its arguments, as `parallel.abstract` gives
+            them. If those of the first call differ, that call traces the function again.
+
+    Returns:
+        The function. It raises what tracing raises when it is called.
+    """
+
+    def trace() -> None:
+        # JAX keeps what it has traced, but no error, so the call meets it again.
+        with contextlib.suppress(Exception):
+            function.trace(*arguments)  # type: ignore[attr-defined]
+
+    # No daemon: Python cannot stop a thread inside JAX safely when it exits.
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(trace,))
+    thread.start()
+
+    def call(*arguments: Any) -> Any:
+        thread.join()
+        return function(*arguments)
+
+    return call

@@ -105,6 +105,23 @@ def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
     return per_device(stacked, devices)
 
 
+def abstract(tree: Any, devices: Sequence[jax.Device]) -> Any:
+    """What a mapped function can be traced with before its arrays exist.
+
+    Args:
+        tree: arrays, or shapes and dtypes, of one device's share, `[...]`.
+        devices: D devices, of all processes.
+
+    Returns:
+        Shapes `[D, ...]`, dtypes and placement of the arrays that `replicate`, `shard` and
+        `per_device` make.
+    """
+    sharding = NamedSharding(Mesh(np.array(devices), (AXIS,)), _SPLIT)
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((len(devices), *x.shape), x.dtype, sharding=sharding), tree
+    )
+
+
 def shard(batch: Any, devices: Sequence[jax.Device]) -> Any:
     """Splits this process's share of a batch over its devices.
 

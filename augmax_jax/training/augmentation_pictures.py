@@ -59,9 +59,9 @@ def _compiled(function: Callable[[TrainState], Any]) -> Callable[[TrainState], A
 def _augmax_grid(run: Run, batch: Batch) -> Callable[[TrainState], np.ndarray]:
     config, route = run.config, methods.routes(run.config)["augmax"]
     images, labels = jnp.asarray(batch["image"]), jnp.asarray(batch["label"])
-    keys = jax.random.split(jax.random.key(config.seed), (3, COUNT))
 
     def compute(state: TrainState) -> Any:
+        keys = jax.random.split(jax.random.key(config.seed), (3, COUNT))
         chains = augment.sample_chains(keys[0], images, **methods.chain_settings(config))
         m, w = augment.sample_mixing_weights(keys[1], COUNT, config.augment.width)
 

@@ -74,9 +74,9 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
         OSError: a file cannot be written, or the processes of the run see different ones.
     """
     config = run.config
-    state = run.initial_state()
     start, seconds, best, kept = 0, 0.0, None, None
-    restored = checkpoints.restore("latest", state)
+    like = run.abstract_state()
+    restored = checkpoints.restore("latest", like)
     if restored is not None:
         start, state, record = restored
         seconds, best, kept = record["seconds"], record["best"], record.get("window")
@@ -89,7 +89,9 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
     if start >= run.total_steps:
         return seconds
 
-    step_fn = run.mapped_step()
+    step_fn = run.mapped_step(like)  # first, because it is traced beside what follows
+    if restored is None:
+        state = run.initial_state()
     select = Selection(run, checkpoints, best)
     draw = augmentation_pictures.make_drawer(run, directory)
     state = parallel.replicate(hosts.same_arrays(state), run.devices)

@@ -164,7 +164,7 @@ def replay(run: Run, directory: Path, checkpoints: Checkpoints) -> dict[str, flo
     restored = checkpoints.restore("latest", state, before=step)
     start, state = restored[:2] if restored else (0, state)
     logger.info("from step %d to step %d, whose batch is in %s", start, step, path)
-    step_fn = run.mapped_step()
+    step_fn = run.mapped_step(state)
     state = parallel.replicate(hosts.same_arrays(state), run.devices)
     batches = device_batches(run, start)
     for _ in range(start, step - 1):

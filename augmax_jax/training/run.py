@@ -72,10 +72,14 @@ class Run:
             self.config.batch_size // len(self.devices),
         )
 
-    def mapped_step(self) -> TrainStep:
+    def mapped_step(self, like: TrainState) -> TrainStep:
         """The training step over the run's devices, which reuses the memory of the old state.
 
         Its compilation is announced.
+
+        Args:
+            like: a state, or its shapes and dtypes, with which it is traced beside what the caller
+                does next.
         """
         step = parallel.pmap(
             self.train_step(),
@@ -83,7 +87,13 @@ class Run:
             donate=(0,),
             compiler_options=compiler.jit_options(self.devices[0].platform),
         )
-        return Announced(step, lambda *_: "the training step")
+        share, side = self.config.batch_size // len(self.devices), self.config.data.image_size
+        batch = {
+            "image": jax.ShapeDtypeStruct((share, side, side, 3), jnp.uint8),
+            "label": jax.ShapeDtypeStruct((share,), jnp.int32),
+        }
+        arguments = parallel.abstract((like, batch), self.devices)
+        return Announced(compiler.traced_ahead(step, *arguments), lambda *_: "the training step")
 
     def initial_state(self) -> TrainState:
         """Freshly initialised parameters, or those of `config.init_from`."""

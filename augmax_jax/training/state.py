@@ -62,14 +62,14 @@ def create_state(
     Returns:
         The state before the first step, on one device.
     """
+
+    def create(key: jax.Array) -> TrainState:
+        statistics = dict(model.init(key, jnp.zeros((1, *image_shape)), route="clean"))
+        params = statistics.pop("params")
+        return TrainState(jnp.zeros((), jnp.int32), params, statistics, optimizer.init(params))
+
     # Inside another traced function (`jax.eval_shape`) the outer one has the compiler's options.
     outermost = not isinstance(key, jax.core.Tracer)
-    init = jax.jit(
-        lambda key: model.init(key, jnp.zeros((1, *image_shape)), route="clean"),
-        compiler_options=compiler.jit_options(jax.default_backend(), once=True)
-        if outermost
-        else {},
-    )
-    statistics = dict(init(key))
-    params = statistics.pop("params")
-    return TrainState(jnp.zeros((), jnp.int32), params, statistics, optimizer.init(params))
+    options = compiler.jit_options(jax.default_backend(), once=True) if outermost else {}
+    # One program: arrays of zeros of each shape would be compiled one by one.
+    return jax.jit(create, compiler_options=options)(key)

@@ -61,6 +61,7 @@ SMALLER: dict[str, tuple[str, ...] | None] = {
         *("--methods", "augmix", "--batch", "8", "--repeats", "1", "--train", "1"),
         *("--out", "methods.json"),
     ),
+    "benchmarks.bound": ("--model", "tiny", "--out", "bound.json"),
     "benchmarks.first_step": ("--model", "tiny", "--batch", "8", "--out", "first.json"),
     "benchmarks.corruptions": None,  # minutes at any size
     "benchmarks.compaction": None,  # have no small network

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from augmax_jax.models.cpu.convolution import conv
-from augmax_jax.runtime import compiler
+from augmax_jax.runtime import compiler, parallel
 
 
 def _compile(options):
@@ -99,3 +99,38 @@ def test_a_cache_that_cannot_be_had_is_a_warning(tmp_path, monkeypatch, caplog, 
     assert f"not kept, because {place} cannot be written: " in caplog.text
     assert jax.config.jax_compilation_cache_dir == before
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def _counted(traces):
+    def double(tree):
+        traces.append(tree["x"].shape)
+        if tree["x"].shape == (3,):
+            raise ValueError("three are refused")
+        return jax.tree.map(lambda x: 2 * x, tree)
+
+    return double
+
+
+def test_a_call_finds_what_was_traced_ahead():
+    traces, devices = [], parallel.local_devices(2)
+    step = parallel.pmap(_counted(traces), devices)
+    ahead = compiler.traced_ahead(
+        step, parallel.abstract({"x": jax.ShapeDtypeStruct((4,), jnp.float32)}, devices)
+    )
+    whole = {"x": np.arange(4, dtype=np.float32)}
+    result = ahead(parallel.replicate(whole, devices))
+    assert traces == [(4,)]
+    np.testing.assert_array_equal(result["x"], np.stack([2 * whole["x"]] * 2))
+    other = ahead(parallel.replicate({"x": np.ones(5, np.float32)}, devices))
+    assert traces == [(4,), (5,)]
+    np.testing.assert_array_equal(other["x"], np.full((2, 5), 2))
+
+
+def test_an_error_of_tracing_ahead_is_raised_by_the_call():
+    devices = parallel.local_devices(1)
+    refused = jax.ShapeDtypeStruct((3,), jnp.float32)
+    ahead = compiler.traced_ahead(
+        parallel.pmap(_counted([]), devices), parallel.abstract({"x": refused}, devices)
+    )
+    with pytest.raises(ValueError, match="three are refused"):
+        ahead(parallel.replicate({"x": np.zeros(3, np.float32)}, devices))

@@ -22,7 +22,7 @@ from augmax_jax.training.batches import device_batches
 from augmax_jax.training.checkpoints import Checkpoints
 from augmax_jax.training.commands import train_and_evaluate
 from augmax_jax.training.loop import Stopped, TrainingDiverged, train
-from augmax_jax.training.run import build
+from augmax_jax.training.run import Run, build
 
 pytestmark = pytest.mark.usefixtures("speck")
 
@@ -126,6 +126,20 @@ def test_devices_do_not_change_the_result_with_synchronised_batch_norm():
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-2, atol=2e-4), other, states[0]
         )
+
+
+def test_the_step_is_traced_once_before_its_arrays_exist(monkeypatch):
+    traces = []
+
+    def step(state, batch):
+        traces.append(jax.tree.map(lambda x: x.shape, batch))
+        return state, {"loss": batch["image"].mean()}
+
+    monkeypatch.setattr(Run, "train_step", lambda run: step)
+    run = build(small(num_devices=2))
+    mapped = run.mapped_step(run.abstract_state())
+    mapped(parallel.replicate(run.initial_state(), run.devices), next(device_batches(run, 0)))
+    assert traces == [{"image": (8, 16, 16, 3), "label": (8,)}]
 
 
 def test_mixed_precision_keeps_parameters_statistics_and_losses_in_float32():
