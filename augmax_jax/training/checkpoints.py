@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import logging
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ with extras.needed("train"):
 logger = logging.getLogger(__name__)
 
 Record = dict[str, Any]
+_ASIDE = ".replaced"  # ends the name of a checkpoint while the one that replaces it is written
 
 
 class Checkpoints:
@@ -40,6 +42,7 @@ class Checkpoints:
 
     def __init__(self, workdir: str | Path, *, keep: int = 2):
         root = paths.expand(workdir).absolute() / CHECKPOINTS
+        _put_back(root)
         self._managers = {
             "latest": _manager(root / "latest", keep=keep),
             "best": _manager(root / "best", keep=1),
@@ -50,7 +53,7 @@ class Checkpoints:
 
         Args:
             kind: "latest" or "best".
-            step: steps taken; a checkpoint of this step is replaced.
+            step: steps taken; a checkpoint of this step is replaced once the new one is whole.
             state: pytree of host arrays.
             record: plain values that JSON can hold.
 
@@ -58,17 +61,13 @@ class Checkpoints:
             OSError: the disk is full or cannot be written; earlier checkpoints stay.
         """
         manager = self._managers[kind]
+        args = ocp.args.Composite(
+            state=ocp.args.StandardSave(_fields(state)), record=ocp.args.JsonSave(record)
+        )
         try:
-            if step in manager.all_steps():
-                manager.delete(step)
-            manager.save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(_fields(state)), record=ocp.args.JsonSave(record)
-                ),
-                force=True,
-            )
-            manager.wait_until_finished()
+            with _replacing(manager, step):
+                manager.save(step, args=args, force=True)
+                manager.wait_until_finished()
         except Exception as error:
             hosts.reraise_if_lost(error)  # the disk is not to blame
             raise OSError(
@@ -190,6 +189,43 @@ def _read_only(directory: Path) -> Iterator[ocp.CheckpointManager]:
         yield manager
 
 
+@contextlib.contextmanager
+def _replacing(manager: ocp.CheckpointManager, step: int) -> Iterator[None]:
+    """Holds a checkpoint of this step aside until the new one is whole; orbax cannot replace."""
+    if step not in manager.all_steps():
+        yield
+        return
+    present = Path(manager.directory) / str(step)
+    aside = present.parent.parent / f"{present.parent.name}.{step}{_ASIDE}"
+    with hosts.together():
+        if hosts.is_writer():
+            present.rename(aside)
+    manager.reload()
+    try:
+        yield
+    except Exception:
+        if hosts.is_writer() and not present.exists():
+            aside.rename(present)
+        manager.reload()
+        raise
+    if hosts.is_writer():
+        shutil.rmtree(aside)
+
+
+def _put_back(root: Path) -> None:
+    """Puts checkpoints back that a killed process held aside, unless the new ones are whole."""
+    with hosts.together():
+        if not hosts.is_writer():
+            return
+        for aside in root.glob(f"*{_ASIDE}"):
+            kind, step = aside.name.removesuffix(_ASIDE).split(".")
+            if (root / kind / step).exists():
+                shutil.rmtree(aside)
+            else:
+                (root / kind).mkdir(exist_ok=True)
+                aside.rename(root / kind / step)
+
+
 def _manager(
     directory: Path, *, keep: int | None = None, read_only: bool = False
 ) -> ocp.CheckpointManager:
@@ -202,6 +238,7 @@ def _manager(
             enable_async_checkpointing=False,
             create=not read_only,
             read_only=read_only,
+            cleanup_tmp_directories=not read_only,  # killed processes leave them
             # orbax would turn these off itself, with a warning.
             **({"save_interval_steps": 0} if read_only else {}),
         ),
