@@ -7,9 +7,11 @@ at this step.
 
 import contextlib
 import dataclasses
+import json
 import logging
 import math
 import shutil
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,7 +64,8 @@ class Checkpoints:
         """
         manager = self._managers[kind]
         args = ocp.args.Composite(
-            state=ocp.args.StandardSave(_fields(state)), record=ocp.args.JsonSave(record)
+            state=ocp.args.StandardSave(_fields(state)),
+            record=ocp.args.JsonSave(_sealed(record, _fields(state))),
         )
         try:
             with _replacing(manager, step):
@@ -105,6 +108,7 @@ class Checkpoints:
                     ),
                 )
                 state = jax.tree.map(np.asarray, restored["state"])
+                record = _opened(restored["record"], state)
             except Exception as error:  # orbax raises many kinds for damaged files
                 hosts.reraise_if_lost(error)
                 failures.append(f"{manager.directory / str(step)}: {_first_line(error)}")
@@ -117,7 +121,7 @@ class Checkpoints:
                 continue
             if dataclasses.is_dataclass(like) and not isinstance(like, type):
                 state = dataclasses.replace(like, **state)
-            return step, state, dict(restored["record"])
+            return step, state, record
         if failures:
             raise ValueError(
                 "no checkpoint can be read; move these away to start anew:\n" + "\n".join(failures)
@@ -156,9 +160,13 @@ def read_variables(workdir: str | Path, kind: str = "best") -> dict[str, Any]:
                 try:
                     _check_declared(manager, step)
                     restored = manager.restore(
-                        step, args=ocp.args.Composite(state=ocp.args.StandardRestore())
+                        step,
+                        args=ocp.args.Composite(
+                            state=ocp.args.StandardRestore(), record=ocp.args.JsonRestore()
+                        ),
                     )
                     state = jax.tree.map(np.asarray, restored["state"])
+                    _opened(restored["record"], state)
                     variables = {"params": state["params"], **state["statistics"]}
                 except Exception as error:  # orbax raises many kinds for damaged files
                     failures.append(f"{directory / str(step)}: {_first_line(error)}")
@@ -272,6 +280,27 @@ def _check_declared(manager: ocp.CheckpointManager, step: int) -> None:
         size = max(math.prod(leaf.shape), math.prod(chunk))
         declared += size * np.dtype(leaf.dtype).itemsize
     untrusted.check_declared(declared, untrusted.size_on_disk(Path(folder)), "its arrays")
+
+
+def _sealed(record: Record, arrays: Any) -> dict[str, Any]:
+    """A record with the checksum of it and of the arrays: orbax keeps none of either."""
+    return {"record": record, "checksum": _checksum(record, arrays)}
+
+
+def _opened(kept: dict[str, Any], arrays: Any) -> Record:
+    """The record; that of an older version has no checksum."""
+    if "record" not in kept and "checksum" not in kept:
+        return dict(kept)
+    if _checksum(kept.get("record"), arrays) != kept.get("checksum"):
+        raise ValueError("it does not have the checksum that it was written with")
+    return dict(kept["record"])
+
+
+def _checksum(record: Any, arrays: Any) -> int:
+    """A sum, as a tree that is read without its structure has its leaves in another order."""
+    parts = [json.dumps(record, sort_keys=True).encode()]
+    parts += [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(arrays)]
+    return sum(map(zlib.crc32, parts)) % 2**32
 
 
 def _first_line(error: Exception) -> str:
