@@ -65,7 +65,7 @@ NO_EFFECT = (
     "tensorboard",
 )
 # Settings that change no result where no device decides by its own share of a batch: where batch
-# norm is synchronised, and no early stop waits for a batch.
+# norm is synchronised, the share has no parts, and no early stop waits for a batch.
 NO_EFFECT_SYNCHRONISED = ("num_devices",)
 # Settings of one command, which a run does not remember.
 FORGOTTEN = ("allow_config_change", "distributed")
@@ -200,13 +200,18 @@ def defaults() -> ConfigDict:
     c.objective = ConfigDict()
     c.objective.variant = "paper"  # Eq. 5; or "released": no cross-entropy on the AugMax view
     c.objective.consistency_weight = 10.0  # λ; AugMix has another, see below
+    c.objective.label_smoothing = 0.0  # share of a label that goes to all classes evenly, [0, 1)
     c.objective.forwards = "separate"  # or "joint": views of a route share batch statistics
     # The norm route of each view, "clean" or "augmented"; None: that of the variant.
     c.objective.routes = ConfigDict({view: placeholder(str) for view in methods.view_names()})
 
-    c.optimizer = ConfigDict()  # SGD
+    c.optimizer = ConfigDict()  # docs/optimisation.md
+    c.optimizer.name = "sgd"  # or "adamw", which wants a lower learning_rate, such as 0.001
     c.optimizer.learning_rate = 0.1
-    c.optimizer.momentum = 0.9  # 0 up to, not including, 1
+    c.optimizer.momentum = 0.9  # of SGD, 0 up to, not including, 1
+    c.optimizer.b1 = 0.9  # of AdamW, as b2, 0 up to, not including, 1
+    c.optimizer.b2 = 0.999
+    c.optimizer.eps = 1e-8  # of AdamW
     c.optimizer.nesterov = False
     c.optimizer.weight_decay = 5e-4
     c.optimizer.schedule = "cosine"  # cosine | step | constant
@@ -214,6 +219,11 @@ def defaults() -> ConfigDict:
     c.optimizer.boundaries = ()  # for schedule "step": epochs in rising order
     c.optimizer.factor = 0.1  # multiplies the rate at each boundary
     c.optimizer.warmup_epochs = 0.0  # epochs in which the rate rises from 0
+    c.optimizer.clip_norm = 0.0  # highest norm of the whole gradient; 0: no limit
+    c.optimizer.ema = 0.0  # decay of a moving average of the weights, such as 0.999; 0: none
+    # Parts in which a device goes through its share of a batch, one after another, so that a large
+    # batch fits into its memory (gradient accumulation).
+    c.optimizer.micro_batches = 1
     # What a loss or gradient that is NaN or infinite does: "stop" the run, or "skip" the step.
     c.optimizer.on_nonfinite = "stop"
 
@@ -233,7 +243,9 @@ def defaults() -> ConfigDict:
     c.checkpoint.keep = 2  # how many of the latest checkpoints to keep
 
     c.evaluate = ConfigDict()
-    c.evaluate.checkpoint = "best"  # or "last": the checkpoint to measure on the robustness sets
+    # What to measure on the robustness sets: the "best" checkpoint, the "last", or "average", the
+    # moving average of the weights at the last.
+    c.evaluate.checkpoint = "best"
     # Names of robustness sets (docs/data.md), or folders. If a set is not available, the report
     # says why. "corrupted" corrupts the test split itself; "spatial" is the spatial attack.
     c.evaluate.benchmarks = ()
@@ -434,7 +446,12 @@ def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
     usual = settings_of(to_dict(defaults()))
     a, b = (_with_normalization(usual | settings_of(config)) for config in (mine, theirs))
     free: tuple[str, ...] = NO_EFFECT + MAY_CHANGE
-    if all(c["sync_batch_norm"] and c["adversary.early_stop"] != "batch" for c in (a, b)):
+    if all(
+        c["sync_batch_norm"]
+        and c["optimizer.micro_batches"] == 1
+        and c["adversary.early_stop"] != "batch"
+        for c in (a, b)
+    ):
         free += NO_EFFECT_SYNCHRONISED
     return [
         f"{name}: {b.get(name, absent)!r} -> {a.get(name, absent)!r}"

@@ -38,7 +38,9 @@ def _parser() -> argparse.ArgumentParser:
         help=f"file to write: *{exported.SUFFIX} for stablehlo; "
         f"{', '.join(f'*{suffix}' for suffix in SUFFIXES)} for pytorch; default: exported.* in RUN",
     )
-    parser.add_argument("--checkpoint", default="best", help="best (default) or last, of a run")
+    parser.add_argument(
+        "--checkpoint", default="best", help="best (default), last or average, of a run"
+    )
     parser.add_argument(
         "--fold",
         action="store_const",

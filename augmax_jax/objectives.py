@@ -9,24 +9,33 @@ import optax
 from augmax_jax.runtime.checks import check_flag, check_labels, check_logits, check_number
 
 
-def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def cross_entropy(
+    logits: jax.Array, labels: jax.Array, *, label_smoothing: float = 0.0
+) -> jax.Array:
     """Mean cross-entropy over the batch.
 
     Args:
         logits: float `[B, C]`; computed in float32.
         labels: int `[B]` in [0, C).
+        label_smoothing: share ε in [0, 1) of a label that goes to all C classes evenly, as in
+            Szegedy et al. (CVPR 2016), Sec. 7.
 
     Returns:
         A float32 scalar.
 
     Raises:
-        ValueError: `logits` is not float `[B, C]`, or `labels` not int `[B]`. Where the values are
-            known (so not under `jit`): a label is not in [0, C), or logits are NaN or infinite.
+        ValueError: `label_smoothing` is not in [0, 1), `logits` is not float `[B, C]`, or `labels`
+            not int `[B]`. Where the values are known (so not under `jit`): a label is not in
+            [0, C), or logits are NaN or infinite.
     """
     check_logits(logits)
     batch, classes = logits.shape
     labels = check_labels(labels, batch, num_classes=classes)
+    check_number("label_smoothing", label_smoothing, low=0, high=1, below_high=True)
     logits = jnp.asarray(logits, jnp.float32)
+    if label_smoothing:
+        targets = optax.smooth_labels(jax.nn.one_hot(labels, classes), label_smoothing)
+        return optax.softmax_cross_entropy(logits, targets).mean()
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
@@ -70,6 +79,7 @@ def objective(
     weights: Sequence[float],
     consistent: Sequence[bool],
     consistency_weight: float,
+    label_smoothing: float = 0.0,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """`Σ_v weight_v · CE(view_v) + λ · JS(consistent views)`.
 
@@ -82,6 +92,7 @@ def objective(
         weights: weight of each view in the classification loss, at least 0.
         consistent: whether each view takes part in the consistency term.
         consistency_weight: λ, at least 0; the term is left out if fewer than two views take part.
+        label_smoothing: of the classification loss; see `cross_entropy`.
 
     Returns:
         The loss, and its parts by name, all float32 scalars.
@@ -102,7 +113,9 @@ def objective(
     classification = jnp.zeros((), jnp.float32)
     for logits, weight in zip(logits_list, weights, strict=True):
         if weight:
-            classification += weight * cross_entropy(logits, labels)
+            classification += weight * cross_entropy(
+                logits, labels, label_smoothing=label_smoothing
+            )
     parts = {"classification": classification}
     chosen = [logits for logits, use in zip(logits_list, consistent, strict=True) if use]
     loss = classification

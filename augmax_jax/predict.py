@@ -42,7 +42,9 @@ def _parser() -> argparse.ArgumentParser:
         help=f"{', '.join(output.FORMATS)}; default: as --out ends, else table",
     )
     parser.add_argument("--out", help="file to write; default: print")
-    parser.add_argument("--checkpoint", default="best", help="best (default) or last, of a run")
+    parser.add_argument(
+        "--checkpoint", default="best", help="best (default), last or average, of a run"
+    )
     parser.add_argument(
         "--batch_size", type=int, default=BATCH_SIZE, help=f"images at a time ({BATCH_SIZE})"
     )

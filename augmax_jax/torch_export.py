@@ -17,6 +17,7 @@ from augmax_jax import models
 from augmax_jax.pytorch.exporting import write_state_dict
 from augmax_jax.pytorch.state_dict import to_state_dict
 from augmax_jax.runtime import console
+from augmax_jax.runtime.run_directory import NETWORKS
 
 __all__ = ["main", "to_state_dict", "write_state_dict"]
 
@@ -32,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", required=True, help=".npz, .safetensors or .pth file to write")
     parser.add_argument(
         "--which",
-        choices=("best", "last"),
+        choices=NETWORKS,
         default="best",
         help="checkpoint of a run (default: best)",
     )

@@ -75,4 +75,4 @@ def median(task: Callable[[], None], repeats: int) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(json.loads(sys.argv[1]))))
+    print(json.dumps(run(json.loads(sys.argv[1])), allow_nan=False))

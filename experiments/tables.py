@@ -19,6 +19,7 @@ from augmax_jax.evaluation import baselines
 from augmax_jax.report import runs as reading
 from augmax_jax.runtime import files
 from benchmarks import tables as benchmarks
+from experiments.cpu_study import tables as study
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results"
@@ -77,46 +78,18 @@ STUDY = "experiments/results/cpu_study"
 
 
 def cpu_study() -> str:
-    """The study on CIFAR-10 images at the size of two CPU cores."""
-    runs = [run for run in read_all(f"{STUDY}/*.json") if "row" in run]
-    if not runs:
+    """The study on CIFAR-10 images at the size of two CPU cores, in its own tables."""
+    results = study.read(ROOT / STUDY)
+    found = study.runs(results)
+    if not found:
         return "No run is finished yet.\n"
-    seconds = {row: _epoch_seconds(members) for row, members in _by_row(runs).items()}
-    base = seconds.get("Normal-BN")
-    rows = [["CIFAR-10 images", "seeds", "SA %", "RA %", "seconds an epoch", "times Normal"]]
-    for row, members in _by_row(runs).items():
-        epoch = seconds[row]
-        rows.append(
-            [
-                row,
-                _numbers([run["seed"] for run in members]),
-                spread([run["sa"] for run in members]),
-                spread([run["ra"] for run in members]),
-                f"{epoch:.0f}" if epoch else "–",
-                f"{epoch / base:.2f}" if epoch and base else "–",
-            ]
-        )
-    sessions = [s for run in runs for s in run["provenance"]["trained"]]
+    records = [run for by_seed in found.values() for run in by_seed.values()]
+    sessions = [s for run in records for s in run["provenance"]["trained"]]
     devices = _numbers(dict.fromkeys(session["device"] for session in sessions))
     jax = _numbers(dict.fromkeys(session["versions"]["jax"] for session in sessions))
     command = "`python -m experiments.cpu_study run --data DIR --workdir runs/cpu_study`"
     note = f"Mean ± standard deviation over seeds. Made on {devices} with JAX {jax} by {command}.\n"
-    return markdown(rows) + "\n" + note
-
-
-def _by_row(runs: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Runs by the name of their row, Normal first."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    order = ("normal", "augmix", "augmax")
-    for run in sorted(runs, key=lambda run: (order.index(run["method"]), run["norm"], run["seed"])):
-        groups.setdefault(run["row"], []).append(run)
-    return groups
-
-
-def _epoch_seconds(runs: Sequence[dict[str, Any]]) -> float | None:
-    """Median wall-clock seconds of an epoch."""
-    found = [part["wall"] for run in runs for part in run["seconds"]["epochs"] if part]
-    return statistics.median(found) if found else None
+    return study.table(results) + "\n" + note
 
 
 def published_baselines() -> str:

@@ -186,6 +186,7 @@ def test_the_number_of_devices_may_change_with_synchronised_norm():
     alone = ["num_devices: 1 -> 4"]
     assert differences() == alone
     assert differences(sync_batch_norm=True, adversary__early_stop="batch") == alone
+    assert differences(sync_batch_norm=True, optimizer__micro_batches=2) == alone
 
 
 def test_listed_settings_exist():

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
@@ -17,6 +18,21 @@ def test_cross_entropy_equals_scikit_learn(rng):
     logits, labels = rng.normal(size=(50, 7)) * 3, rng.integers(0, 7, 50)
     expected = log_loss(labels, softmax(logits, -1), labels=range(7))
     np.testing.assert_allclose(cross_entropy(jnp.asarray(logits), labels), expected, rtol=1e-5)
+
+
+def test_a_smoothed_cross_entropy_is_pytorchs(rng):
+    torch = pytest.importorskip("torch")
+    logits, labels = rng.normal(size=(50, 7)) * 3, rng.integers(0, 7, 50)
+    expected = torch.nn.functional.cross_entropy(
+        torch.tensor(logits), torch.tensor(labels), label_smoothing=0.1
+    )
+    got = cross_entropy(jnp.asarray(logits), labels, label_smoothing=0.1)
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+    options = {"weights": [0.5, 1], "consistent": [True, True], "consistency_weight": 0.0}
+    loss, _ = objective([logits] * 2, labels, **options, label_smoothing=0.1)
+    np.testing.assert_allclose(loss, 1.5 * expected, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"label_smoothing must be in \[0, 1\), got 1"):
+        cross_entropy(jnp.asarray(logits), labels, label_smoothing=1)
 
 
 def test_jensen_shannon_of_two_equals_scipy(rng):

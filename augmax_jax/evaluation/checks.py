@@ -11,6 +11,7 @@ from augmax_jax.evaluation import benchmarks, comparison
 from augmax_jax.evaluation.corrupted import CORRUPTED
 from augmax_jax.runtime import paths
 from augmax_jax.runtime.errors import check_name
+from augmax_jax.runtime.run_directory import NETWORKS
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -31,7 +32,12 @@ def check(config: ConfigDict) -> None:
         FileNotFoundError: `data_dir` or a file of the baseline does not exist.
     """
     settings = config.evaluate
-    check_name("config.evaluate.checkpoint", settings.checkpoint, ("best", "last"))
+    check_name("config.evaluate.checkpoint", settings.checkpoint, NETWORKS)
+    if settings.checkpoint == "average" and not config.optimizer.ema:
+        raise ValueError(
+            "config.evaluate.checkpoint='average' needs a run with an average of its weights: set "
+            "config.optimizer.ema, such as 0.999, when it is trained"
+        )
     check_name("config.evaluate.constants", settings.constants, corruptions.BENCHMARKS)
     _check_benchmarks(settings.benchmarks)
     _check_baseline(config)

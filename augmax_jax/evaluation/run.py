@@ -62,7 +62,7 @@ def evaluate_candidates(
     Args:
         subject: what to evaluate.
         directory: directory for `results.json`, tables, pictures and `report.html`.
-        candidates: "best" or "last", or both; `config.evaluate.checkpoint` chooses.
+        candidates: some of `run_directory.NETWORKS`; `config.evaluate.checkpoint` chooses.
         seconds: time spent training, if this process knows it.
 
     Returns:
@@ -109,7 +109,7 @@ def evaluate_candidates(
                 config.eval_batch_size,
                 devices=len(parallel.own(subject.devices)),
                 advance=count.advance,
-                what=f"the test split, evaluating the {kind} checkpoint",
+                what=f"the test split, evaluating the {kind} weights",
             )
         results["clean"][kind] = {
             "split": config.data.test_split,

@@ -21,6 +21,7 @@ from augmax_jax.pytorch.importing import build
 from augmax_jax.pytorch.state_dict import to_state_dict
 from augmax_jax.runtime import parallel, paths, provenance
 from augmax_jax.runtime.errors import check_name
+from augmax_jax.runtime.run_directory import NETWORKS
 from augmax_jax.training.pretrained import find, read_network
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def export_stablehlo(
     Args:
         path: the `--workdir` of a run, or the `--out` of an import.
         out: the file to write, `*.zip`; folders above it are made.
-        checkpoint: "best" or "last", of a run.
+        checkpoint: "best", "last" or "average", of a run.
         fold: route to keep of a network with two ("clean" is the one that serves), which becomes
             one with a single norm. The program is that of one route with and without it.
         overwrite: whether to replace a file that is there.
@@ -100,7 +101,7 @@ def export_pytorch(
     Args:
         path: the `--workdir` of a run, or the `--out` of an import.
         out: the file to write: .npz, .safetensors (both without PyTorch) or .pth.
-        checkpoint: "best" or "last", of a run.
+        checkpoint: "best", "last" or "average", of a run.
         fold: route to keep of a network with two, which becomes one with a single norm: a DuBN
             network a plain one, a DuBIN network an IBN one.
         prefix: text to put before every key.
@@ -200,7 +201,7 @@ def _describe(info: Info) -> str:
 def _check_source(path: str | os.PathLike[str], checkpoint: str, fold: str | None) -> Path:
     """The directory of a run or an import, before it is read; raises if an option is wrong."""
     directory = find(paths.expand(path))
-    check_name("checkpoint", checkpoint, loading.CHECKPOINTS)
+    check_name("checkpoint", checkpoint, NETWORKS)
     if fold is not None:
         check_name("route to keep", fold, models.ROUTES)
     return directory

@@ -11,10 +11,9 @@ from augmax_jax.inference.predictor import Predictor
 from augmax_jax.pytorch.importing import build
 from augmax_jax.runtime import paths
 from augmax_jax.runtime.errors import check_name
+from augmax_jax.runtime.run_directory import NETWORKS
 
 logger = logging.getLogger(__name__)
-
-CHECKPOINTS = ("best", "last")
 
 
 def load(path: str | os.PathLike[str], *, checkpoint: str = "best") -> Predictor:
@@ -30,6 +29,8 @@ def load(path: str | os.PathLike[str], *, checkpoint: str = "best") -> Predictor
         path: the `--workdir` of a run, the `--out` of an import
             (`python -m augmax_jax.torch_import`), or a file of `export_stablehlo`.
         checkpoint: "best" or "last", of a run; the other one where there is none that can be read.
+            Or "average": the moving average of its weights, if it was trained with
+            `config.optimizer.ema`.
 
     Returns:
         The network with its variables, class names and pre-processing; an exported one has no
@@ -42,7 +43,7 @@ def load(path: str | os.PathLike[str], *, checkpoint: str = "best") -> Predictor
         ValueError: it holds no network, or a damaged one.
         OSError: the file cannot be read.
     """
-    check_name("checkpoint", checkpoint, CHECKPOINTS)
+    check_name("checkpoint", checkpoint, NETWORKS)
     place = paths.expand(path)
     if place.is_file():
         program, info = exported.read(place)
@@ -79,7 +80,7 @@ def read(
     # Imported here, because an exported file needs none of the packages that a run does.
     from augmax_jax.training.pretrained import read_network
 
-    check_name("checkpoint", checkpoint, CHECKPOINTS)
+    check_name("checkpoint", checkpoint, NETWORKS)
     directory = paths.expand(path)
     variables, info = read_network(directory, checkpoint=checkpoint)
     _warn_of_numbers(directory, info)

@@ -81,6 +81,13 @@ def check_objective(config: ConfigDict) -> None:
     check_name("objective variant", settings.variant, VARIANTS)
     check_name("objective.forwards", settings.forwards, FORWARDS)
     check_number("config.objective.consistency_weight", settings.consistency_weight, low=0)
+    check_number(
+        "config.objective.label_smoothing",
+        settings.label_smoothing,
+        low=0,
+        high=1,
+        below_high=True,
+    )
     routes = settings.routes
     if not hasattr(routes, "items"):  # a mapping or a ConfigDict
         raise ValueError(f"config.objective.routes must map views to routes, got {routes!r}")

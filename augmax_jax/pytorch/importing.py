@@ -71,7 +71,7 @@ def init_from(variables: Variables, imported: Variables) -> tuple[Variables, lis
         names = tuple(part.key for part in path)
         if new_head and names in head:
             return old
-        return theirs[names].astype(np.asarray(old).dtype)
+        return np.asarray(theirs[names]).astype(old.dtype)
 
     taken = len(ours) - (len(head) if new_head else 0)
     report = [f"{taken} of {len(ours)} arrays imported"]
@@ -84,9 +84,10 @@ def init_from(variables: Variables, imported: Variables) -> tuple[Variables, lis
     return jax.tree_util.tree_map_with_path(choose, variables), report
 
 
-def _flat(variables: Variables) -> dict[tuple[str, ...], np.ndarray]:
+def _flat(variables: Variables) -> dict[tuple[str, ...], Any]:
+    """Path -> array, or its shape and dtype where that is all there is."""
     return {
-        tuple(part.key for part in path): np.asarray(leaf)
+        tuple(part.key for part in path): leaf
         for path, leaf in jax.tree_util.tree_leaves_with_path(variables)
     }
 

@@ -84,6 +84,8 @@ def tiles(run: SavedRun) -> Markup:
         )
     if run.given:
         return body + page.note(_how_called(results))
+    if selected == "average":
+        return body + page.note("Figures are those of the moving average of the weights.")
     return body + page.note(f"Figures are those of the {selected} checkpoint." if selected else "")
 
 

@@ -83,7 +83,8 @@ def summary(results: Mapping[str, Any]) -> Table:
     split = ""
     for kind, scores in (results.get("clean") or {}).items():
         split = scores.get("split", "")
-        where = f"{kind} checkpoint" + (f", step {scores['step']}" if scores.get("step") else "")
+        which = "average of the weights" if kind == "average" else f"{kind} checkpoint"
+        where = which + (f", step {scores['step']}" if scores.get("step") else "")
         title = "clean" if reading.is_given(results) else f"clean ({where})"
         rows.append([title, percent(scores.get("accuracy")), "", ""])
     for name, found in (results.get("benchmarks") or {}).items():

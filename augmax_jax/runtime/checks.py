@@ -43,6 +43,7 @@ def check_number(
     low: float = -math.inf,
     high: float = math.inf,
     above_low: bool = False,
+    below_high: bool = False,
 ) -> None:
     """Raises ValueError unless `value` is a finite real number in [low, high].
 
@@ -52,13 +53,14 @@ def check_number(
         low: the lowest value allowed.
         high: the highest value allowed.
         above_low: if True, `low` itself is not allowed.
+        below_high: if True, `high` itself is not allowed.
     """
     found = _setting(name, value)
     if np.ndim(found) == 0 and getattr(found, "dtype", None) is not None:
         found = found.item()  # also bfloat16, which NumPy does not count as a real number
     if isinstance(found, bool) or not isinstance(found, numbers.Real):
         raise ValueError(f"{name} must be a number, got {value!r}")
-    _check_range(name, found, low, high, above_low=above_low)
+    _check_range(name, found, low, high, above_low=above_low, below_high=below_high)
 
 
 def check_flag(name: str, value: Any) -> None:
@@ -328,13 +330,21 @@ def _setting(name: str, value: Any) -> Any:
 
 
 def _check_range(
-    name: str, value: Any, low: float, high: float, *, above_low: bool = False
+    name: str,
+    value: Any,
+    low: float,
+    high: float,
+    *,
+    above_low: bool = False,
+    below_high: bool = False,
 ) -> None:
-    fits = low < value <= high if above_low else low <= value <= high
+    fits = (low < value if above_low else low <= value) and (
+        value < high if below_high else value <= high
+    )
     if fits and math.isfinite(value):
         return
     if high != math.inf:
-        allowed = f"in {'(' if above_low else '['}{low}, {high}]"
+        allowed = f"in {'(' if above_low else '['}{low}, {high}{')' if below_high else ']'}"
     elif low != -math.inf:
         allowed = f"{'above' if above_low else 'at least'} {low}"
         allowed += " and finite" if value == math.inf else ""

@@ -50,7 +50,7 @@ def everyone(value: Any) -> list[Any]:
     """
     if not are_several():
         return [value]
-    mine = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    mine = np.frombuffer(json.dumps(value, allow_nan=False).encode(), np.uint8)
     lengths = parallel.all_processes(np.array([len(mine)], np.int32))
     # One compiled program serves many lengths.
     padded = np.zeros(1 << int(lengths.max()).bit_length(), np.uint8)

@@ -17,6 +17,8 @@ RESULTS = "results.json"
 HISTORY = "history.jsonl"
 CHECKPOINTS = "checkpoints"
 LOCK = ".lock"
+# The networks of a run: of its best and its last checkpoint, and the average of its weights.
+NETWORKS = ("best", "last", "average")
 
 
 def has_checkpoints(directory: Path) -> bool:

@@ -134,19 +134,22 @@ class Checkpoints:
             manager.close()
 
 
-def read_variables(workdir: str | Path, kind: str = "best") -> dict[str, Any]:
+def read_variables(
+    workdir: str | Path, kind: str = "best", *, average: bool = False
+) -> dict[str, Any]:
     """The variables of a run's checkpoint, for any network.
 
     Args:
         workdir: the run's directory.
         kind: "best" or "latest"; the other kind is read if this one has none that is readable.
+        average: whether to read the moving average of the weights in place of the weights.
 
     Returns:
         `{"params": ..., "batch_stats...": ...}`, NumPy arrays.
 
     Raises:
-        ValueError: there is no checkpoint, none can be read, or its path is one that orbax
-            cannot read.
+        ValueError: there is no checkpoint, none can be read, its path is one that orbax cannot
+            read, or it has no average.
     """
     workdir = paths.expand(workdir)
     paths.check_checkpoint_path(workdir, "the directory")
@@ -167,12 +170,21 @@ def read_variables(workdir: str | Path, kind: str = "best") -> dict[str, Any]:
                     )
                     state = jax.tree.map(np.asarray, restored["state"])
                     _opened(restored["record"], state)
-                    variables = {"params": state["params"], **state["statistics"]}
+                    variables = (
+                        state.get("average")
+                        if average
+                        else {"params": state["params"], **state["statistics"]}
+                    )
                 except Exception as error:  # orbax raises many kinds for damaged files
                     failures.append(f"{directory / str(step)}: {_first_line(error)}")
                     continue
                 if failures:
                     logger.warning("damaged and passed over: %s", "; ".join(failures))
+                if variables is None:
+                    raise ValueError(
+                        f"{workdir} holds no average of the weights, as the run was trained "
+                        "without config.optimizer.ema: choose the best or the last checkpoint"
+                    )
                 logger.info("%s: the %s checkpoint, of step %d", workdir, name, step)
                 return variables
     if failures:
@@ -267,7 +279,7 @@ def _fields(state: Any) -> Any:
 
 def _abstract(tree: Any) -> Any:
     """Shapes and dtypes; arrays are restored to the host, so that the device count may differ."""
-    return jax.tree.map(lambda x: np.empty(np.shape(x), np.asarray(x).dtype), tree)
+    return jax.tree.map(lambda x: np.empty(x.shape, x.dtype), tree)
 
 
 def _check_declared(manager: ocp.CheckpointManager, step: int) -> None:

@@ -101,7 +101,7 @@ def evaluate_workdir(config: ConfigDict, directory: str | Path) -> dict[str, Any
             run = build(config)
             workdir.check(config, directory)
         if not trained:
-            variables = run.load(source, run.initial_state(), new_head=False)
+            variables = run.load(source, run.abstract_state(), new_head=False)
             with _alone_in(directory):
                 return _evaluate(run, directory, {"last": Candidate(0, variables, {})})
         with (
@@ -151,7 +151,9 @@ def replay_workdir(config: ConfigDict, directory: str | Path) -> dict[str, float
 def evaluate_run(
     run: Run, directory: Path, checkpoints: Checkpoints, *, seconds: float | None = None
 ) -> dict[str, Any]:
-    """Evaluates the best and the last checkpoint of a run, and writes `results.json`.
+    """Evaluates a run's best and last checkpoint, and writes `results.json`.
+
+    If the run keeps an average of its weights, that of the last checkpoint is evaluated too.
 
     Args:
         run: the run.
@@ -165,13 +167,15 @@ def evaluate_run(
     Raises:
         FileNotFoundError: there is no checkpoint.
     """
-    like = run.initial_state()
+    like = run.abstract_state()
     candidates = {}
     for name, kind in (("best", "best"), ("last", "latest")):
         restored = checkpoints.restore(kind, like)
         if restored is not None:
             step, state, record = restored
             candidates[name] = Candidate(step, state.variables, record)
+            if name == "last" and state.average is not None:
+                candidates["average"] = Candidate(step, state.average, record)
     if not candidates:
         raise FileNotFoundError(f"{directory} holds no checkpoint to evaluate: train there first")
     if model_file.read(directory) is None:  # a run of an older version

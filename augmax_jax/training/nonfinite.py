@@ -67,8 +67,10 @@ class Watch:
         kept = keep_batch(self._run, self._directory, step)
         hint = ""
         if kept:
+            # All processes say the same, though each has a file of its own.
+            place = kept.parent if hosts.are_several() else kept
             hint = (
-                f" The step's batch is in {kept}; this takes the step again: "
+                f" The step's batch is in {place}; this takes the step again: "
                 f"python -m augmax_jax.main --mode=replay --workdir={self._directory}"
             )
         if metrics.get("skipped"):

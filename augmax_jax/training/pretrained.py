@@ -48,7 +48,8 @@ def read_network(
 
     Args:
         directory: a run's `--workdir` or an import's `--out`.
-        checkpoint: "best" or "last" checkpoint of a run; the other one if there is none.
+        checkpoint: "best" or "last" checkpoint of a run; the other one if there is none. Or
+            "average": the moving average of its weights at the last step.
 
     Returns:
         Variables as NumPy arrays; and what `model.json` says (see `runtime.model_file.write`), from
@@ -57,7 +58,8 @@ def read_network(
 
     Raises:
         FileNotFoundError: there is no such directory.
-        ValueError: the directory holds neither a run nor an import, or is damaged.
+        ValueError: the directory holds neither a run nor an import, or is damaged, or the run has
+            no average.
     """
     directory = find(directory)
     if is_imported(directory):
@@ -68,7 +70,11 @@ def read_network(
         )
     info = model_file.read(directory)
     settings = None if info else _read_settings(directory)
-    variables = read_variables(directory, "latest" if checkpoint == "last" else checkpoint)
+    variables = read_variables(
+        directory,
+        "best" if checkpoint == "best" else "latest",
+        average=checkpoint == "average",
+    )
     classes = variables["params"]["head"]["kernel"].shape[1]
     if info is None:
         assert settings is not None

@@ -24,7 +24,7 @@ from augmax_jax.runtime.errors import check_name
 from augmax_jax.runtime.progress import Announced
 from augmax_jax.training import optimizer, pretrained
 from augmax_jax.training.state import TrainState, create_state
-from augmax_jax.training.step import TrainStep, make_train_step
+from augmax_jax.training.step import TrainStep, check_micro_batches, make_train_step
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -87,16 +87,28 @@ class Run:
 
     def initial_state(self) -> TrainState:
         """Freshly initialised parameters, or those of `config.init_from`."""
-        config = self.config
-        side = config.data.image_size
-        key = jax.random.fold_in(jax.random.key(config.seed), keys.INITIALISATION)
+        state = self._created()
+        if self.config.init_from:
+            new = self.load(self.config.init_from, state, new_head=True)
+            state = self._averaged(state.with_variables(new))
+        return state
+
+    def abstract_state(self) -> TrainState:
+        """Shapes and dtypes of a state, for restoring one: nothing is computed."""
+        return jax.eval_shape(self._created)
+
+    def _created(self) -> TrainState:
+        side = self.config.data.image_size
+        key = jax.random.fold_in(jax.random.key(self.config.seed), keys.INITIALISATION)
         state = create_state(self.model, self.optimizer, key, (side, side, 3))
-        state = dataclasses.replace(
-            state, method_state=self.method.init(jax.random.fold_in(key, keys.SHARED))
-        )
-        if not config.init_from:
+        shared = jax.random.fold_in(key, keys.SHARED)
+        return self._averaged(dataclasses.replace(state, method_state=self.method.init(shared)))
+
+    def _averaged(self, state: TrainState) -> TrainState:
+        """A state whose average starts at its variables, if the run keeps one."""
+        if not self.config.optimizer.ema:
             return state
-        return state.with_variables(self.load(config.init_from, state, new_head=True))
+        return dataclasses.replace(state, average=state.variables)
 
     def load(self, directory: str | Path, state: TrainState, *, new_head: bool) -> dict[str, Any]:
         """Variables for this run's network from a directory; see `pretrained.load`."""
@@ -194,7 +206,7 @@ def build(config: ConfigDict) -> Run:
         )
     # First built with any class count, so that a wrong option raises before data is read.
     create_model(config, 2)
-    methods.create(config, 2)
+    check_micro_batches(config, methods.create(config, 2), config.batch_size // len(devices))
     dataset = data.load(
         config.data.to_dict(),
         seed=config.seed,

@@ -46,7 +46,8 @@ def session(run: Run, directory: Path, *, resumed: bool) -> Iterator[Callable[[]
     before = model_file.read(directory) if resumed else None
     sessions = ((before or {}).get("provenance") or {}).get("sessions", [])
     this = provenance.begin(run.devices)
-    if sessions and not run.config.sync_batch_norm:
+    whole = run.config.sync_batch_norm and run.config.optimizer.micro_batches == 1
+    if sessions and not whole:
         _warn_of_other_devices(sessions[-1].get("device", ""), this["device"])
     begun = False
 
@@ -69,12 +70,12 @@ def session(run: Run, directory: Path, *, resumed: bool) -> Iterator[Callable[[]
 
 
 def _warn_of_other_devices(before: str, now: str) -> None:
-    """Warns if the number of devices changed: each has the batch statistics of its own share."""
+    """Warns if the number of devices changed: batch statistics are those of other shares."""
     if before.partition(" x ")[0] != now.partition(" x ")[0]:
         logger.warning(
-            "the run had %s before, and now has %s: without config.sync_batch_norm each device "
-            "normalises with the statistics of its own share of a batch, so the run goes on in "
-            "another way than it would have",
+            "the run had %s before, and now has %s: without config.sync_batch_norm, or with "
+            "micro-batches, batch norm has the statistics of a share of a batch, so the run goes "
+            "on in another way than it would have",
             before,
             now,
         )

@@ -22,6 +22,8 @@ class TrainState:
         statistics: its collections of running statistics, by collection name.
         opt_state: the optimizer's state.
         method_state: the training method's own state; None for most methods.
+        average: moving average of parameters and statistics, as `variables` has them; None without
+            `config.optimizer.ema`.
     """
 
     step: jax.Array
@@ -29,6 +31,7 @@ class TrainState:
     statistics: dict[str, Any]
     opt_state: optax.OptState
     method_state: Any = None
+    average: dict[str, Any] | None = None
 
     @property
     def variables(self) -> dict[str, Any]:

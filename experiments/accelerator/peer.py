@@ -49,7 +49,7 @@ def measure(
         "repeats": repeats,
     }
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.torch_steps", json.dumps(asked)],
+        [sys.executable, "-m", "benchmarks.torch_steps", json.dumps(asked, allow_nan=False)],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -158,7 +158,7 @@ def times(results: Results, found: Found) -> str:
         state = "quiet" if measured["quiet"] else f"busy (load {measured['load_before']})"
         notes.insert(1, f"Steps: medians of {measured['steps']}, in turns, on a {state} machine.")
     else:
-        notes.insert(1, "Steps: not measured yet (`python -m experiments.cpu_study time`).")
+        notes.insert(1, "Steps: not measured yet (the command `time`).")
     return markdown(rows) + "\n" + " ".join(notes) + "\n"
 
 

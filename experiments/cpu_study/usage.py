@@ -39,7 +39,7 @@ def recorded(directory: Path, every: float = EVERY) -> Iterator[None]:
             "load": round(os.getloadavg()[0], 2),
         }
         with (directory / USAGE).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps(row, allow_nan=False) + "\n")
 
     def watch() -> None:
         while not done.wait(every):

@@ -45,7 +45,9 @@ def labels(network):
     return np.where(rng.random(BATCH) < 0.8, guess, (guess + 1) % CLASSES)
 
 
-@pytest.mark.parametrize("chunk", [True, 9, 100])
+@pytest.mark.parametrize(
+    "chunk", [True, *(pytest.param(c, marks=pytest.mark.slow) for c in (9, 100))]
+)
 def test_results_equal_those_of_the_plain_loop_bit_for_bit(rng, network, labels, chunk):
     images, chains, m, p = _problem(np.random.default_rng(0))
 

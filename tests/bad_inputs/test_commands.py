@@ -213,7 +213,7 @@ COMMANDS: dict[str, list[Bad]] = {
         Bad(IMPORT.replace("--out out", "--out photos"), "not an empty directory", photos),
     ],
     "export": [
-        Bad("--checkpoint run --out out.txt", r"\.npz"),
+        Bad("--checkpoint photos --out out.txt", r"\.npz", photos),
         Bad("--checkpoint none --out out.npz", "there is no directory 'none'"),
         Bad("--checkpoint run --out out.npz", "no checkpoint can be read", damaged_checkpoint),
         Bad("--checkpoint run --out out.npz --fold x", "invalid choice: 'x'"),
@@ -305,13 +305,18 @@ def tree(root: Path) -> set[Path]:
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """An empty folder, where the command runs; absl's flags are as if it had not."""
+    """An empty folder, where the command runs; absl's flags are new, and as if it had not."""
     monkeypatch.chdir(tmp_path)
+    forget_flags()
     yield tmp_path
+    forget_flags()
+    shutil.rmtree(tmp_path)
+
+
+def forget_flags() -> None:
     flags.FLAGS.unparse_flags()
     for name in ("config", "workdir", "mode"):
         flags.FLAGS[name].unparse()
-    shutil.rmtree(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -337,7 +337,7 @@ def test_tfds_builder_with_beam(tmp_path):
     ("change", "message"),
     [
         ({"corruption": "fogg"}, "unknown corruption 'fogg'. Did you mean 'fog'"),
-        ({"severity": 6}, "severity must be in .1, 5., got 6"),
+        ({"severity": 6}, "severity must be one of 1, 2, 3, 4, 5, got 6"),
         ({"shards": -1}, "shards must not be negative, got -1"),
     ],
 )

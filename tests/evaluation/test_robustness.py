@@ -185,6 +185,7 @@ def test_summary_holds_what_the_metrics_find(split):
     rows = {
         c: {
             str(s): {"accuracy": rng.random(), "loss": rng.random(), "ece": rng.random()}
+            | {"count": 53}
             for s in range(1, 6)
         }
         for c in corruptions.BENCHMARK

@@ -13,6 +13,7 @@ REFUSED = {
     "method": (["augmx", None, 3], "unknown method"),
     "objective.variant": (["release", None], "unknown objective variant"),
     "objective.forwards": (["apart"], "unknown objective.forwards"),
+    "objective.label_smoothing": ([-0.1, 1.0, NAN, True, "3"], "label_smoothing must be"),
     "objective.consistency_weight": ([-1.0, NAN, INF, True, "3"], "consistency_weight must be"),
     "objective.routes.augmix": (["aux", "Clean"], "unknown route of the augmix view"),
     "objective.routes.fat": ([False, 0], "config.objective.routes.fat must be one of clean"),

@@ -440,7 +440,7 @@ def test_input_normalisation_by_default(tmp_path):
         (["--model", "tinny"], "unknown model 'tinny'. Did you mean 'tiny'?"),
         (["--model", "wrn40_2"], "does not fit the model wrn40_2"),
         (["--num_classes", "7"], "The checkpoint has 10 classes."),
-        (["--num_classes", "0"], "num_classes must be .*, got 0"),
+        (["--num_classes", "0"], "num_classes must be at least 1, got 0"),
         (["--norm", "bin"], "unknown norm 'bin'"),
         (["--norm", "ibn"], "The keys look like norm=dubin."),
         (["--widen_factor", "2"], "unknown option of model 'tiny' 'widen_factor'"),

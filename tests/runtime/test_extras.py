@@ -96,6 +96,11 @@ def imports(path):
                 extra = call.args[0].value
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             return
+        if isinstance(node, ast.Try) and any(
+            handler.type is not None and "NotFoundError" in ast.unparse(handler.type)
+            for handler in node.handlers
+        ):
+            return  # it does without
         if isinstance(node, ast.Import):
             found.extend((alias.name.partition(".")[0], extra) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -169,7 +174,6 @@ def test_other_errors_of_an_import_pass_through():
     ("code", "package", "extra"),
     [
         ("augmax_jax.config.defaults()", "ml_collections", "train"),
-        ("augmax_jax.evaluate_model", "tqdm", "train"),
         ("augmax_jax.train_and_evaluate", "orbax", "train"),
         ("augmax_jax.data.arrays.load_digits(8)", "sklearn", "train"),
         ("augmax_jax.data.builders.tensorflow()", "tensorflow", "tfds"),

@@ -40,11 +40,7 @@ def small(**changes):
     c.evaluate.benchmarks, c.evaluate.checkpoint = ("spatial",), "last"
     c.progress = c.tensorboard = False
     c.compilation_cache = ""
-    for name, value in changes.items():
-        group, *path = (c, *name.split("__"))
-        for part in path[:-1]:
-            group = group[part]
-        group[path[-1]] = value
+    c.update_from_flattened_dict({name.replace("__", "."): x for name, x in changes.items()})
     return c
 
 

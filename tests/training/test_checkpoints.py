@@ -1,11 +1,14 @@
 """Saving, keeping, restoring, and what happens when the files are damaged."""
 
+import dataclasses
 import logging
 
+import jax
 import numpy as np
 import pytest
 
-from augmax_jax.training.checkpoints import Checkpoints
+from augmax_jax.training.checkpoints import Checkpoints, read_variables
+from augmax_jax.training.state import TrainState
 
 
 @pytest.fixture
@@ -60,6 +63,25 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, state, capl
     assert "step 2 is damaged" in caplog.text
     checkpoints.save("latest", 2, state, {"step": "again"})  # the run gets there once more
     assert checkpoints.restore("latest", state)[2] == {"step": "again"}
+
+
+def test_the_average_of_the_weights_is_kept_and_read(tmp_path, state):
+    weights, average = {"w": state["w"]}, {"w": 2 * state["w"]}
+    whole = TrainState(np.int32(7), weights, {"batch_stats": weights}, {})
+    checkpoints = Checkpoints(tmp_path / "without")
+    checkpoints.save("latest", 7, whole, {})
+    with pytest.raises(ValueError, match=r"no average of the weights.*config.optimizer.ema"):
+        read_variables(tmp_path / "without", "latest", average=True)
+    averages = {"params": average, "batch_stats": average}
+    whole = dataclasses.replace(whole, average=averages)
+    checkpoints = Checkpoints(tmp_path / "with")
+    checkpoints.save("latest", 7, whole, {})
+    for found, expected in (
+        (checkpoints.restore("latest", whole)[1].average, averages),
+        (read_variables(tmp_path / "with", "latest", average=True), averages),
+        (read_variables(tmp_path / "with", "latest"), whole.variables),
+    ):
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
 def test_none_readable_is_an_error_that_names_them(tmp_path, state):

@@ -49,11 +49,7 @@ def small(**changes):
     c.progress = False
     c.tensorboard = False
     c.compilation_cache = ""
-    for name, value in changes.items():
-        config, *path = (c, *name.split("__"))
-        for part in path[:-1]:
-            config = config[part]
-        config[path[-1]] = value
+    c.update_from_flattened_dict({name.replace("__", "."): x for name, x in changes.items()})
     return c
 
 
@@ -131,7 +127,7 @@ def test_devices_do_not_change_the_result_with_synchronised_batch_norm():
 
 
 def test_mixed_precision_keeps_parameters_statistics_and_losses_in_float32():
-    run = build(small(dtype="bfloat16"))
+    run = build(small(method="normal", dtype="bfloat16"))
     step = parallel.pmap(run.train_step(), run.devices)
     state, metrics = step(
         parallel.replicate(run.initial_state(), run.devices), next(device_batches(run, 0))

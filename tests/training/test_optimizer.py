@@ -1,5 +1,6 @@
 """Schedules against the published formulas, and the update against PyTorch's definition."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -72,6 +73,26 @@ def test_update_is_pytorchs_sgd(rng, nesterov):
         np.testing.assert_allclose(params, theta, rtol=1e-5)
 
 
+def test_adamw_and_clipping_are_pytorchs(rng):
+    torch = pytest.importorskip("torch")
+    config = settings(name="adamw", weight_decay=0.1, b1=0.8, b2=0.95, eps=1e-6, clip_norm=1.5)
+    adamw = optimizer.create(config, optax.constant_schedule(0.01))
+    start = rng.normal(size=5).astype(np.float32)
+    theta = torch.tensor(start, requires_grad=True)
+    theirs = torch.optim.AdamW([theta], lr=0.01, betas=(0.8, 0.95), eps=1e-6, weight_decay=0.1)
+    params = jnp.asarray(start)
+    state = adamw.init(params)
+    for scale in (0.1, 10.0, 1.0):  # the norm of the second is above the limit
+        gradient = (scale * rng.normal(size=5)).astype(np.float32)
+        with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an int32
+            updates, state = adamw.update(jnp.asarray(gradient), state, params)
+        params = optax.apply_updates(params, updates)
+        theta.grad = torch.tensor(gradient)
+        torch.nn.utils.clip_grad_norm_([theta], 1.5)
+        theirs.step()
+        np.testing.assert_allclose(params, theta.detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -80,7 +101,13 @@ def test_update_is_pytorchs_sgd(rng, nesterov):
         ({"schedule": "step"}, "boundaries must list epochs"),
         ({"schedule": "step", "boundaries": (5.0, 2.0)}, "rising order"),
         ({"warmup_epochs": -1.0}, "warmup_epochs must be at least 0"),
-        ({"momentum": 1.0}, "momentum must be in"),
+        ({"momentum": 1.0}, r"momentum must be in \[0, 1\), got 1.0"),
+        ({"ema": 1.0}, r"ema must be in \[0, 1\), got 1.0"),
+        ({"b2": -0.1}, r"b2 must be in \[0, 1\), got -0.1"),
+        ({"eps": 0.0}, "eps must be above 0"),
+        ({"clip_norm": -1.0}, "clip_norm must be at least 0"),
+        ({"micro_batches": 0}, "micro_batches must be at least 1"),
+        ({"name": "adam"}, "Did you mean 'adamw'"),
         ({"weight_decay": -1.0}, "weight_decay must be at least 0"),
     ],
 )

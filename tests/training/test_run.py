@@ -46,6 +46,8 @@ def test_defaults_are_valid():
         ("checkpoint.keep", 0, "config.checkpoint.keep must be at least 1"),
         ("checkpoint.every_epochs", -1.0, "config.checkpoint.every_epochs must be at least 0"),
         ("evaluate.checkpoint", "first", "evaluate.checkpoint 'first'"),
+        ("evaluate.checkpoint", "average", "set config.optimizer.ema"),
+        ("objective.label_smoothing", 1.0, r"label_smoothing must be in \[0, 1\), got 1.0"),
         ("optimizer.schedule", "cosin", "Did you mean 'cosine'"),
         ("optimizer.momentum", 1.0, "config.optimizer.momentum must be in"),
         ("pgd.eps", -0.1, r"config.pgd.eps must be in \[0, 1\], got -0.1"),

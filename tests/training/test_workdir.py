@@ -41,11 +41,7 @@ def small(**changes):
     c.pictures_every_epochs = 0.0
     c.progress = c.tensorboard = False
     c.compilation_cache = ""
-    for name, value in changes.items():
-        group, *path = (c, *name.split("__"))
-        for part in path[:-1]:
-            group = group[part]
-        group[path[-1]] = value
+    c.update_from_flattened_dict({name.replace("__", "."): x for name, x in changes.items()})
     return c
 
 

@@ -28,9 +28,9 @@ CASES = [
     (3, 2, 6, 6, 8, 8, 2),
     (1, 1, 4, 4, 8, 8, 4),
     (3, 1, 8, 5, 64, 64, 1),  # from here on, by Winograd's method on the CPU
-    (3, 1, 12, 8, 128, 128, 2),
     (3, 2, 12, 10, 8, 12, 4),
 ]
+DEAR = pytest.param((3, 1, 12, 8, 128, 128, 2), marks=pytest.mark.slow)
 NAMES = ["auto", "canonical", "plain"]
 
 
@@ -50,7 +50,7 @@ def _gradients(x, kernel, g, *, stride, groups, name):
     return y, *vjp(g)
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", [*CASES, DEAR], ids=str)
 def test_values_and_gradients_equal_those_of_pytorch(rng, case):
     torch = pytest.importorskip("torch")
     k, stride, *_, groups = case
@@ -76,7 +76,7 @@ def test_values_and_gradients_equal_those_of_pytorch(rng, case):
 
 
 @pytest.mark.parametrize(
-    ("case", "batch"), [(CASES[0], 5), *((CASES[i], 19) for i in (0, 2, 6, 11, 14, 16))], ids=str
+    ("case", "batch"), [(CASES[0], 5), *((CASES[i], 19) for i in (0, 2, 6, 11, 14, 15))], ids=str
 )
 def test_an_activation_gives_the_gradients_of_its_formula(rng, case, batch):
     _, stride, _, _, channels, _, groups = case
@@ -137,7 +137,7 @@ def test_the_program_does_not_grow_with_the_batch():
     assert lines(256) < 1.1 * lines(64)
 
 
-@pytest.mark.parametrize("case", [CASES[i] for i in (0, 2, 6, 11, 16)], ids=str)
+@pytest.mark.parametrize("case", [CASES[i] for i in (0, 2, 6, 11, 15)], ids=str)
 def test_gradients_inside_a_loop_equal_those_outside(rng, case):
     _, stride, *_, groups = case
     x, kernel = _example(rng, case)

@@ -169,7 +169,9 @@ def _descend(trunk, state, train):
     ("name", "depth", "options", "shape", "train"),
     [
         ("wrn40_2", 10, {"widen_factor": 1}, (9, 8, 8, 3), True),
-        ("wrn40_2", 10, {"widen_factor": 1}, (9, 8, 8, 3), False),
+        pytest.param(
+            *("wrn40_2", 10, {"widen_factor": 1}, (9, 8, 8, 3), False), marks=pytest.mark.slow
+        ),
         pytest.param(
             *("resnext29", 11, {"base_width": 4, "cardinality": 2}, (5, 4, 4, 3), True),
             marks=pytest.mark.slow,
