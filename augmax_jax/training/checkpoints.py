@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from augmax_jax.runtime import extras, hosts, paths, untrusted
+from augmax_jax.runtime import extras, files, hosts, paths, untrusted
 from augmax_jax.runtime.run_directory import CHECKPOINTS
 
 with extras.needed("train"):
@@ -310,7 +310,7 @@ def _opened(kept: dict[str, Any], arrays: Any) -> Record:
 
 def _checksum(record: Any, arrays: Any) -> int:
     """A sum, as a tree that is read without its structure has its leaves in another order."""
-    parts = [json.dumps(record, sort_keys=True).encode()]
+    parts = [json.dumps(files.to_json(record), sort_keys=True, allow_nan=False).encode()]
     parts += [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(arrays)]
     return sum(map(zlib.crc32, parts)) % 2**32
 

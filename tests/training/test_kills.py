@@ -32,9 +32,9 @@ NOT_OF_THE_RUN = ("time", "images_per_second")
 # Imports once, then forks a session for each line "METHOD DIRECTORY PLACE NUMBER SECONDS" that it
 # reads, waits for it, and writes its status, the touches of each place and the seconds it took.
 PROGRAM = """
-import os, sys
+import sys
 sys.path.insert(0, "tests/training")
-import test_kills
+import matplotlib.figure, sklearn.datasets, test_kills  # the first two are imported when needed
 for line in sys.stdin:
     print(test_kills.wait_for_session(*line.split()), flush=True)
 """
