@@ -117,19 +117,15 @@ def test_a_checkpoint_is_there_until_its_replacement_is_whole(tmp_path, monkeypa
     def fail(*args, **kwargs):
         raise failure
 
-    monkeypatch.setattr(files_of(checkpoints, "best"), "save", fail)
-    with pytest.raises(Killed if isinstance(failure, Killed) else OSError):
-        checkpoints.save("best", 2, state_of(9), {})
+    with monkeypatch.context() as patch:
+        patch.setattr("orbax.checkpoint.CheckpointManager.save", fail)  # the last before the disk
+        with pytest.raises(Killed if isinstance(failure, Killed) else OSError):
+            checkpoints.save("best", 2, state_of(9), {})
     if not isinstance(failure, Killed):  # the command goes on: no new start is needed
         assert_is(checkpoints.restore("best", state_of(0)), 2)
     assert_is(restore(tmp_path, "best"), 2)
     save(tmp_path, "best", 2)
     assert [path.name for path in (tmp_path / "checkpoints").glob("*/*")] == ["2"]
-
-
-def files_of(checkpoints, kind):
-    """The part of the library that writes; the last thing before the disk."""
-    return checkpoints._managers[kind]
 
 
 def test_what_killed_processes_left_half_written_is_removed(tmp_path):
