@@ -11,9 +11,11 @@ import jax
 import numpy as np
 import pytest
 
+from augmax_jax.config import defaults
 from augmax_jax.runtime import files, lock
 from augmax_jax.runtime.run_directory import read_history
 from augmax_jax.training.checkpoints import Checkpoints, read_variables
+from augmax_jax.training.tensorboard import write_hparams
 
 REPOSITORY = Path(__file__).parent.parent.parent
 STATE = {"params": {"w": np.arange(60_000, dtype=np.float32)}, "statistics": {"s": np.zeros(2)}}
@@ -99,6 +101,13 @@ def test_files_that_do_not_fit_are_named_and_stay_as_they_were(disk):
         assert sorted(p.name for p in disk.path.iterdir()) == [".lock", "filling", "results.json"]
 
 
+def test_logs_of_tensorflow_that_do_not_fit_are_named(disk):
+    pytest.importorskip("tensorflow")
+    disk.fill(leaving=0)
+    with pytest.raises(OSError, match=r"cannot write TensorBoard logs to .*Free some space"):
+        write_hparams(disk.path, defaults(), {"accuracy": 1.0})
+
+
 def command(directory, steps, cache):
     """The real command; it saves every two steps."""
     return subprocess.run(
@@ -136,7 +145,7 @@ def test_a_run_stops_on_a_full_disk_and_goes_on_after_room_is_made(disk, tmp_pat
         done = command(run, 10, cache)
         assert done.returncode == 1, (leaving, done.stderr)
         lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-        assert len(lines) == 1
+        assert len(lines) == 1, done.stderr
         assert "Traceback" not in done.stderr
         assert re.search(r"No space left on device|RESOURCE_EXHAUSTED", lines[0])
         assert re.search(r"[Ff]ree (some )?space", lines[0])
