@@ -45,6 +45,8 @@ bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks.compaction
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.first_step
+	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.plan
 
 format: $(VENV)/dev
 	$(BIN)/ruff check --fix .

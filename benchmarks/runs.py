@@ -22,7 +22,7 @@ CLASSES = 10
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-    """A config, and its network, method and optimizer, on one device."""
+    """A config, and its network, method and optimizer, on some devices."""
 
     config: ConfigDict
     devices: Sequence[jax.Device]
@@ -36,7 +36,7 @@ class Parts:
         return create_state(self.model, self.optimizer, key, (side, side, 3))
 
     def step(self, *, donate: tuple[int, ...] = (0,)) -> Callable:
-        """The whole training step, mapped over the device, as training compiles it."""
+        """The whole training step, mapped over the devices, as training compiles it."""
         return parallel.pmap(
             make_train_step(
                 self.config,
@@ -44,7 +44,7 @@ class Parts:
                 self.method,
                 self.optimizer,
                 self.schedule,
-                self.config.batch_size,
+                self.config.batch_size // len(self.devices),
             ),
             self.devices,
             donate=donate,
@@ -62,9 +62,11 @@ def make_parts(
     compact: bool = True,
     chunk: int = 0,
     settings: Mapping[str, Any] | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    classes: int = CLASSES,
     **adversary: Any,
 ) -> Parts:
-    """Makes the parts of a training step on one device.
+    """Makes the parts of a training step.
 
     Args:
         model: name of the network.
@@ -75,6 +77,8 @@ def make_parts(
         compact: whether to evaluate unfinished samples only.
         chunk: samples at a time once few are unfinished; 0: a number for the backend.
         settings: further settings by name, such as "model.options.depth".
+        devices: those that share the batch; None: one of this process.
+        classes: number of classes.
         **adversary: settings of `config.adversary`.
     """
     config = configs.defaults()
@@ -86,12 +90,25 @@ def make_parts(
     for name, value in (settings or {}).items():
         configs.set_setting(config, name, value)
     config.adversary.update(adversary)
-    rate = optimizers.learning_rate(config.optimizer, batch_size=batch, examples=50_000, epochs=1)
+    return parts_of(config, devices or parallel.local_devices(1), classes)
+
+
+def parts_of(config: ConfigDict, devices: Sequence[jax.Device], classes: int) -> Parts:
+    """The parts of a training step that a config describes.
+
+    Args:
+        config: with the batch size of all devices together.
+        devices: those that share a batch.
+        classes: number of classes.
+    """
+    rate = optimizers.learning_rate(
+        config.optimizer, batch_size=config.batch_size, examples=50_000, epochs=1
+    )
     return Parts(
         config=config,
-        devices=parallel.local_devices(1),
-        model=create_model(config, CLASSES),
-        method=methods.create(config, CLASSES),
+        devices=devices,
+        model=create_model(config, classes),
+        method=methods.create(config, classes),
         schedule=rate,
         optimizer=optimizers.create(config.optimizer, rate),
     )

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks import collectives, plan
+
 RESULTS = Path(__file__).parent / "results"
 Rows = list[list[str]]
 
@@ -205,6 +207,110 @@ def compaction() -> Rows:
     return rows
 
 
+_SINGULAR = {"devices": "device", "processes": "process"}
+
+
+def scaling() -> Rows:
+    """What it costs that devices or processes share a step, over the same step without sums."""
+    report = read("scaling")
+    rows = [
+        ["", "batch norm", "all-reduces", "MB summed, at least", "MB a device sends at least",
+         "step without, ms", "overhead, ms (quartiles)", "one array, ms"],
+    ]  # fmt: skip
+    for kind in ("devices", "processes"):
+        for count, norms in report[kind].items():
+            for norm, found in norms.items():
+                least = found["least_bytes"]["sum"]
+                low, high = found["overhead_quartiles_ms"]
+                rows.append(
+                    [
+                        f"{count} {kind if int(count) > 1 else _SINGULAR[kind]}",
+                        norm,
+                        str(found["all_reduces"]),
+                        f"{found['bytes'] / 1e6:.3f}, {least / 1e6:.3f}",
+                        f"{collectives.ring_bytes(least, int(count)) / 1e6:.1f}",
+                        f"{found['ms']['without']:.0f}",
+                        f"{found['overhead_ms']:.0f} ({low:.0f} to {high:.0f})",
+                        f"{found['ms']['one array of the least bytes']:.0f}",
+                    ]
+                )
+    return rows
+
+
+def plan_figures() -> Rows:
+    """What the compiled step of ImageNet AugMax says of itself."""
+    report = read("plan_imagenet_r18")
+    passes, steps = report["flops_of_an_image"], report["steps_of_the_ascent"]
+    rows = [["figure", "value"]]
+    for name, title in {
+        "forward": "operations of a forward pass",
+        "ascent": "of one ascent step: forward pass and gradient of the image",
+        "view": "of one view in training: forward and backward pass",
+    }.items():
+        rows.append([f"{title}, an image", f"{passes[name] / 1e9:.2f} G"])
+    total = plan.flops_per_image(passes, steps)
+    rows.append([f"of a step, n = {steps} without early stop: {steps} ascent steps and 3 views",
+                 f"{total / 1e9:.1f} G"])  # fmt: skip
+    for found in report["compiled"]:
+        rows.append(
+            [
+                f"memory of a device with {found['share']} images: activations and all that a step "
+                "needs for a while; state and batch",
+                f"{found['activations_mb']:.0f} and {found['state_mb']:.0f} MB",
+            ]
+        )
+    found = report["compiled"][0]
+    rows.append(
+        [
+            "all-reduces of a step, of them in loops; bytes they sum; bytes of the gradient alone",
+            f"{found['all_reduces']}, {found['in_loops']}; {found['bytes_summed'] / 1e6:.2f} MB; "
+            f"{4 * found['parameters'] / 1e6:.2f} MB",
+        ]
+    )
+    reading = report["input"]
+    rows.append(
+        [
+            f"JPEG files of {reading['kilobytes']:.0f} kB that one core decodes and crops",
+            f"{reading['images_per_core']:.0f} images/s",
+        ]
+    )
+    return rows
+
+
+def plan_times() -> Rows:
+    """What ImageNet AugMax would take, by hardware and by the share of the peak that it reaches."""
+    report = read("plan_imagenet_r18")
+    rows = [
+        ["hardware", "share of the peak", "passes, ms", "all-reduce, ms", "input, ms", "bound by",
+         "an epoch, minutes", "90 epochs, hours", "cores to keep up"],
+    ]  # fmt: skip
+    for hardware in plan.HARDWARE:
+        for utilisation in plan.UTILISATIONS:
+            found = plan.expect(
+                hardware,
+                flops=plan.flops_per_image(
+                    report["flops_of_an_image"], report["steps_of_the_ascent"]
+                ),
+                bytes_summed=report["compiled"][0]["bytes_summed"],
+                images_per_core=report["input"]["images_per_core"],
+                utilisation=utilisation,
+            )
+            rows.append(
+                [
+                    hardware.name,
+                    f"{100 * utilisation:.0f}%",
+                    f"{1000 * found.compute:.1f}",
+                    f"{1000 * found.all_reduce:.2f}",
+                    f"{1000 * found.input:.1f}",
+                    found.bound,
+                    f"{found.epoch / 60:.1f}",
+                    f"{90 * found.epoch / 3600:.1f}",
+                    f"{found.cores:.0f}",
+                ]
+            )
+    return rows
+
+
 TABLES: dict[str, Callable[[], Rows]] = {
     "augment": augment,
     "methods": methods,
@@ -214,4 +320,7 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "steps": steps,
     "needs": needs,
     "compaction": compaction,
+    "scaling": scaling,
+    "plan_figures": plan_figures,
+    "plan_times": plan_times,
 }

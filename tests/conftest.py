@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before JAX is imported: tests never use an accelerator, so that their oracles hold.
@@ -11,6 +12,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import jax
 import numpy as np
 import pytest
+
+from augmax_jax import models
+from tests import speck as smallest
 
 CACHE = Path(__file__).parent.parent / ".cache" / "jax-tests"
 
@@ -52,3 +56,11 @@ def rng() -> np.random.Generator:
 def key() -> jax.Array:
     """A JAX key with a fixed seed."""
     return jax.random.key(0)
+
+
+@pytest.fixture(scope="module")
+def speck() -> Iterator[None]:
+    """Registers the network `speck` while a module's tests run."""
+    models.MODELS["speck"] = smallest.ARCHITECTURE
+    yield
+    del models.MODELS["speck"]

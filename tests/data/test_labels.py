@@ -14,6 +14,8 @@ from augmax_jax.config import defaults
 from augmax_jax.data.image_folder import ImageFolder
 from augmax_jax.training.commands import train_and_evaluate
 
+pytestmark = pytest.mark.usefixtures("speck")
+
 FILES = ("cats/1.png", "cats/2.png", "dogs/1.png", "dogs/2.png", "x y.png", "ü.png")
 
 
@@ -283,7 +285,7 @@ def test_training_on_a_table(tmp_path, rng):
             rows.append((f"{i}{name}.png", name))
     write(tmp_path, table(rows, ("file", "label")))
     c = defaults()
-    c.method, c.model.name, c.model.norm = "normal", "tiny", "bn"
+    c.method, c.model.name, c.model.norm = "normal", "speck", "bn"
     c.data.name, c.data.image_size, c.data.holdout = str(tmp_path), 16, 0.2
     c.batch_size, c.epochs, c.max_steps, c.num_devices = 12, 10, 10, 1
     c.eval_every_epochs = c.checkpoint.every_epochs = c.pictures_every_epochs = 0.0

@@ -65,6 +65,11 @@ SMALLER: dict[str, tuple[str, ...] | None] = {
     "benchmarks.corruptions": None,  # minutes at any size
     "benchmarks.compaction": None,  # have no small network
     "benchmarks.step": None,
+    "benchmarks.plan": None,
+    "benchmarks.scaling": (
+        *("--model", "tiny", "--devices", "2", "--processes", "2", "--repeats", "2"),
+        *("--out", "scaling.json"),
+    ),
     "experiments.tables": ("--check",),
     "experiments.picture": ("--epochs", "0.1", "--out", "picture.png"),
     "pytest": ("--collect-only", "-q"),

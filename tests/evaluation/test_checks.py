@@ -9,11 +9,13 @@ from augmax_jax import corruptions, evaluation
 from augmax_jax.config import defaults
 from augmax_jax.training.run import build
 
+pytestmark = pytest.mark.usefixtures("speck")
+
 
 def config(**changes):
     c = defaults()
     c.data.name = "digits"
-    c.model.name = "tiny"
+    c.model.name = "speck"
     with c.unlocked():
         for name, value in changes.items():
             c.evaluate[name] = value

@@ -17,12 +17,14 @@ from augmax_jax.evaluation import benchmarks, corrupted, identity, loop
 from augmax_jax.pytorch import importing
 from augmax_jax.training.commands import evaluate_workdir
 
+pytestmark = pytest.mark.usefixtures("speck")
+
 SIZE, CLASSES = 8, 10
 
 
 @pytest.fixture(scope="module")
 def variables():
-    model = models.create("tiny", CLASSES)
+    model = models.create("speck", CLASSES)
     images = np.zeros((1, SIZE, SIZE, 3), np.float32)
     return jax.jit(model.init)(jax.random.key(5), images)
 
@@ -31,7 +33,7 @@ def variables():
 def workdir(tmp_path, variables):
     """A directory with an imported network of random weights."""
     settings = {
-        "model": "tiny", "num_classes": CLASSES, "norm": "dubin", "options": {},
+        "model": "speck", "num_classes": CLASSES, "norm": "dubin", "options": {},
         "mean": None, "std": None,
     }  # fmt: skip
     importing.save_imported(tmp_path / "run", variables, settings)
@@ -55,7 +57,7 @@ def scored(monkeypatch):
 def config(*names, **changes):
     c = defaults()
     c.data.name, c.data.image_size = "digits", SIZE
-    c.model.name = "tiny"
+    c.model.name = "speck"
     c.batch_size, c.num_devices = 8, 1
     c.select_on = "test"
     c.progress, c.tensorboard = False, False
@@ -82,7 +84,7 @@ def images(rng):
 @pytest.fixture
 def predicted(images, variables):
     """The classes that the network predicts for the images."""
-    logits = models.create("tiny", CLASSES).apply(variables, images / np.float32(255), train=False)
+    logits = models.create("speck", CLASSES).apply(variables, images / np.float32(255), train=False)
     return np.asarray(logits).argmax(-1).astype(np.int64)
 
 

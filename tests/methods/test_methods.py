@@ -36,6 +36,11 @@ def logits_fn(x, route):
     return scale * x.mean(axis=(1, 2)) @ jnp.eye(3, CLASSES)
 
 
+def alone(tree):
+    """The mean over one device."""
+    return tree
+
+
 @pytest.fixture
 def inputs(rng, key):
     return StepInputs(
@@ -46,23 +51,33 @@ def inputs(rng, key):
         position=jnp.arange(BATCH),
         key=jax.random.key(7),
         step=jnp.int32(0),
-        mean=lambda tree: tree,
+        mean=alone,
     )
 
 
+PROGRAMS = {}
+
+
+def program(c, **functions):
+    """The compiled views of a config, kept for other tests, and what they are called."""
+    kept = (c.to_json(), *functions.values())
+    if kept not in PROGRAMS:
+        method, labelled = methods.create(c, CLASSES), []
+
+        @jax.jit
+        def compute(arrays):
+            given = StepInputs(**functions, **arrays)
+            views, diagnostics, _ = method.views(given, method.init(jax.random.key(5)))
+            labelled[:] = views
+            return [view.images for view in views], diagnostics
+
+        PROGRAMS[kept] = compute, labelled
+    return PROGRAMS[kept]
+
+
 def views_of(c, inputs):
-    method = methods.create(c, CLASSES)
-    functions = {"logits_fn": inputs.logits_fn, "mean": inputs.mean}
-    arrays = {k: v for k, v in inputs._asdict().items() if k not in functions}
-    labelled = []
-
-    @jax.jit
-    def compute(arrays):
-        given = StepInputs(**functions, **arrays)
-        views, diagnostics, _ = method.views(given, method.init(jax.random.key(5)))
-        labelled.extend(views)
-        return [view.images for view in views], diagnostics
-
+    compute, labelled = program(c, logits_fn=inputs.logits_fn, mean=inputs.mean)
+    arrays = {k: v for k, v in inputs._asdict().items() if k not in ("logits_fn", "mean")}
     images, diagnostics = compute(arrays)
     return [v._replace(images=x) for v, x in zip(labelled, images, strict=True)], diagnostics
 
@@ -248,38 +263,40 @@ def equal(a, b):
     return all(jax.tree.leaves(jax.tree.map(lambda x, y: bool((x == y).all()), a, b)))
 
 
+@pytest.fixture(scope="module")
+def walk():
+    """Three epochs of two steps of ANT, ten examples a step."""
+    rng, key, c = np.random.default_rng(0), jax.random.key(0), config("ant")
+    c.batch_size = 10
+    c.ant.retrain_learning_rate = c.ant.learning_rate = 0.01
+    method = methods.create(c, CLASSES, examples=20)
+    images = jnp.asarray(rng.integers(60, 200, (10, 8, 8, 3), dtype=np.uint8))
+    labels = jnp.asarray(rng.integers(0, CLASSES, 10))
+
+    @jax.jit
+    def step(t, state):
+        inputs = StepInputs(
+            logits_fn=logits_fn,
+            keys=example_keys(jax.random.fold_in(key, t), 10),
+            images=images,
+            labels=labels,
+            position=jnp.arange(10),
+            key=jax.random.fold_in(jax.random.key(1), t),
+            step=t,
+            mean=alone,
+        )
+        views, diagnostics, state = method.views(inputs, state)
+        return views[0].images, diagnostics, state
+
+    state, seen = method.init(jax.random.key(5)), []
+    for t in range(6):
+        shown, diagnostics, state = step(jnp.int32(t), state)
+        seen.append((shown, diagnostics, state))
+    return c, images / 255, seen
+
+
 class TestANT:
-    """Three epochs of two steps, ten examples a step."""
-
-    @pytest.fixture
-    def walk(self, rng, key):
-        c = config("ant")
-        c.batch_size = 10
-        c.ant.retrain_learning_rate = c.ant.learning_rate = 0.01
-        method = methods.create(c, CLASSES, examples=20)
-        images = jnp.asarray(rng.integers(60, 200, (10, 8, 8, 3), dtype=np.uint8))
-        labels = jnp.asarray(rng.integers(0, CLASSES, 10))
-
-        @jax.jit
-        def step(t, state):
-            inputs = StepInputs(
-                logits_fn=logits_fn,
-                keys=example_keys(jax.random.fold_in(key, t), 10),
-                images=images,
-                labels=labels,
-                position=jnp.arange(10),
-                key=jax.random.fold_in(jax.random.key(1), t),
-                step=t,
-                mean=lambda tree: tree,
-            )
-            views, diagnostics, state = method.views(inputs, state)
-            return views[0].images, diagnostics, state
-
-        state, seen = method.init(jax.random.key(5)), []
-        for t in range(6):
-            shown, diagnostics, state = step(jnp.int32(t), state)
-            seen.append((shown, diagnostics, state))
-        return c, images / 255, seen
+    """The noise generator and its schedule."""
 
     def test_half_the_batch_is_noisy_at_the_exact_distance(self, walk):
         c, images, seen = walk

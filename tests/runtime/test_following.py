@@ -18,6 +18,8 @@ from augmax_jax.runtime.following import (
 )
 from augmax_jax.training.run import build
 
+pytestmark = pytest.mark.usefixtures("speck")
+
 
 @pytest.fixture
 def config():
@@ -106,7 +108,7 @@ def test_what_follows_is_named(config):
 
 def test_a_run_logs_what_follows(caplog):
     c = configs.defaults()
-    c.data.name, c.model.name, c.batch_size, c.method = "digits", "tiny", 32, "augmix"
+    c.data.name, c.model.name, c.batch_size, c.method = "digits", "speck", 32, "augmix"
     c.data.train_transform, c.num_devices = "crop", 1
     with caplog.at_level(logging.INFO, logger="augmax_jax"):
         build(c)

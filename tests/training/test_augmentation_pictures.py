@@ -11,6 +11,8 @@ from augmax_jax.runtime import parallel
 from augmax_jax.training.augmentation_pictures import COUNT, make_drawer
 from augmax_jax.training.run import build
 
+pytestmark = pytest.mark.usefixtures("speck")
+
 
 @pytest.mark.parametrize(
     ("method", "expected"), [("normal", ["clean"]), ("augmix", ["clean", "AugMix 1", "AugMix 2"])]
@@ -21,7 +23,7 @@ def test_other_methods_show_their_views_and_compute_no_ascent(
     c = defaults()
     c.method = method
     c.data.name, c.data.holdout, c.data.image_size = "digits", 0.1, 16
-    c.model.name, c.model.norm = "tiny", "bn"
+    c.model.name, c.model.norm = "speck", "bn"
     c.batch_size, c.num_devices = 16, 1
     c.augment.width, c.augment.depth, c.augment.operators = 1, 1, "solarize"
     run = build(c)

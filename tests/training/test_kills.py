@@ -18,7 +18,7 @@ import jax
 import numpy as np
 import pytest
 
-from augmax_jax import report
+from augmax_jax import models, report
 from augmax_jax.config import defaults
 from augmax_jax.runtime.run_directory import read_history
 from augmax_jax.training import loop
@@ -26,6 +26,9 @@ from augmax_jax.training.batches import device_batches
 from augmax_jax.training.checkpoints import Checkpoints
 from augmax_jax.training.commands import train_and_evaluate
 from augmax_jax.training.run import build
+from tests import speck
+
+pytestmark = pytest.mark.usefixtures("speck")
 
 REPOSITORY = Path(__file__).parent.parent.parent
 NOT_OF_THE_RUN = ("time", "images_per_second")
@@ -96,6 +99,7 @@ def run_session(method, directory, place, number):
             yield batch
 
     sys.addaudithook(look)
+    models.MODELS["speck"] = speck.ARCHITECTURE
     no_drawer()
     report.write = lambda directory: None  # it reads what is compared here, and takes longer
     loop.device_batches = batches
@@ -148,7 +152,7 @@ def sessions(tmp_path):
 
 def small(method):
     c = defaults()
-    c.method, c.model.name, c.model.norm = method, "tiny", "dubin" if method == "augmax" else "bn"
+    c.method, c.model.name, c.model.norm = method, "speck", "dubin" if method == "augmax" else "bn"
     c.data.name, c.data.holdout, c.data.image_size = "digits", 0.1, 8
     c.augment.width, c.augment.operators, c.adversary.steps = 1, "solarize", 2
     c.batch_size, c.eval_batch_size, c.log_every, c.max_steps = 16, 360, 3, 8

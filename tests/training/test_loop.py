@@ -24,6 +24,8 @@ from augmax_jax.training.commands import train_and_evaluate
 from augmax_jax.training.loop import Stopped, TrainingDiverged, train
 from augmax_jax.training.run import build
 
+pytestmark = pytest.mark.usefixtures("speck")
+
 REPOSITORY = Path(__file__).parent.parent.parent
 
 
@@ -34,7 +36,7 @@ def small(**changes):
     c.data.train_transform = "crop"
     c.data.holdout = 0.1
     c.data.image_size = 16
-    c.model.name = "tiny"
+    c.model.name = "speck"
     c.batch_size = 16
     c.epochs = 1
     c.max_steps = 4
@@ -109,7 +111,7 @@ def test_rows_are_means_over_equally_many_steps_wherever_checkpoints_lie(tmp_pat
 def test_devices_do_not_change_the_result_with_synchronised_batch_norm():
     states, metrics = [], []
     for count in (1, 4):
-        config = small(num_devices=count, sync_batch_norm=True)
+        config = small(num_devices=count, sync_batch_norm=True, compaction__enabled=False)
         run = build(config)
         step = parallel.pmap(run.train_step(), run.devices)
         state = parallel.replicate(run.initial_state(), run.devices)

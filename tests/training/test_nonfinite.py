@@ -28,6 +28,8 @@ from augmax_jax.training.run import build
 from augmax_jax.training.state import TrainState
 from augmax_jax.training.step import unless_nonfinite
 
+pytestmark = pytest.mark.usefixtures("speck")
+
 REPOSITORY = Path(__file__).parent.parent.parent
 BAD_STEP = 3
 
@@ -38,7 +40,7 @@ def make_run(on_nonfinite):
     c.data.name = "digits"
     c.data.image_size = 8
     c.data.train_transform = "none"
-    c.model.name, c.model.norm = "tiny", "bn"
+    c.model.name, c.model.norm = "speck", "bn"
     c.method = "normal"
     c.batch_size = 8
     c.max_steps = 5

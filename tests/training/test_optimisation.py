@@ -18,12 +18,14 @@ from augmax_jax.training.run import build
 from augmax_jax.training.state import create_state
 from augmax_jax.training.step import check_micro_batches, make_train_step
 
+pytestmark = pytest.mark.usefixtures("speck")
+
 BATCH, STEPS = 8, 2
 
 
 def make_config(**changes):
     config = configs.defaults()
-    config.method, config.model.name, config.model.norm = "normal", "tiny", "bn"
+    config.method, config.model.name, config.model.norm = "normal", "speck", "bn"
     config.batch_size, config.data.image_size = BATCH, 8
     for name, value in changes.items():
         configs.set_setting(config, name.replace("__", "."), value)
@@ -33,7 +35,7 @@ def make_config(**changes):
 def train(devices=1, **changes):
     """The states and metrics of a few steps on the same batches, first state included."""
     config = make_config(**changes)
-    model = models.create("tiny", 3, norm="bn")
+    model = models.create("speck", 3, norm="bn")
     rate = optimizer.learning_rate(config.optimizer, batch_size=BATCH, examples=80, epochs=1)
     update = optimizer.create(config.optimizer, rate)
     method = methods.create(config, 3)

@@ -14,11 +14,13 @@ from augmax_jax.training.checkpoints import Checkpoints
 from augmax_jax.training.commands import evaluate_workdir
 from augmax_jax.training.run import build
 
+pytestmark = pytest.mark.usefixtures("speck")
+
 
 def config(**changes):
     c = defaults()
     c.data.name = "digits"
-    c.model.name = "tiny"
+    c.model.name = "speck"
     c.batch_size, c.num_devices = 16, 1
     c.progress = False
     c.compilation_cache = ""
@@ -28,10 +30,10 @@ def config(**changes):
 
 
 def imported(directory, classes=10, **info):
-    model = models.create("tiny", classes)
+    model = models.create("speck", classes)
     variables = jax.jit(model.init)(jax.random.key(5), np.zeros((1, 32, 32, 3), np.float32))
     settings = {
-        "model": "tiny", "num_classes": classes, "norm": "dubin", "options": {},
+        "model": "speck", "num_classes": classes, "norm": "dubin", "options": {},
         "mean": None, "std": None,
     }  # fmt: skip
     torch_import.save_imported(directory, variables, settings | info)
@@ -49,8 +51,8 @@ def test_another_number_of_classes_gets_a_new_head(tmp_path):
     variables = imported(tmp_path / "import", classes=7)
     run = build(config(init_from=str(tmp_path / "import")))
     state = run.initial_state()
-    assert state.params["head"]["kernel"].shape == (64, 10)
-    for kept in ("conv1", "layer3_0"):
+    assert state.params["head"]["kernel"].shape == (12, 10)
+    for kept in ("convs_0", "norms_1"):
         jax.tree.map(np.testing.assert_array_equal, state.params[kept], variables["params"][kept])
     with pytest.raises(ValueError, match="another number of classes"):
         run.load(tmp_path / "import", build(config()).initial_state(), new_head=False)

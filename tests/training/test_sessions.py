@@ -21,10 +21,12 @@ from augmax_jax.training import pretrained, sessions
 from augmax_jax.training.commands import evaluate_workdir, train_and_evaluate
 from augmax_jax.training.run import build
 
+pytestmark = pytest.mark.usefixtures("speck")
+
 
 def small():
     c = defaults()
-    c.method, c.model.name, c.model.norm = "normal", "tiny", "ibn"
+    c.method, c.model.name, c.model.norm = "normal", "speck", "ibn"
     c.model.mean, c.model.std = (0.5, 0.25, 0.5), (0.5, 0.5, 0.25)
     c.data.name, c.data.holdout, c.data.image_size = "digits", 0.0, 16
     c.select_on, c.seed = "test", 3
@@ -57,7 +59,7 @@ def test_model_json_says_what_the_network_is(run):
     known = json.loads((run / "model.json").read_text())
     made = known.pop("provenance")
     assert known == {
-        "model": "tiny", "norm": "ibn", "options": {}, "num_classes": 10, "dtype": "float32",
+        "model": "speck", "norm": "ibn", "options": {}, "num_classes": 10, "dtype": "float32",
         "mean": [0.5, 0.25, 0.5], "std": [0.5, 0.5, 0.25], "image_size": 16,
         "test_transform": "resize", "route": "clean", "class_names": list("0123456789"),
         "format": 2,
@@ -165,10 +167,10 @@ def test_every_end_of_a_session_is_noted(tmp_path):
 
 
 def test_an_import_is_not_trained_over(tmp_path):
-    variables = jax.jit(models.create("tiny", 10, norm="bn").init)(
+    variables = jax.jit(models.create("speck", 10, norm="bn").init)(
         jax.random.key(5), np.zeros((1, 16, 16, 3), np.float32)
     )
-    info = {"model": "tiny", "num_classes": 10, "norm": "bn", "options": {"stem_stride": 2}}
+    info = {"model": "speck", "num_classes": 10, "norm": "bn", "options": {"stem_stride": 2}}
     info |= {"mean": [0.5] * 3, "std": [0.5] * 3, "source": {"file": "a.pth"}}
     importing.save_imported(tmp_path / "import", variables, info)
     before = files(tmp_path)

@@ -13,10 +13,12 @@ from augmax_jax.training import optimizer
 from augmax_jax.training.state import create_state
 from augmax_jax.training.step import forward, make_train_step
 
+pytestmark = pytest.mark.usefixtures("speck")
+
 
 @pytest.fixture(scope="module")
 def network():
-    model = models.create("tiny", 3, norm="dubin")
+    model = models.create("speck", 3, norm="dubin")
     variables = dict(model.init(jax.random.key(0), np.zeros((1, 16, 16, 3), np.float32)))
     return model, variables.pop("params"), variables
 
@@ -78,7 +80,7 @@ def test_joint_forwards_share_batch_statistics(network, rng):
 def test_a_step_is_built_from_its_parts_and_takes_the_gradient_of_the_objective(rng):
     config = defaults()
     config.method, config.batch_size, config.data.train_transform = "normal", 8, "none"
-    model = models.create("tiny", 3, norm="bn")
+    model = models.create("speck", 3, norm="bn")
     schedule = optimizer.learning_rate(config.optimizer, batch_size=8, examples=80, epochs=1)
     sgd = optimizer.create(config.optimizer, schedule)
     method = methods.create(config, 3)
@@ -115,7 +117,7 @@ def test_a_step_is_built_from_its_parts_and_takes_the_gradient_of_the_objective(
 
 
 def test_a_state_is_the_same_created_inside_another_program():
-    model = models.create("tiny", 10, norm="dubin")
+    model = models.create("speck", 10, norm="dubin")
     settings = defaults().optimizer
     rate = optimizer.learning_rate(settings, batch_size=8, examples=80, epochs=1)
 

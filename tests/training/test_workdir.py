@@ -26,6 +26,8 @@ from augmax_jax.training.commands import (
     use_compilation_cache,
 )
 
+pytestmark = pytest.mark.usefixtures("speck")
+
 REPOSITORY = Path(__file__).parent.parent.parent
 STATE = {"params": {"w": np.ones(2, np.float32)}, "statistics": {"s": np.zeros(1, np.float32)}}
 
@@ -33,7 +35,7 @@ STATE = {"params": {"w": np.ones(2, np.float32)}, "statistics": {"s": np.zeros(1
 def small(**changes):
     """A config whose step compiles and runs in seconds."""
     c = defaults()
-    c.method, c.model.name, c.model.norm = "normal", "tiny", "bn"
+    c.method, c.model.name, c.model.norm = "normal", "speck", "bn"
     c.data.name, c.data.holdout, c.data.image_size = "digits", 0.0, 16
     c.select_on = "test"
     c.batch_size, c.num_devices, c.eval_batch_size = 16, 1, 512
@@ -55,11 +57,11 @@ def no_pictures(monkeypatch):
 
 
 def imported(directory, **info):
-    variables = jax.jit(models.create("tiny", 10, norm="bn").init)(
+    variables = jax.jit(models.create("speck", 10, norm="bn").init)(
         jax.random.key(5), np.zeros((1, 16, 16, 3), np.float32)
     )
     settings = {
-        "model": "tiny", "num_classes": 10, "norm": "bn", "options": {}, "mean": None, "std": None,
+        "model": "speck", "num_classes": 10, "norm": "bn", "options": {}, "mean": None, "std": None,
     }  # fmt: skip
     importing.save_imported(directory, variables, settings | info)
 
