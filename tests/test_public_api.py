@@ -130,6 +130,7 @@ PRIVATE = {
     "tests/evaluation/test_robustness.py": {"_mistakes"},  # else only seen in a picture's pixels
     "tests/runtime/test_progress.py": {"_recent"},  # that memory does not grow with the run
     "tests/training/test_checkpoints.py": {"_managers"},  # a full disk, as Orbax meets it
+    "tests/training/test_kills.py": {"_exit"},  # of `os`: how a forked process ends
     "tests/training/test_telemetry.py": {"_file"},  # a full disk: the file becomes /dev/full
     "tests/deepaugment/test_distortion.py": {"_program", "_save"},  # quick networks; a crash
     "tests/models/test_norm.py": {"_joined", "_normalising"},  # names in the compiled program

@@ -24,7 +24,8 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], Any])
         write: takes the path to write to, in the same folder.
 
     Raises:
-        OSError: `write` raised it, or the folder does not exist or cannot be written.
+        OSError: `write` raised it, or the folder does not exist or cannot be written; it names
+            the file.
     """
     path = Path(path)
     # Not the final name with an ending: a long name would then exceed the system's limit.
@@ -33,6 +34,10 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], Any])
     try:
         write(partial)
         os.replace(partial, path)
+    except OSError as error:
+        # A full disk is reported without a name, and nobody knows the name of the partial file.
+        error.filename, error.filename2 = os.fspath(path), None
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

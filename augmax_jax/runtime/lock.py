@@ -46,7 +46,8 @@ def held(path: Path) -> Iterator[None]:
             logger.info("%s was left by %s, which is gone; taking over", path, before)
         os.ftruncate(file, 0)
         me = {"host": socket.gethostname(), "process": os.getpid()}
-        os.pwrite(file, files.dumps(me).encode(), 0)
+        with contextlib.suppress(OSError):  # on a full disk it is held all the same
+            os.pwrite(file, files.dumps(me).encode(), 0)
         yield
     finally:
         # Removed before it is released: a process that opened it meanwhile can see that it is gone.

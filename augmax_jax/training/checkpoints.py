@@ -7,8 +7,11 @@ at this step.
 
 import contextlib
 import dataclasses
+import json
 import logging
 import math
+import shutil
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from augmax_jax.runtime import extras, hosts, paths, untrusted
+from augmax_jax.runtime import extras, files, hosts, paths, untrusted
 from augmax_jax.runtime.run_directory import CHECKPOINTS
 
 with extras.needed("train"):
@@ -25,6 +28,7 @@ with extras.needed("train"):
 logger = logging.getLogger(__name__)
 
 Record = dict[str, Any]
+_ASIDE = ".replaced"  # ends the name of a checkpoint while the one that replaces it is written
 
 
 class Checkpoints:
@@ -40,6 +44,7 @@ class Checkpoints:
 
     def __init__(self, workdir: str | Path, *, keep: int = 2):
         root = paths.expand(workdir).absolute() / CHECKPOINTS
+        _put_back(root)
         self._managers = {
             "latest": _manager(root / "latest", keep=keep),
             "best": _manager(root / "best", keep=1),
@@ -50,7 +55,7 @@ class Checkpoints:
 
         Args:
             kind: "latest" or "best".
-            step: steps taken; a checkpoint of this step is replaced.
+            step: steps taken; a checkpoint of this step is replaced once the new one is whole.
             state: pytree of host arrays.
             record: plain values that JSON can hold.
 
@@ -58,17 +63,14 @@ class Checkpoints:
             OSError: the disk is full or cannot be written; earlier checkpoints stay.
         """
         manager = self._managers[kind]
+        args = ocp.args.Composite(
+            state=ocp.args.StandardSave(_fields(state)),
+            record=ocp.args.JsonSave(_sealed(record, _fields(state))),
+        )
         try:
-            if step in manager.all_steps():
-                manager.delete(step)
-            manager.save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(_fields(state)), record=ocp.args.JsonSave(record)
-                ),
-                force=True,
-            )
-            manager.wait_until_finished()
+            with _replacing(manager, step):
+                manager.save(step, args=args, force=True)
+                manager.wait_until_finished()
         except Exception as error:
             hosts.reraise_if_lost(error)  # the disk is not to blame
             raise OSError(
@@ -106,6 +108,7 @@ class Checkpoints:
                     ),
                 )
                 state = jax.tree.map(np.asarray, restored["state"])
+                record = _opened(restored["record"], state)
             except Exception as error:  # orbax raises many kinds for damaged files
                 hosts.reraise_if_lost(error)
                 failures.append(f"{manager.directory / str(step)}: {_first_line(error)}")
@@ -118,7 +121,7 @@ class Checkpoints:
                 continue
             if dataclasses.is_dataclass(like) and not isinstance(like, type):
                 state = dataclasses.replace(like, **state)
-            return step, state, dict(restored["record"])
+            return step, state, record
         if failures:
             raise ValueError(
                 "no checkpoint can be read; move these away to start anew:\n" + "\n".join(failures)
@@ -160,9 +163,13 @@ def read_variables(
                 try:
                     _check_declared(manager, step)
                     restored = manager.restore(
-                        step, args=ocp.args.Composite(state=ocp.args.StandardRestore())
+                        step,
+                        args=ocp.args.Composite(
+                            state=ocp.args.StandardRestore(), record=ocp.args.JsonRestore()
+                        ),
                     )
                     state = jax.tree.map(np.asarray, restored["state"])
+                    _opened(restored["record"], state)
                     variables = (
                         state.get("average")
                         if average
@@ -202,6 +209,43 @@ def _read_only(directory: Path) -> Iterator[ocp.CheckpointManager]:
         yield manager
 
 
+@contextlib.contextmanager
+def _replacing(manager: ocp.CheckpointManager, step: int) -> Iterator[None]:
+    """Holds a checkpoint of this step aside until the new one is whole; orbax cannot replace."""
+    if step not in manager.all_steps():
+        yield
+        return
+    present = Path(manager.directory) / str(step)
+    aside = present.parent.parent / f"{present.parent.name}.{step}{_ASIDE}"
+    with hosts.together():
+        if hosts.is_writer():
+            present.rename(aside)
+    manager.reload()
+    try:
+        yield
+    except Exception:
+        if hosts.is_writer() and not present.exists():
+            aside.rename(present)
+        manager.reload()
+        raise
+    if hosts.is_writer():
+        shutil.rmtree(aside)
+
+
+def _put_back(root: Path) -> None:
+    """Puts checkpoints back that a killed process held aside, unless the new ones are whole."""
+    with hosts.together():
+        if not hosts.is_writer():
+            return
+        for aside in root.glob(f"*{_ASIDE}"):
+            kind, step = aside.name.removesuffix(_ASIDE).split(".")
+            if (root / kind / step).exists():
+                shutil.rmtree(aside)
+            else:
+                (root / kind).mkdir(exist_ok=True)
+                aside.rename(root / kind / step)
+
+
 def _manager(
     directory: Path, *, keep: int | None = None, read_only: bool = False
 ) -> ocp.CheckpointManager:
@@ -214,6 +258,7 @@ def _manager(
             enable_async_checkpointing=False,
             create=not read_only,
             read_only=read_only,
+            cleanup_tmp_directories=not read_only,  # killed processes leave them
             # orbax would turn these off itself, with a warning.
             **({"save_interval_steps": 0} if read_only else {}),
         ),
@@ -247,6 +292,27 @@ def _check_declared(manager: ocp.CheckpointManager, step: int) -> None:
         size = max(math.prod(leaf.shape), math.prod(chunk))
         declared += size * np.dtype(leaf.dtype).itemsize
     untrusted.check_declared(declared, untrusted.size_on_disk(Path(folder)), "its arrays")
+
+
+def _sealed(record: Record, arrays: Any) -> dict[str, Any]:
+    """A record with the checksum of it and of the arrays: orbax keeps none of either."""
+    return {"record": record, "checksum": _checksum(record, arrays)}
+
+
+def _opened(kept: dict[str, Any], arrays: Any) -> Record:
+    """The record; that of an older version has no checksum."""
+    if "record" not in kept and "checksum" not in kept:
+        return dict(kept)
+    if _checksum(kept.get("record"), arrays) != kept.get("checksum"):
+        raise ValueError("it does not have the checksum that it was written with")
+    return dict(kept["record"])
+
+
+def _checksum(record: Any, arrays: Any) -> int:
+    """A sum, as a tree that is read without its structure has its leaves in another order."""
+    parts = [json.dumps(files.to_json(record), sort_keys=True, allow_nan=False).encode()]
+    parts += [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(arrays)]
+    return sum(map(zlib.crc32, parts)) % 2**32
 
 
 def _first_line(error: Exception) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import math
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -237,14 +239,34 @@ def _agreed(config: ConfigDict, directory: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _alone_in(directory: Path) -> Iterator[None]:
-    """Makes the directory, and locks it against other commands; for all processes, by the first."""
-    with contextlib.ExitStack() as stack:
+    """Makes the directory, and locks it against other commands; for all processes, by the first.
+
+    Raises:
+        OSError: the directory cannot be made, another process works in it, or its disk is full.
+    """
+    with _full_disk_explained(directory), contextlib.ExitStack() as stack:
         with hosts.together():
             if hosts.is_writer():
                 directory.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(lock.held(directory / LOCK))
         hosts.check_one_directory(directory)
         yield
+
+
+@contextlib.contextmanager
+def _full_disk_explained(directory: Path) -> Iterator[None]:
+    """Makes the system's own error for a full disk say what to do."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if not full or error.strerror != os.strerror(error.errno or 0):
+            raise
+        raise OSError(
+            error.errno,
+            f"{error.filename or directory} could not be written ({error.strerror}). Free space "
+            "there; the same command then goes on from the last good checkpoint",
+        ) from error
 
 
 def _evaluate(

@@ -213,17 +213,10 @@ class Telemetry:
     def _log(self, write: Callable[[Any], None], *, flush: bool = True) -> None:
         if self._writer is None:
             return
-        import tensorflow as tf
-
-        try:
+        with tensorboard_files.clear_errors_of_tensorflow(self.workdir):
             write(self._writer)
             if flush:
                 self._writer.flush()
-        except tf.errors.OpError as error:
-            raise OSError(
-                f"cannot write TensorBoard logs to {self.workdir}: {error.message}. "
-                "Free some space or choose another --workdir; what was written so far is kept"
-            ) from error
 
 
 def _scalar(name: str, value: Any) -> bool | int | float | str | None:

@@ -48,11 +48,11 @@ def open_writer(directory: Path, keep: Keep | None = None) -> Any:
             stacklevel=3,
         )
         return None
-    if keep is not None:
-        for path in directory.glob("*tfevents*"):
-            with clear_errors(path):
+    with clear_errors_of_tensorflow(directory):
+        if keep is not None:
+            for path in directory.glob("*tfevents*"):
                 _drop_events(path, keep)
-    return writer(os.fspath(directory))
+        return writer(os.fspath(directory))
 
 
 def _import_writer() -> Any:
@@ -89,12 +89,12 @@ def write_hparams(workdir: Path, config: ConfigDict, results: Mapping[str, float
     except Exception:  # as in `open_writer`
         return
     directory = workdir / HPARAMS
-    with clear_errors(directory):
+    with clear_errors_of_tensorflow(directory):
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
-    with contextlib.closing(make_writer(os.fspath(directory))) as writer:
-        writer.write_hparams(distinctive_settings(config))
-        writer.write_scalars(0, results)
+        with contextlib.closing(make_writer(os.fspath(directory))) as writer:
+            writer.write_hparams(distinctive_settings(config))
+            writer.write_scalars(0, results)
 
 
 def distinctive_settings(config: ConfigDict) -> dict[str, bool | int | float | str]:
@@ -150,4 +150,21 @@ def clear_errors(path: Path) -> Iterator[None]:
             error.errno,
             f"cannot write {path}: {error.strerror or error}. Free some space, or choose a "
             "--workdir that can be written; what was written so far is kept",
+        ) from error
+
+
+@contextlib.contextmanager
+def clear_errors_of_tensorflow(directory: Path) -> Iterator[None]:
+    """Makes TensorFlow's errors, too, an OSError that names the directory and says what to do."""
+    import tensorflow as tf
+
+    try:
+        with clear_errors(directory):
+            yield
+    except tf.errors.OpError as error:
+        # The first line has the file and the cause, after the operation's name in braces.
+        cause = error.message.partition("\n")[0].rpartition("}} ")[2]
+        raise OSError(
+            f"cannot write TensorBoard logs to {directory}: {cause}. "
+            "Free some space or choose another --workdir; what was written so far is kept"
         ) from error
