@@ -45,6 +45,7 @@ bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks.compaction
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.first_step
+	$(BIN)/python -m benchmarks.input
 
 format: $(VENV)/dev
 	$(BIN)/ruff check --fix .

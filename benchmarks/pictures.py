@@ -13,7 +13,6 @@ decoding depends on both. The same arguments make the same pictures.
 import argparse
 import concurrent.futures
 import dataclasses
-import functools
 import os
 from pathlib import Path
 
