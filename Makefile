@@ -48,6 +48,7 @@ bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks.first_step
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.plan
+	$(BIN)/python -m benchmarks.input
 
 format: $(VENV)/dev
 	$(BIN)/ruff check --fix .

@@ -56,6 +56,7 @@ class Program:
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, cores, build, options))
         self._process.start()
+        theirs.close()  # so that a process that fails ends the waiting for it
         self.tasks: list[str] = self._connection.recv()
 
     def __call__(self, task: str) -> tuple[float, float, Any]:

@@ -323,6 +323,46 @@ def plan_times() -> Rows:
                 ]
             )
     return rows
+_PIPELINES = {
+    "torch": "PyTorch's `DataLoader` with Pillow, a process per core",
+    "grain": "grain with Pillow, on threads",
+    "tf_data": "tf.data, the same work",
+    "tf_data_aliased": "tf.data, decodes only the window, resizes without antialiasing",
+}
+
+
+def input_speed() -> Rows:
+    """Images per second of the input pipeline, and of its peers'."""
+    found = read("input")["speed"]
+    rows = [["input pipeline", "images/s", "CPU ms per image", "ours is faster by", "in CPU time"]]
+    for name, title in {"ours": "a folder, `random_resized_crop`", **_PIPELINES}.items():
+        if name in found:
+            row = found[name]
+            shown = [title, f"{row['images_per_second']:,}", f"{row['cpu_ms_per_image']:.1f}"]
+            if name == "ours":
+                rows.append([*shown, "", ""])
+                continue
+            low, high = row["ratio_lowest"], row["ratio_highest"]
+            ratio = f"{row['ratio']:.2f} ({low:.2f} to {high:.2f})"
+            rows.append([*shown, ratio, f"{row['ratio_of_cpu_time']:.2f}"])
+    return rows
+
+
+def input_needs() -> Rows:
+    """Memory of the input pipeline, and its first batch after a resume."""
+    memory, resume = read("input")["memory"], read("input")["resume"]
+    first, last = memory["first_batch"], memory["batches"]
+    return [
+        ["input process", "figure"],
+        [
+            f"resident memory after {first:,} and {last:,} batches",
+            f"{memory['first_mb']:.0f} and {memory['last_mb']:.0f} MB",
+        ],
+        [
+            f"from opening the folder to the first batch, at step 0 and at step {resume['step']:,}",
+            f"{resume['seconds_at_step_0']:.2f} and {resume['seconds_at_step']:.2f} s",
+        ],
+    ]
 
 
 TABLES: dict[str, Callable[[], Rows]] = {
@@ -338,4 +378,6 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "plan_figures": plan_figures,
     "plan_times": plan_times,
     "bound": bound,
+    "input_speed": input_speed,
+    "input_needs": input_needs,
 }

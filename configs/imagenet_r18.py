@@ -4,7 +4,8 @@ r"""AugMax-DuBIN, ResNet-18 on ImageNet (the paper's Table 4).
         --workdir=runs/imagenet_r18 \
         --config.evaluate.data_dir=DIR
 
-DIR holds ImageNet-C (docs/data.md).
+DIR holds ImageNet-C (docs/data.md). ImageNet is read by tfds, or from a folder with train/ and val/
+(`--config.data.name=FOLDER`).
 
 Expect: paper: SA 67.62, RA 35.01, mCE 82.56.
 Cost: not measured; 90 epochs.

@@ -22,6 +22,8 @@ TEST_SEED = 0
 _SPLIT_NAMES = frozenset(
     ("train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval")
 )
+# What is evaluated where a split of that name has no labels.
+_STAND_INS = {"test": ("val", "validation"), "validation": ("val",), "val": ("validation",)}
 
 log = logging.getLogger(__name__)
 
@@ -112,12 +114,16 @@ class ImageFolder:
             ) from None
 
     def test_split(self, split: str) -> str:
-        """The split to evaluate on: a validation split where "test" is absent or has no labels."""
-        if split != "test" or self._has("test"):
+        """The split to evaluate on: a validation split where "test" is absent or has no labels.
+
+        "validation" may be called "val": tfds says the one, and folders of ImageNet the other.
+        """
+        others = _STAND_INS.get(split, ())
+        if not others or self._has(split):
             return split
-        fallback = next((name for name in ("val", "validation") if self._is_there(name)), split)
+        fallback = next((name for name in others if self._is_there(name)), split)
         if fallback != split:
-            log.warning("%s has no labelled split 'test'; evaluating on %r", self.root, fallback)
+            log.warning("%s has no labelled split %r; evaluating on %r", self.root, split, fallback)
         return fallback
 
     def location(self, split: str) -> str:

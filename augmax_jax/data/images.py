@@ -8,7 +8,7 @@ import struct
 import zlib
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from augmax_jax.data import pillow_warnings
 from augmax_jax.data.formats import extensions, readable_formats
@@ -89,7 +89,10 @@ def decode(contents: bytes, name: str, *, min_side: int = MIN_IMAGE_SIZE) -> Ima
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Converts any 8- or 16-bit image to RGB; ValueError for other depths."""
+    """Converts any 8- or 16-bit image to RGB; ValueError for other depths.
+
+    An RGB image is returned as it is: a copy takes a tenth of the time of decoding it.
+    """
     if image.mode.startswith("I;16") or image.mode == "I":
         # Pillow would clip these values to 255 and not scale them.
         values = np.asarray(image).astype(np.int32)
@@ -101,7 +104,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "P" and "transparency" in image.info:
         # This step changes no colour and avoids a warning.
         image = image.convert("RGBA")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _decode(contents: bytes, name: str) -> Image.Image:
@@ -114,6 +117,8 @@ def _decode(contents: bytes, name: str) -> Image.Image:
 
 def _upright(image: Image.Image, name: str) -> Image.Image:
     try:
+        if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+            return image  # `exif_transpose` would copy it
         return ImageOps.exif_transpose(image)
     except Exception as error:  # damaged EXIF data raises many types
         log.warning("%s: its EXIF data cannot be read (%s), so it is not turned", name, error)

@@ -134,6 +134,17 @@ def test_random_resized_crops_are_tied_to_the_stream_position(make_folder):
     np.testing.assert_array_equal(first, np.asarray(large)[1:13, 1:13])
 
 
+@pytest.mark.parametrize(("asked", "there"), [("validation", "val"), ("val", "validation")])
+def test_both_names_of_the_validation_split_are_found(make_folder, caplog, asked, there):
+    root = make_folder({"train": {"a": 4, "b": 4}, there: {"a": 1, "b": 1}})
+    with caplog.at_level(logging.WARNING):
+        loaded = data.load(settings(root, test_split=asked), seed=0)
+    assert len(loaded.test) == 2
+    assert f"no labelled split {asked!r}; evaluating on {there!r}" in caplog.text
+    with pytest.raises(FileNotFoundError, match="no split 'valid'"):
+        data.load(settings(root, test_split="valid"), seed=0)
+
+
 def test_tiny_imagenet_as_published(make_folder, rng, caplog):
     root = make_folder({"train": {"n01/images": 4, "n02/images": 4}, "val/images": {"": 4}})
     (root / "train/n01/n01_boxes.txt").write_text("n01_0.JPEG\t0\t0\t62\t62\n")
