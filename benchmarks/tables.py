@@ -323,6 +323,8 @@ def plan_times() -> Rows:
                 ]
             )
     return rows
+
+
 _PIPELINES = {
     "torch": "PyTorch's `DataLoader` with Pillow, a process per core",
     "grain": "grain with Pillow, on threads",
