@@ -67,6 +67,7 @@ SMALLER: dict[str, tuple[str, ...] | None] = {
     "benchmarks.corruptions": None,  # minutes at any size
     "benchmarks.compaction": None,  # have no small network
     "benchmarks.step": None,
+    "experiments.demo": None,  # takes runs of the digits only
     "experiments.tables": ("--check",),
     "experiments.picture": ("--epochs", "0.1", "--out", "picture.png"),
     "pytest": ("--collect-only", "-q"),
