@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--format",
         default="",
-        help=f"{', '.join(output.FORMATS)}; default: as --out ends, else table",
+        help=f"{', '.join(output.FORMATS)}; default: as --out ends (.txt: table), else table",
     )
     parser.add_argument("--out", help="file to write; default: print")
     parser.add_argument(

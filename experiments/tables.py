@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from augmax_jax.evaluation import baselines
+from augmax_jax.evaluation.metrics import interval
 from augmax_jax.report import runs as reading
 from augmax_jax.runtime import files
 from benchmarks import tables as benchmarks
+from experiments import demo
 from experiments.cpu_study import tables as study
 
 ROOT = Path(__file__).parent.parent
@@ -54,23 +56,26 @@ def _numbers(values: Iterable[Any]) -> str:
 
 
 def digits() -> str:
-    """Runs of `configs/digits.py`: a row per method and norm, mean and spread over seeds."""
+    """Runs of `configs/digits.py`: a row per method and instruction set, spread over seeds."""
     found = read_all("configs/baselines/digits_*.json", "experiments/results/digits/*.json")
-    groups: dict[str, list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for results in found:
-        groups.setdefault(reading.method_label(results), []).append(results)
-    rows = [["digits, 359 test images", "seeds", "SA %", "RA %"]]
-    for label, members in groups.items():
+        key = (reading.method_label(results), demo.instructions(results))
+        groups.setdefault(key, []).append(results)
+    rows = [["digits, 359 test images", "instructions", "seeds", "SA %", "RA %", "95% interval"]]
+    for (label, isa), members in sorted(groups.items(), reverse=True):
         robust = [run["benchmarks"]["corrupted"]["ra"] for run in members]
         clean = [reading.clean(run)["accuracy"] for run in members]
-        rows.append(
-            [label, _numbers([run["seed"] for run in members]), spread(clean), spread(robust)]
-        )
+        seeds = _numbers(run["seed"] for run in members)
+        count = reading.clean(members[0])["count"]
+        low, high = (f"{100 * end:.1f}" for end in interval(statistics.fmean(robust), count))
+        rows.append([label, isa, seeds, spread(clean), spread(robust), f"{low} to {high}"])
     hardware = " and ".join(dict.fromkeys(run["hardware"] for run in found))
     commands = dict.fromkeys(re.sub(r"seed=\d+", "seed=SEED", run["made_by"]) for run in found)
     made = " and ".join(f"`{command}`" for command in commands)
     return (
-        markdown(rows) + f"\nMean ± standard deviation over seeds. Made on {hardware} by {made}.\n"
+        markdown(rows) + "\nMean ± standard deviation over seeds; the interval is that of the mean "
+        f"RA by the number of test images. Made on {hardware} by {made}.\n"
     )
 
 

@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import functools
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from augmax_jax.runtime import errors, files, keys, paths
 from augmax_jax.runtime.checks import check_count
 from augmax_jax.runtime.progress import Count
 from augmax_jax.runtime.untrusted import map_npy
+
+logger = logging.getLogger(__name__)
 
 FORMATS = ("npy", "folder")
 STAMP = "corruptions.json"
@@ -109,9 +112,11 @@ def generate(
             if write.done(name):
                 count.skip(len(severities) * len(images))
                 continue
-            count.doing(name)
+            count.doing(f"compiling {name}")
             pieces = _corrupted(images, name, severities, source.benchmark, seed, batch_size, count)
             write.corruption(name, pieces)
+    if progress:
+        logger.info("%d corruptions of %d images -> %s", len(corruptions), len(images), out)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +146,8 @@ def _corrupted(
                 benchmark_key(seed, name, severity), batch_size, first_index=first
             )
             result = np.asarray(corrupt(key, full, name, severity, benchmark=benchmark))
+            if not first:  # one compilation serves all batches and severities
+                count.doing(name)
             yield _Piece(severity, first, result[: len(batch)], labels)
             count.update(len(batch))
 

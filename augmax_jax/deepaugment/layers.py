@@ -180,9 +180,23 @@ def save_file(path: str | os.PathLike[str], weights: Mapping[str, jax.Array]) ->
 
 
 def check_save_path(path: str | os.PathLike[str]) -> None:
-    """Raises ValueError unless weights can be written under that name."""
+    """Finds out, before any work, whether weights can be written there; leaves nothing behind.
+
+    Raises:
+        ValueError: the name has another ending.
+        OSError: the file cannot be written; the message says why.
+    """
     if not os.fspath(path).endswith(_SAVE_SUFFIX):
         raise ValueError(f"out must end in {_SAVE_SUFFIX}, got {os.fspath(path)!r}")
+    target = paths.expand(path)
+    if target.is_dir():
+        raise IsADirectoryError(f"out {target} is a directory: name a file")
+    try:
+        paths.try_writing(target.parent)
+    except OSError as error:
+        raise OSError(
+            f"out {target} cannot be written ({error.strerror}): choose another"
+        ) from error
 
 
 def digest(weights: Mapping[str, jax.Array]) -> str:

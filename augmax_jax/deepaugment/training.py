@@ -28,7 +28,7 @@ from augmax_jax.deepaugment.distortion import first_readable
 from augmax_jax.runtime import compiler, files
 from augmax_jax.runtime.checks import check_count, check_number
 from augmax_jax.runtime.paths import expand
-from augmax_jax.runtime.progress import Announced, Progress
+from augmax_jax.runtime.progress import Announced, Progress, compiling
 
 LEARNING_RATE = 1e-3
 _WARMUP = 200  # steps, but at most a tenth of all
@@ -111,7 +111,8 @@ def train(
     if weights:
         params = layers.to_params(entry.layers, entry.check(layers.read_file(weights)))
     else:
-        params = initial(network, key)
+        with compiling("the initial weights"):
+            params = initial(network, key)
     files.make_folder(out.parent, "the folder of out")
     images = _keep(opened, limit, patch, key)
     schedule = optax.warmup_cosine_decay_schedule(

@@ -105,15 +105,14 @@ def predict_files(
             paths = [source.path for source in part]
             good, errors = decode_all(pool, paths, read, images, resize=predictor.resize)
             unreadable += errors
+            if good.any() and not (unreadable and bad_images == "refuse"):
+                ranked = predictor.rank(predictor.logits(images, batch_size=batch_size), top)
+                predictions += [
+                    Prediction(source.path, labels.get(source.folder or ""), best)
+                    for source, best, fine in zip(part, ranked, good, strict=True)
+                    if fine
+                ]
             count.update(len(part))
-            if not good.any() or (unreadable and bad_images == "refuse"):
-                continue
-            ranked = predictor.rank(predictor.logits(images, batch_size=batch_size), top)
-            predictions += [
-                Prediction(source.path, labels.get(source.folder or ""), best)
-                for source, best, fine in zip(part, ranked, good, strict=True)
-                if fine
-            ]
     _report(unreadable, len(sources), refuse=bad_images == "refuse" or not predictions)
     return Predictions(predictions, unreadable)
 

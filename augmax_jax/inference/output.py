@@ -16,14 +16,18 @@ FORMATS = ("table", "csv", "json")
 
 
 def choose_format(name: str, out: Path | None) -> str:
-    """The format that was asked for, or that of the file's ending, or a table.
+    """The format that was asked for, or that of the file's ending; a table for .txt or none.
 
     Raises:
-        ValueError: there is no such format.
+        ValueError: there is no such format or ending.
     """
     if not name:
-        ending = out.suffix.lower().removeprefix(".") if out else ""
-        return ending if ending in FORMATS else "table"
+        suffix = out.suffix.lower() if out else ""
+        if suffix in ("", ".txt"):
+            return "table"
+        endings = [f".{known}" for known in FORMATS[1:]]
+        check_name("suffix of --out", suffix, [*endings, ".txt"])
+        return suffix.removeprefix(".")
     check_name("format", name, FORMATS)
     return name
 

@@ -60,12 +60,14 @@ def tiles(run: SavedRun) -> Markup:
             shown.append(Tile(tables.percent(found["accuracy"]), name, whole.get("source", "")))
         if "RA" in found:
             source = f", {whole['source']}" if whole.get("source") else ""
-            shown.append(Tile(tables.percent(found["RA"]), "RA", f"{name}{source}"))
+            note = f"{name}{source}{_interval(whole)}"
+            shown.append(Tile(tables.percent(found["RA"]), "RA", note))
             beside = whole.get("reference")
             if beside:
                 ra = tables.percent(statistics.fmean(beside["ra"]))
                 runs = f"{name}, mean of {len(beside['ra'])}" if len(beside["ra"]) > 1 else name
-                shown.append(Tile(ra, f"RA of {beside['name']}", runs))
+                note = f"{runs}{_interval(beside)}"
+                shown.append(Tile(ra, f"RA of {beside['name']}", note))
         if "mCE" in found:
             against = f"against {whole['baseline']}" if whole.get("baseline") else name
             shown.append(Tile(tables.percent(found["mCE"]), "mCE", against))
@@ -87,6 +89,12 @@ def tiles(run: SavedRun) -> Markup:
     if selected == "average":
         return body + page.note("Figures are those of the moving average of the weights.")
     return body + page.note(f"Figures are those of the {selected} checkpoint." if selected else "")
+
+
+def _interval(found: Mapping[str, Any]) -> str:
+    """Behind what stands below an RA: its interval by the number of test images."""
+    text = tables.interval(found)
+    return f"; 95% interval {text}" if text else ""
 
 
 def _how_called(results: Mapping[str, Any]) -> str:

@@ -135,11 +135,15 @@ def summary(results: Mapping[str, Any]) -> Table:
 
 
 def _in_brackets(found: Mapping[str, Any]) -> str:
-    """The interval of a benchmark's RA, behind the figure itself."""
+    return f" ({interval(found)})" if interval(found) else ""
+
+
+def interval(found: Mapping[str, Any]) -> str:
+    """The interval of a benchmark's RA, such as "95.5 to 98.8"; empty if it is not known."""
     if not found.get("ra_interval"):
         return ""
     low, high = (percent(value, 1) for value in found["ra_interval"])
-    return f" ({low} to {high})"
+    return f"{low} to {high}"
 
 
 def not_measured(results: Mapping[str, Any]) -> dict[str, str]:

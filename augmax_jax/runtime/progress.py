@@ -173,9 +173,9 @@ class Count:
             logger.info("%s", self._end(took))
 
     def doing(self, name: str) -> None:
-        """Names what is worked on."""
+        """Names what is worked on, on a terminal at once: its first part may compile."""
         self._doing = name
-        self._draw()
+        self._draw(now=self._bar is not None)
 
     def skip(self, count: float) -> None:
         """Counts what was done before: it tells nothing about the speed."""
@@ -203,9 +203,9 @@ class Count:
             parts.append(f"{duration((self._total - self._done) * took / worked)} left")
         return ", ".join(parts)
 
-    def _draw(self) -> None:
+    def _draw(self, *, now: bool = False) -> None:
         every = LINE_EVERY if self._bar is None else _DRAW_EVERY
-        if not self._show or self._clock() - self._shown < every:
+        if not self._show or (not now and self._clock() - self._shown < every):
             return
         self._shown = self._clock()
         if self._bar is None:

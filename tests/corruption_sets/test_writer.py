@@ -35,10 +35,11 @@ def run(folder, out, *arguments) -> int:
     )
 
 
-def test_npy_layout(folder, tmp_path):
+def test_npy_layout(folder, tmp_path, capsys):
     root, images, labels = folder
     out = tmp_path / "out"
     assert run(root, out, "--corruptions", "contrast,impulse_noise", "--seed", 3) == 0
+    assert f"2 corruptions of {len(images)} images -> {out}\n" in capsys.readouterr().err
     np.testing.assert_array_equal(np.load(out / "labels.npy"), np.tile(labels, 5))
     for name in ("contrast", "impulse_noise"):
         rows = np.load(out / f"{name}.npy")

@@ -43,6 +43,7 @@ def test_the_command(folder, tmp_path, capsys, monkeypatch):
     for wrong, message in (
         (["--network", "edrs", "--out", out], "unknown network 'edrs'"),
         (["--network", "edsr", "--out", "w.pt"], "out must end in .npz, got 'w.pt'"),
+        (["--network", "edsr", "--out", f"{folder}/train/cat/0.png/w.npz"], "cannot be written"),
         (["--network", "edsr", "--out", out, "--patch", "18"], "patch must be a multiple of 4"),
         (["--network", "edsr", "--out", out, "--steps", "0"], "steps must be at least 1, got 0"),
         (["--network", "edsr", "--out", out, "--learning_rate", "0"], "learning_rate must be"),

@@ -42,6 +42,8 @@ TOY = (
     "--config.evaluate.baseline=",
 )
 SMALL_NETWORK = ("--config.model.name=tiny", "--config.model.options={}")
+# tests/training/test_several_processes.py has processes that meet.
+ALONE = ("--config.distributed.processes=1",)
 NO_BENCHMARK = ("--config.evaluate.benchmarks=()",)
 # Arguments that make other commands small; None: a fast test reads the flags, and that is all.
 SMALLER: dict[str, tuple[str, ...] | None] = {
@@ -71,6 +73,7 @@ SMALLER: dict[str, tuple[str, ...] | None] = {
         *("--model", "tiny", "--devices", "2", "--processes", "2", "--repeats", "2"),
         *("--out", "scaling.json"),
     ),
+    "experiments.demo": None,  # takes runs of the digits only
     "experiments.tables": ("--check",),
     "experiments.picture": ("--epochs", "0.1", "--out", "picture.png"),
     "pytest": ("--collect-only", "-q"),
@@ -135,7 +138,9 @@ class Workspace:
     def smaller(self, command: Command) -> tuple[str, ...] | None:
         """The arguments of Python that run a command at toy size; None: it is not run."""
         # Nothing is written outside the folder.
-        arguments = tuple(a.replace("/data/", "data/") for a in command.arguments)
+        arguments = tuple(
+            a.replace("/data/", "data/").replace("/shared/", "") for a in command.arguments
+        )
         if command.program == "python":
             arguments = arguments[1:]
         elif command.program == "augmax-jax":
@@ -202,7 +207,7 @@ class Workspace:
             "JAX_PLATFORMS": "cpu",
             "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
             "MPLBACKEND": "agg",
-            "XLA_FLAGS": XLA_FLAGS,
+            "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {XLA_FLAGS}".strip(),
         }
         done = subprocess.run(
             [sys.executable, *arguments],
@@ -244,6 +249,8 @@ def _smaller_run(arguments: list[str]) -> list[str]:
     if not any(a.startswith("--config=") for a in own):  # the run's own settings, which stay
         return [*own, "--config.eval_batch_size=20"]
     more = [*TOY, *(() if imported else SMALL_NETWORK)]
+    if any(a.startswith("--config.distributed.") for a in own):
+        more += ALONE
     if not (measures and "short" not in " ".join(own)):  # ten runs of one loop: not ten times 75
         more += NO_BENCHMARK
     if evaluates:

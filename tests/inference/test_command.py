@@ -131,6 +131,7 @@ def test_a_flat_validation_split_has_labels_too(run, photos, tmp_path):
         (["{run}", "{run}/config.json"], "config.json: no image"),
         (["{run}", "{image}", "--format", "jsn"], "unknown format 'jsn'. Did you mean 'json'?"),
         (["{run}", "{image}", "--out", "{empty}"], "is a directory: name a file"),
+        (["{run}", "{image}", "--out", "{empty}/a.xlsx"], "unknown suffix of --out '.xlsx'"),
         (["{run}", "{image}", "--out", "{empty}/a/b.csv"], "cannot be written (No such file"),
         (["{run}", "{image}", "--top", "0"], "--top must be at least 1, got 0"),
         (["{run}", "{image}", "--batch_size", "0"], "--batch_size must be at least 1"),

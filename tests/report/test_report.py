@@ -82,6 +82,15 @@ def test_figures_that_are_no_numbers_leave_no_bare_nan(tmp_path):
     assert not re.search(r"\b(NaN|-?Infinity)\b", page)
 
 
+def test_ra_and_that_of_normal_training_stand_with_their_intervals(tmp_path):
+    beside = {"name": "normal", "sa": [0.9], "ra": [0.5, 0.7], "ra_interval": [0.55, 0.65]}
+    found = {"source": "generated", "ra": 0.75, "ra_interval": [0.7, 0.8], "reference": beside}
+    results = make_results(benchmarks={"corrupted": found})
+    text = report.render(make_run(tmp_path / "run", results=results))
+    assert "<span>corrupted, generated; 95% interval 70.0 to 80.0</span>" in text
+    assert "<span>corrupted, mean of 2; 95% interval 55.0 to 65.0</span>" in text
+
+
 def test_the_work_that_stopping_early_saves():
     rows = [{"ascent_steps/0": 0.5, "ascent_steps/1": 0.25, "ascent_steps/2": 0.25}, {"loss": 1.0},
             {"ascent_steps/0": 0.0, "ascent_steps/1": 0.75, "ascent_steps/2": 0.25}]  # fmt: skip

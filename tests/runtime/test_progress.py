@@ -147,6 +147,7 @@ def test_a_count_on_a_terminal_is_a_bar_that_leaves_no_trace(clock, as_terminal,
             count.update(1)
     shown = terminal()
     assert re.search(r" 50%\|.*\| set: 2 of 4 parts, fog 1, 0:02 left", shown)
+    assert re.search(r" 75%\|.*\| set: 3 of 4 parts, fog 3, 0:01 left", shown)  # said at once
     assert shown.endswith("\r")
     assert not shown.rstrip("\r").split("\r")[-1].strip()  # wiped out
     assert lines() == []  # it took less than five seconds
