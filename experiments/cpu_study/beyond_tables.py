@@ -58,7 +58,7 @@ def table(study: tables.Results, results: tables.Results) -> str:
         ValueError: the runs have different settings or images, so that they do not compare.
     """
     found, base = runs(results), reference(study, results)
-    tables.check_comparable([*base.values(), *(r for by in found.values() for r in by.values())])
+    tables.check_comparable([*base.values(), *results.values()])
     parts = [accuracies(found, base), costs(found, base), missing(found)]
     return "\n".join(part for part in parts if part)
 

@@ -118,7 +118,13 @@ def test_the_tables_pair_seeds_and_count_gradients(tmp_path):
         of_variant("base", 0, 0.61, {"0": 0.0, "5": 1.0})
         | of_variant("half-batch", 0, 0.63, {"0": 0.0, "1": 0.5, "5": 0.5}, **half)
         | of_variant("half-batch", 1, 0.65, {"0": 0.0, "1": 0.5, "5": 0.5}, **half)
-        | {"study-s0": {"ways": {beyond.LAST_BOTH.name: evaluated(0.615)}}}
+        | {
+            "study-s0": {
+                "settings_digest": "s",
+                "images_digest": "i",
+                "ways": {beyond.LAST_BOTH.name: evaluated(0.615)},
+            }
+        }
     )
     text = beyond_tables.table(own, found)
     assert "| AugMax-DuBIN | last | clean | 0, 1 | 80.00 ± 0.00 | 61.00 ± 1.41 | – |" in text
@@ -148,10 +154,10 @@ def test_every_variant_runs_by_the_real_command_beside_the_study(data, tmp_path,
     size = ["--train", "12", "--every", "2", "--side", "8"]
     own = ["--results", str(folder)]
     where = [*own, "--workdir", str(tmp_path / "w"), "--data", str(data), *size]
-    kept = {name: value for name, value in TOY.items() if name in
-            ("model.options.depth", "model.options.widen_factor", "batch_size", "epochs",
-             "log_every", "augment.operators")}  # fmt: skip
-    changes = [part for name, value in kept.items() for part in ("--set", f"{name}={value}")]
+    toy = {name: TOY[name] for name in TOY if name not in ("adversary.steps", "augment.width")}
+    # One device, whose images half of the batch divides; compaction is for larger batches.
+    toy |= {"num_devices": "1", "compaction.enabled": "false"}
+    changes = [part for name, value in toy.items() for part in ("--set", f"{name}={value}")]
     assert command.main(["run", *where, *changes, "--only", "*augmax-dubin"]) == 0
     before = (folder / "augmax-dubin-s0.json").read_text()
     results = tmp_path / "w/runs/cifar10-wrn40_2-augmax-dubin/results.json"
