@@ -173,7 +173,7 @@ def test_the_consistency_weight_rises_from_nothing_over_the_ramp():
     step = jax.jit(step)
     for taken, share in ((0, 1 / 5), (3, 4 / 5), (4, 1), (9, 1)):  # of 10 steps an epoch
         at = dataclasses.replace(state, step=np.full(1, taken, np.int32))
-        _, metrics = step(at, batch)
+        metrics = {name: float(value[0]) for name, value in step(at, batch)[1].items()}
         weight = 12 * share  # AugMix's own
         assert metrics["consistency_weight"] == pytest.approx(weight, rel=1e-5)
         expected = metrics["classification"] + weight * metrics["consistency"]
