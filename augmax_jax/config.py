@@ -155,6 +155,8 @@ def defaults() -> ConfigDict:
     c.adversary.early_stop = "sample"  # sample (the paper) | batch (the released code) | none
     c.adversary.count_initial = False  # True: a misclassified starting point counts too
     c.adversary.targeted = False  # True: towards a random other class
+    # Attack every k-th image of a batch; the others get AugMix images in place of AugMax images.
+    c.adversary.every = 1
 
     c.compaction = ConfigDict()  # for ascents that stop early (augmax, advmax, fat)
     c.compaction.enabled = True  # work on unfinished samples only; the results are the same
@@ -200,10 +202,14 @@ def defaults() -> ConfigDict:
     c.objective = ConfigDict()
     c.objective.variant = "paper"  # Eq. 5; or "released": no cross-entropy on the AugMax view
     c.objective.consistency_weight = 10.0  # λ; AugMix has another, see below
+    c.objective.ramp_epochs = 0.0  # epochs in which λ rises from 0; 0: it is the same throughout
     c.objective.label_smoothing = 0.0  # share of a label that goes to all classes evenly, [0, 1)
     c.objective.forwards = "separate"  # or "joint": views of a route share batch statistics
     # The norm route of each view, "clean" or "augmented"; None: that of the variant.
     c.objective.routes = ConfigDict({view: placeholder(str) for view in methods.view_names()})
+
+    # The weight of each view in the cross-entropy, at least 0; None: that of the variant.
+    c.objective.weights = ConfigDict({view: placeholder(float) for view in methods.view_names()})
 
     c.optimizer = ConfigDict()  # docs/optimisation.md
     c.optimizer.name = "sgd"  # or "adamw", which wants a lower learning_rate, such as 0.001
@@ -246,6 +252,9 @@ def defaults() -> ConfigDict:
     # What to measure on the robustness sets: the "best" checkpoint, the "last", or "average", the
     # moving average of the weights at the last.
     c.evaluate.checkpoint = "best"
+    # The norm routes of evaluation. Of "clean,augmented" the probabilities are averaged, at twice
+    # the cost.
+    c.evaluate.routes = ("clean",)
     # Names of robustness sets (docs/data.md), or folders. If a set is not available, the report
     # says why. "corrupted" corrupts the test split itself; "spatial" is the spatial attack.
     c.evaluate.benchmarks = ()

@@ -6,7 +6,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from augmax_jax.runtime.checks import check_flag, check_labels, check_logits, check_number
+from augmax_jax.runtime.checks import (
+    check_argument,
+    check_flag,
+    check_labels,
+    check_logits,
+    check_number,
+)
 
 
 def cross_entropy(
@@ -78,7 +84,7 @@ def objective(
     *,
     weights: Sequence[float],
     consistent: Sequence[bool],
-    consistency_weight: float,
+    consistency_weight: float | jax.Array,
     label_smoothing: float = 0.0,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """`Σ_v weight_v · CE(view_v) + λ · JS(consistent views)`.
@@ -91,7 +97,8 @@ def objective(
         labels: int `[B]`.
         weights: weight of each view in the classification loss, at least 0.
         consistent: whether each view takes part in the consistency term.
-        consistency_weight: λ, at least 0; the term is left out if fewer than two views take part.
+        consistency_weight: λ, at least 0, a number or a traced scalar; the term is left out if
+            fewer than two views take part.
         label_smoothing: of the classification loss; see `cross_entropy`.
 
     Returns:
@@ -109,7 +116,7 @@ def objective(
     for i, (weight, use) in enumerate(zip(weights, consistent, strict=True)):
         check_number(f"weights[{i}]", weight, low=0)
         check_flag(f"consistent[{i}]", use)
-    check_number("consistency_weight", consistency_weight, low=0)
+    check_argument("consistency_weight", consistency_weight, low=0)
     classification = jnp.zeros((), jnp.float32)
     for logits, weight in zip(logits_list, weights, strict=True):
         if weight:

@@ -42,6 +42,7 @@ class Experiment:
         seed: `config.seed`.
         deepaugment: whether to train on the DeepAugment copies too.
         changes: settings of a sweep that differ from the recipe, as (name, value).
+        label: what the run's name says of the changes; "": each by itself.
     """
 
     dataset: str
@@ -51,6 +52,7 @@ class Experiment:
     seed: int = 0
     deepaugment: bool = False
     changes: tuple[tuple[str, Any], ...] = ()
+    label: str = ""
 
     @property
     def name(self) -> str:
@@ -63,7 +65,10 @@ class Experiment:
         """The name without dataset and network."""
         parts = ["deepaugment"] if self.deepaugment else []
         parts += [self.method, self.norm]
-        parts += [f"{SHORT[name]}{value:g}" for name, value in self.changes]
+        if self.label:
+            parts += [self.label]
+        else:
+            parts += [f"{SHORT[name]}{value:g}" for name, value in self.changes]
         parts += [f"seed{self.seed}"] if self.seed else []
         return "-".join(parts)
 

@@ -205,7 +205,9 @@ def standing(config: ConfigDict, directory: Path) -> Outcome:
         for name, reason in (results.get("not_measured") or {}).items()
         if name in config.evaluate.benchmarks
     }
-    if not missing and mark["evaluate"] == _measured(mine):
+    # If an older version wrote the mark, settings that came later have their defaults.
+    measured = _measured(configs.to_dict(configs.defaults())) | mark["evaluate"]
+    if not missing and measured == _measured(mine):
         return Outcome(DONE, results=results)
     if missing:
         return Outcome(UNMEASURED, "\n".join(missing.values()), results)

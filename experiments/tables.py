@@ -21,6 +21,7 @@ from augmax_jax.report import runs as reading
 from augmax_jax.runtime import files
 from benchmarks import tables as benchmarks
 from experiments import demo
+from experiments.cpu_study import beyond_tables
 from experiments.cpu_study import tables as study
 
 ROOT = Path(__file__).parent.parent
@@ -97,6 +98,18 @@ def cpu_study() -> str:
     return study.table(results) + "\n" + note
 
 
+def cpu_study_beyond() -> str:
+    """The variants of AugMax-DuBIN at the study's size."""
+    results = beyond_tables.read(ROOT / STUDY)
+    if not results:
+        return "No run is finished yet.\n"
+    text = beyond_tables.table(study.read(ROOT / STUDY), results)
+    command = (
+        "python -m experiments.cpu_study run --list beyond --data DIR --workdir runs/cpu_study"
+    )
+    return f"{text}\nMade by `{command}`.\n"
+
+
 def published_baselines() -> str:
     """The classifiers that mCE is relative to, error by corruption."""
     known = [baselines.BASELINES[name] for name in ("alexnet", "tiny_imagenet_resnet18")]
@@ -112,6 +125,7 @@ def published_baselines() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "digits": digits,
     "cpu_study": cpu_study,
+    "cpu_study_beyond": cpu_study_beyond,
     "baselines": published_baselines,
     **{
         name: lambda rows=rows: markdown(rows())  # type: ignore[misc]

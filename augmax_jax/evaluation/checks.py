@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from augmax_jax import corruptions
+from augmax_jax import corruptions, methods
 from augmax_jax.data.benchmarks import NAMES, opening
 from augmax_jax.evaluation import benchmarks, comparison
 from augmax_jax.evaluation.corrupted import CORRUPTED
+from augmax_jax.models import ROUTES, statistics_collections
 from augmax_jax.runtime import paths
 from augmax_jax.runtime.errors import check_name
 from augmax_jax.runtime.run_directory import NETWORKS
@@ -38,6 +39,7 @@ def check(config: ConfigDict) -> None:
             "config.evaluate.checkpoint='average' needs a run with an average of its weights: set "
             "config.optimizer.ema, such as 0.999, when it is trained"
         )
+    _check_routes(config)
     check_name("config.evaluate.constants", settings.constants, corruptions.BENCHMARKS)
     _check_benchmarks(settings.benchmarks)
     _check_baseline(config)
@@ -45,6 +47,33 @@ def check(config: ConfigDict) -> None:
         raise FileNotFoundError(
             f"config.evaluate.data_dir {settings.data_dir!r} is no folder: name the one that holds "
             "the published sets"
+        )
+
+
+def _check_routes(config: ConfigDict) -> None:
+    """Each route of the evaluation must be one, be there once, and have been trained."""
+    chosen = config.evaluate.routes
+    if not isinstance(chosen, tuple | list) or not chosen or len(set(chosen)) < len(chosen):
+        raise ValueError(
+            f"config.evaluate.routes must be one or more of {', '.join(ROUTES)}, each once, got "
+            f"{chosen!r}"
+        )
+    for route in chosen:
+        check_name("route in config.evaluate.routes", route, ROUTES)
+    if tuple(chosen) == ("clean",):
+        return
+    norm = config.model.norm
+    if len(statistics_collections(norm)) == 1:
+        raise ValueError(
+            f"config.evaluate.routes={chosen!r} needs a network with a batch norm for each route, "
+            f"and config.model.norm={norm!r} has one for both: use 'clean', or dubn or dubin"
+        )
+    trained = methods.routes(config).values()
+    if missing := [route for route in chosen if route not in trained]:
+        raise ValueError(
+            f"config.evaluate.routes={chosen!r} needs a network that was trained on these routes, "
+            f"and method {config.method!r} sends no view over {', '.join(missing)}: use 'clean', "
+            "or name the method with which it was trained"
         )
 
 

@@ -1,10 +1,12 @@
 """Predicts a whole split, every example exactly once."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from augmax_jax.augment import to_float
@@ -19,21 +21,24 @@ Observe = Callable[[Batch, np.ndarray], None]
 
 
 def model_score(
-    model: nn.Module, devices: Sequence[jax.Device], *, route: str = "clean"
+    model: nn.Module, devices: Sequence[jax.Device], *, routes: Sequence[str] = ("clean",)
 ) -> Callable[[Any], Score]:
     """A pmapped forward pass in eval mode, compiled once for all sets of one batch size.
 
     Args:
         model: the network.
         devices: devices over which a batch is split.
-        route: norm route; the paper evaluates on the clean one.
+        routes: norm routes; the paper evaluates on the clean one. Of several, the probabilities are
+            averaged, and the logits are the logarithm of the average.
 
     Returns:
         A function from replicated variables to a `Score`.
     """
 
     def logits(variables, images):
-        return model.apply(variables, to_float(images), route=route, train=False)
+        pixels = to_float(images)
+        found: list[Any] = [model.apply(variables, pixels, route=r, train=False) for r in routes]
+        return found[0] if len(found) == 1 else log_mean_probabilities(found)
 
     step = parallel.pmap(
         logits, devices, compiler_options=compiler.jit_options(devices[0].platform)
@@ -50,6 +55,19 @@ def model_score(
         return lambda images: announced(images, variables)
 
     return with_variables
+
+
+def log_mean_probabilities(logits: Sequence[jax.Array]) -> jax.Array:
+    """The logarithm of the mean of several predictions' probabilities.
+
+    Args:
+        logits: float `[B, C]` each.
+
+    Returns:
+        float32 `[B, C]`, logits whose softmax is the mean of the softmaxes.
+    """
+    every = jax.nn.log_softmax(jnp.stack(logits).astype(jnp.float32))
+    return jax.nn.logsumexp(every, axis=0) - math.log(len(logits))
 
 
 def predict(

@@ -76,7 +76,8 @@ def evaluate_candidates(
     chosen = config.evaluate.checkpoint
     if chosen not in candidates:
         chosen = next(iter(candidates))
-    score = model_score(subject.model, subject.devices)
+    routes = tuple(config.evaluate.routes)
+    score = model_score(subject.model, subject.devices, routes=routes)
     bound = {
         kind: score(parallel.replicate(candidate.variables, subject.devices))
         for kind, candidate in candidates.items()
@@ -92,6 +93,7 @@ def evaluate_candidates(
         "device": session["device"],
         "select_on": config.select_on,
         "selected": chosen,
+        "routes": list(routes),
         "seconds": seconds if seconds is not None else before.get("seconds"),
         "clean": {},
         "benchmarks": {},
@@ -135,6 +137,8 @@ def evaluate_candidates(
             "weights": identity.digest(candidates[chosen].variables),
             "network": {k: v for k, v in config.model.to_dict().items() if k != "remat"},
             "dtype": config.dtype,
+            # Results from before there was a choice have none.
+            **({} if routes == ("clean",) else {"routes": routes}),
         },
         clean_accuracy=results["clean"][chosen]["accuracy"],
     )

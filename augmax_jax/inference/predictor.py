@@ -66,7 +66,7 @@ class Predictor:
         check_name("route", route, ROUTES)
         self.model, self.variables, self.route = model, variables, route
         devices = parallel.local_devices(1)
-        bind = model_score(model, devices, route=route)
+        bind = model_score(model, devices, routes=(route,))
         self._serve(
             bind(parallel.replicate(variables, devices)),
             name=type(model).__name__,

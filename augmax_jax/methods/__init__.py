@@ -8,7 +8,7 @@ A method is one record (`MethodSpec`), in a file of its own or of its family. Th
 the package reads its lists (routes of views, labels, curves, checks) from the records.
 """
 
-from augmax_jax.methods.augmax import maximise
+from augmax_jax.methods.augmax import check_share, maximise
 from augmax_jax.methods.base import (
     AUGMIX,
     CLEAN,
@@ -50,6 +50,7 @@ __all__ = [
     "ViewSpec",
     "chain_settings",
     "check",
+    "check_share",
     "create",
     "curves",
     "maximise",

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import jax
+import jax.numpy as jnp
 
-from augmax_jax import adversary
+from augmax_jax import adversary, augment
 from augmax_jax.adversary.augmax import check_settings
 from augmax_jax.methods.attacked import attacked_method, with_attacked
 from augmax_jax.methods.base import (
@@ -18,7 +19,7 @@ from augmax_jax.methods.base import (
     split_keys,
 )
 from augmax_jax.methods.settings import compaction
-from augmax_jax.runtime.checks import check_flag
+from augmax_jax.runtime.checks import check_count, check_flag
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -97,27 +98,76 @@ def check_adversary(config: ConfigDict) -> None:
         prefix="config.adversary.",
     )
     check_flag("config.adversary.targeted", settings.targeted)
+    check_count("config.adversary.every", settings.every, low=1)
+    if settings.every > 1 and config.method == "advmax":
+        raise ValueError(
+            f"config.adversary.every must be 1 for method 'advmax', got {settings.every}: only "
+            "'augmax' attacks a part of the batch"
+        )
+
+
+def check_share(config: ConfigDict, images: int) -> None:
+    """Checks that the images of a batch that are attacked do not depend on how it is split.
+
+    Args:
+        config: the run's config; its other settings must have been checked.
+        images: how many a device, or one of its micro-batches, gets of a batch.
+
+    Raises:
+        ValueError: `config.adversary.every` does not divide them.
+    """
+    every = config.adversary.every
+    if config.method == "augmax" and images % every:
+        raise ValueError(
+            f"config.adversary.every={every} cannot divide the {images} images that a device takes "
+            f"at a time of config.batch_size={config.batch_size} evenly: use a divisor of {images}"
+        )
 
 
 def _build(setup: Setup) -> Method:
     config = setup.config
+    every = config.adversary.every
 
     def attack(inputs, keys, chains, logits_fn):
-        result = maximise(
-            logits_fn,
-            keys,
-            inputs.images,
-            chains,
-            inputs.labels,
-            config,
-            setup.num_classes,
-        )
-        return result.images, {
+        chosen = (keys, inputs.images, chains, inputs.labels)
+        if every > 1:
+            chosen = tuple(x[::every] for x in chosen)
+        result = maximise(logits_fn, *chosen, config, setup.num_classes)
+        images = result.images
+        if every > 1:
+            images = _between(images, keys, inputs.images, chains)
+        return images, {
             **ascent_diagnostics(result.steps, config.adversary.steps),
             "skip_weight": result.m.mean(),
         }
 
     return attacked_method("augmax", setup, attack, draws_chains=True)
+
+
+def _between(
+    attacked: jax.Array, keys: jax.Array, images: jax.Array, chains: jax.Array
+) -> jax.Array:
+    """Attacked images, each followed by AugMix images of the examples up to the next one.
+
+    Args:
+        attacked: of the examples 0, k, 2k, ...: float32 `[B/k, H, W, 3]` in [0, 1].
+        keys: one key per example, `[B]`.
+        images: uint8 `[B, H, W, 3]`.
+        chains: uint8 `[B, K, H, W, 3]`.
+
+    Returns:
+        float32 `[B, H, W, 3]` in [0, 1], in the order of the examples.
+    """
+    groups = len(attacked)
+
+    def others(x: jax.Array) -> jax.Array:
+        apart = x.reshape(groups, -1, *x.shape[1:])[:, 1:]
+        return apart.reshape(-1, *x.shape[1:])
+
+    own, rest = others(images), others(chains)
+    weights = augment.sample_mixing_weights(others(keys), *rest.shape[:2])
+    mixed = augment.mix(own, rest, *weights).reshape(groups, -1, *images.shape[1:])
+    return jnp.concatenate([attacked[:, None], mixed], axis=1).reshape(images.shape)
 
 
 AUGMAX = MethodSpec(

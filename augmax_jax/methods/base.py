@@ -132,6 +132,13 @@ class ViewSpec(NamedTuple):
     released_route: str | None = None
     copies: int = 1
 
+    @property
+    def log_names(self) -> tuple[str, ...]:
+        """What the log calls the views of this kind."""
+        if self.copies == 1:
+            return (self.name,)
+        return tuple(f"{self.name}_{i}" for i in range(1, self.copies + 1))
+
 
 # The views of several methods. The released code sends AugMix images over the clean route.
 CLEAN = ViewSpec("clean", "clean", "clean")
@@ -170,11 +177,9 @@ class MethodSpec:
     def view_labels(self) -> dict[str, str]:
         """Name of each view in the log -> its name in reports."""
         return {
-            f"{view.name}_{i}" if view.copies > 1 else view.name: (
-                f"{view.label} {i}" if view.copies > 1 else view.label
-            )
+            name: f"{view.label} {i}" if view.copies > 1 else view.label
             for view in self.views
-            for i in range(1, view.copies + 1)
+            for i, name in enumerate(view.log_names, start=1)
         }
 
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from augmax_jax.methods.advmix import ADVMAX, ADVMIX
 from augmax_jax.methods.ant import ANT
 from augmax_jax.methods.augmax import AUGMAX
 from augmax_jax.methods.augmix import AUGMIX
-from augmax_jax.methods.base import RELEASED, Method, MethodSpec, Setup
+from augmax_jax.methods.base import (
+    RELEASED,
+    Diagnostics,
+    Method,
+    MethodSpec,
+    Setup,
+    StepInputs,
+    View,
+)
 from augmax_jax.methods.fat import FAT
 from augmax_jax.methods.maxup import MAXUP
 from augmax_jax.methods.normal import NORMAL
@@ -55,7 +64,36 @@ def create(config: ConfigDict, num_classes: int, *, examples: int | None = None)
     """
     check_name("method", config.method, METHODS)
     epochs = Epochs(config.batch_size, examples or config.batch_size)
-    return METHODS[config.method].build(Setup(config, num_classes, routes(config), epochs))
+    spec = METHODS[config.method]
+    method = spec.build(Setup(config, num_classes, routes(config), epochs))
+    weights = _weights(config, spec)
+    return _weighted(method, weights) if weights else method
+
+
+def _weights(config: ConfigDict, spec: MethodSpec) -> dict[str, float]:
+    """Name of a view in the log -> its weight, for the views that the config gives one."""
+    return {
+        name: weight
+        for view in spec.views
+        if (weight := config.objective.weights.get(view.name)) is not None
+        for name in view.log_names
+    }
+
+
+def _weighted(method: Method, weights: Mapping[str, float]) -> Method:
+    """A method whose views have other weights in the classification loss."""
+
+    def views(inputs: StepInputs, state: Any) -> tuple[list[View], Diagnostics, Any]:
+        made, diagnostics, after = method.views(inputs, state)
+        chosen = [view._replace(weight=weights.get(view.name, view.weight)) for view in made]
+        if not any(view.weight for view in chosen):
+            raise ValueError(
+                "config.objective.weights must leave a view with a weight above 0, from whose "
+                f"labels the network learns, got 0 for all of {', '.join(v.name for v in made)}"
+            )
+        return chosen, diagnostics, after
+
+    return Method(views, method.init)
 
 
 def view_names() -> tuple[str, ...]:

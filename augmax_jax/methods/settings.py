@@ -81,6 +81,7 @@ def check_objective(config: ConfigDict) -> None:
     check_name("objective variant", settings.variant, VARIANTS)
     check_name("objective.forwards", settings.forwards, FORWARDS)
     check_number("config.objective.consistency_weight", settings.consistency_weight, low=0)
+    check_number("config.objective.ramp_epochs", settings.ramp_epochs, low=0)
     check_number(
         "config.objective.label_smoothing",
         settings.label_smoothing,
@@ -88,10 +89,15 @@ def check_objective(config: ConfigDict) -> None:
         high=1,
         below_high=True,
     )
-    routes = settings.routes
-    if not hasattr(routes, "items"):  # a mapping or a ConfigDict
-        raise ValueError(f"config.objective.routes must map views to routes, got {routes!r}")
-    for view, route in routes.items():
+    for name in ("routes", "weights"):
+        if not hasattr(settings[name], "items"):  # a mapping or a ConfigDict
+            raise ValueError(
+                f"config.objective.{name} must map views to {name}, got {settings[name]!r}"
+            )
+    for view, weight in settings.weights.items():
+        if weight is not None:
+            check_number(f"config.objective.weights.{view}", weight, low=0)
+    for view, route in settings.routes.items():
         if route:
             check_name(f"route of the {view} view", route, ROUTES)
         elif route is not None and route != "":

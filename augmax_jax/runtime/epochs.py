@@ -3,6 +3,7 @@
 from typing import NamedTuple, TypeVar, overload
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 Step = TypeVar("Step", int, jax.Array)
@@ -39,6 +40,15 @@ class Epochs(NamedTuple):
         if isinstance(step, int | np.integer):
             return int(step) * self.batch_size / self.examples
         return step.astype(np.float32) * (self.batch_size / self.examples)
+
+    def rise(self, passed: jax.Array, length: float) -> jax.Array:
+        """The share in (0, 1] of a linear rise from 0 that a step has reached, float32 scalar.
+
+        Args:
+            passed: epochs passed before the step, as `passed` gives them.
+            length: epochs after which the rise ends, above 0.
+        """
+        return jnp.clip((passed + self.passed(1)) / length, 0, 1)
 
     @overload
     def starts(self, step: int) -> bool: ...

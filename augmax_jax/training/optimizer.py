@@ -73,11 +73,11 @@ def learning_rate(
         ValueError: as in `check`.
     """
     check(config)
-    in_epochs = Epochs(batch_size, examples).passed
+    counted = Epochs(batch_size, examples)
 
     def rate(step):
         # The first example of the step decides its epoch.
-        epoch = in_epochs(jnp.asarray(step, jnp.float32))
+        epoch = counted.passed(jnp.asarray(step, jnp.float32))
         # A little more, so that a boundary that is computed as 2.9999998 counts as 3.
         position = jnp.floor(epoch + 1e-4) if config.schedule_unit == "epoch" else epoch
         if config.schedule == "cosine":
@@ -89,7 +89,7 @@ def learning_rate(
         else:
             scale = jnp.ones(())
         if config.warmup_epochs:
-            scale = scale * jnp.clip((epoch + in_epochs(1)) / config.warmup_epochs, 0, 1)
+            scale = scale * counted.rise(epoch, config.warmup_epochs)
         return config.learning_rate * scale
 
     return rate

@@ -70,6 +70,7 @@ class Run:
             self.optimizer,
             self.schedule,
             self.config.batch_size // len(self.devices),
+            examples=len(self.data.train),
         )
 
     def mapped_step(self, like: TrainState) -> TrainStep:
@@ -216,7 +217,9 @@ def build(config: ConfigDict) -> Run:
         )
     # First built with any class count, so that a wrong option raises before data is read.
     create_model(config, 2)
-    check_micro_batches(config, methods.create(config, 2), config.batch_size // len(devices))
+    share = config.batch_size // len(devices)
+    check_micro_batches(config, methods.create(config, 2), share)
+    methods.check_share(config, share // config.optimizer.micro_batches)
     dataset = data.load(
         config.data.to_dict(),
         seed=config.seed,

@@ -16,6 +16,7 @@ from augmax_jax.methods import Method, StepInputs, View
 from augmax_jax.models import statistics_collection
 from augmax_jax.objectives import objective
 from augmax_jax.runtime import keys, parallel
+from augmax_jax.runtime.epochs import Epochs
 from augmax_jax.training.optimizer import averaged
 from augmax_jax.training.state import TrainState
 
@@ -151,7 +152,9 @@ def check_micro_batches(config: ConfigDict, method: Method, share: int) -> None:
         )
 
 
-def _make_gradient(config: ConfigDict, model: nn.Module, method: Method) -> Callable[..., Any]:
+def _make_gradient(
+    config: ConfigDict, model: nn.Module, method: Method, epochs: Epochs
+) -> Callable[..., Any]:
     """The gradient of the objective, of one device's examples or of some of them.
 
     Returns:
@@ -178,6 +181,11 @@ def _make_gradient(config: ConfigDict, model: nn.Module, method: Method) -> Call
         )
         views, diagnostics, method_state = method.views(inputs, state.method_state)
 
+        consistency_weight = settings.consistency_weight
+        if settings.ramp_epochs:
+            consistency_weight *= epochs.rise(epochs.passed(state.step), settings.ramp_epochs)
+            diagnostics = {**diagnostics, "consistency_weight": consistency_weight}
+
         def loss_fn(params):
             logits, statistics = forward(model, params, state.statistics, views, joint=joint)
             loss, parts = objective(
@@ -185,7 +193,7 @@ def _make_gradient(config: ConfigDict, model: nn.Module, method: Method) -> Call
                 labels,
                 weights=[view.weight for view in views],
                 consistent=[view.consistent for view in views],
-                consistency_weight=settings.consistency_weight,
+                consistency_weight=consistency_weight,
                 label_smoothing=settings.label_smoothing,
             )
             for view, scores in zip(views, logits, strict=True):
@@ -206,6 +214,8 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
     share: int,
+    *,
+    examples: int | None = None,
 ) -> TrainStep:
     """Builds one device's share of the training step, to be mapped over `parallel.AXIS`.
 
@@ -222,12 +232,15 @@ def make_train_step(
         optimizer: from `training.optimizer.create`.
         schedule: learning rate as a function of the step, for the log.
         share: number b of examples of a batch that each device gets.
+        examples: number of examples in an epoch, for `objective.ramp_epochs`; None: one epoch is
+            one step.
 
     Returns:
         A function from (state, {"image": uint8 `[b, H, W, 3]`, "label": int32 `[b]`}) to the
         new state and the step's metrics, float32 scalars.
     """
-    gradient_of = _make_gradient(config, model, method)
+    epochs = Epochs(config.batch_size, examples or config.batch_size)
+    gradient_of = _make_gradient(config, model, method, epochs)
     settings = config.optimizer
 
     def train_step(state: TrainState, batch: Batch):

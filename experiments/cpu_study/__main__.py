@@ -12,11 +12,23 @@ from augmax_jax.report import tables as texts
 from augmax_jax.runtime import console, files, host_memory, paths
 from augmax_jax.training.commands import train_and_evaluate
 from experiments import grid, study
-from experiments.cpu_study import figures, images, record, setting, tables, timing, usage
+from experiments.cpu_study import (
+    beyond,
+    beyond_tables,
+    figures,
+    images,
+    record,
+    setting,
+    tables,
+    timing,
+    usage,
+)
+from experiments.recipes import Experiment
 
 logger = logging.getLogger(__name__)
 
-PAGE = Path("runs") / figures.PAGE
+STUDY, BEYOND = LISTS = ("study", "beyond")
+PAGES = {STUDY: Path("runs") / figures.PAGE, BEYOND: Path("runs") / figures.PAGE_BEYOND}
 RESULTS = Path(__file__).parent.parent / "results" / "cpu_study"
 
 
@@ -31,6 +43,10 @@ def parser() -> argparse.ArgumentParser:
     own = argparse.ArgumentParser(add_help=False)
     own.add_argument(
         "--results", type=Path, default=RESULTS, help="folder of the JSON files (default: ours)"
+    )
+    which = argparse.ArgumentParser(add_help=False)
+    which.add_argument(
+        "--list", choices=LISTS, default=STUDY, help="the runs: the study's, or variants of AugMax"
     )
     work = argparse.ArgumentParser(add_help=False)
     work.add_argument("--workdir", type=Path, required=True, help="folder of images and runs")
@@ -51,14 +67,25 @@ def parser() -> argparse.ArgumentParser:
     )
     add = commands.add_parser
     add("prepare", parents=[own, work], help="make the images: table, benchmark, its fifth")
-    add("run", parents=[own, work], help="do the runs that are not done; go on with interrupted")
-    add("record", parents=[own, work], help="write the JSON of every finished run anew")
-    add("list", parents=[own, work], help="list the runs and their states")
+    add(
+        "run",
+        parents=[own, which, work],
+        help="do the runs that are not done; go on with interrupted",
+    )
+    add("record", parents=[own, which, work], help="write the JSON of every finished run anew")
+    add("list", parents=[own, which, work], help="list the runs and their states")
+    add(
+        "routes",
+        parents=[own, work],
+        help=f"evaluate the finished runs of {beyond.ROW} with both routes averaged",
+    )
     timed = add("time", parents=[own, work], help="time steps in turns, on a quiet machine")
     timed.add_argument("--steps", type=int, default=30, help="steps of each method")
-    add("table", parents=[own], help="print the tables of what is finished, as Markdown")
-    drawn = add("figures", parents=[own], help="draw what is finished as one HTML page")
-    drawn.add_argument("--out", type=Path, default=PAGE, help=f"default: {PAGE}")
+    add("table", parents=[own, which], help="print the tables of what is finished, as Markdown")
+    drawn = add("figures", parents=[own, which], help="draw what is finished as one HTML page")
+    drawn.add_argument(
+        "--out", type=Path, help=f"default: {PAGES[STUDY]}, of the variants {PAGES[BEYOND]}"
+    )
     return made
 
 
@@ -86,12 +113,14 @@ def run(given: argparse.Namespace) -> int:
     digest, found = _prepared(given)
     host_memory.keep_freed_memory()
     directories = {found.directory(e): e for e in found.experiments.values()}
-    changed = list(given.set)
 
     def execute(config, directory: Path) -> None:
         with usage.recorded(directory):
-            train_and_evaluate(config, directory)
-        path = record.write(directories[directory], directory, given.results, digest, changed)
+            if given.list == BEYOND:
+                beyond.train_and_measure(config, directory)
+            else:
+                train_and_evaluate(config, directory)
+        path = _record(given, directories[directory], directory, digest)
         print(f"written: {path}", flush=True)
 
     found.run(execute)
@@ -109,7 +138,7 @@ def rewrite(given: argparse.Namespace) -> int:
         state = found.outcome(experiment).state
         if state == study.DONE:
             directory = found.directory(experiment)
-            print(record.write(experiment, directory, given.results, digest, list(given.set)))
+            print(_record(given, experiment, directory, digest))
         else:
             print(f"{setting.name(experiment)}: {state}")
     return 0
@@ -119,6 +148,37 @@ def show(given: argparse.Namespace) -> int:
     """Lists the runs and their states."""
     found = _study(given)
     print(texts.to_text(grid.describe(found.options, found)))
+    return 0
+
+
+def routes(given: argparse.Namespace) -> int:
+    """Evaluates copies of the finished runs of AugMax-DuBIN over both routes."""
+    given.list = STUDY
+    digest, found = _prepared(given)
+    host_memory.keep_freed_memory()
+    for experiment in found.experiments.values():
+        name, directory = setting.name(experiment), found.directory(experiment)
+        if setting.row(experiment.method, experiment.norm) != beyond.ROW:
+            continue
+        path = given.results / beyond.FOLDER / f"{beyond.study_name(experiment.seed)}.json"
+        state = found.outcome(experiment).state
+        if state != study.DONE:
+            print(f"{name}: {state}", flush=True)
+            continue
+        config, way = found.config(experiment), beyond.LAST_BOTH
+        copied = paths.expand(given.workdir) / "routes" / directory.name
+        facts = {
+            "run": beyond.study_name(experiment.seed),
+            "seed": experiment.seed,
+            "settings_digest": setting.digest(configs.to_dict(config)),
+            "images_digest": digest,
+        }
+        kept = files.read_json(path) or {}
+        if not facts.items() <= kept.items():
+            measured = beyond.measure_copy(directory, config, copied, way)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            files.write_json(path, facts | {"ways": {way.name: measured}})
+        print(f"{name}: {path}", flush=True)
     return 0
 
 
@@ -140,14 +200,35 @@ def take_time(given: argparse.Namespace) -> int:
 
 def table(given: argparse.Namespace) -> int:
     """Prints the tables."""
-    print(tables.table(tables.read(given.results)))
+    found = tables.read(given.results)
+    if given.list == BEYOND:
+        print(beyond_tables.table(found, beyond_tables.read(given.results)))
+    else:
+        print(tables.table(found))
     return 0
 
 
 def draw(given: argparse.Namespace) -> int:
     """Draws the charts."""
-    print(figures.write(tables.read(given.results), paths.expand(given.out)))
+    found, path = tables.read(given.results), paths.expand(given.out or PAGES[given.list])
+    if given.list == BEYOND:
+        print(figures.write_beyond(beyond_tables.read(given.results), found, path))
+    else:
+        print(figures.write(found, path))
     return 0
+
+
+def _record(
+    given: argparse.Namespace, experiment: Experiment, directory: Path, digest: str
+) -> Path:
+    """Writes the JSON of a finished run."""
+    more = {"ways": beyond.ways(directory)} if given.list == BEYOND else None
+    return record.write(experiment, directory, _folder(given), digest, list(given.set), more)
+
+
+def _folder(given: argparse.Namespace) -> Path:
+    """The folder of the JSON files of the list's runs."""
+    return given.results / beyond.FOLDER if given.list == BEYOND else given.results
 
 
 def _place(given: argparse.Namespace) -> images.Place:
@@ -175,13 +256,17 @@ def _prepared(given: argparse.Namespace) -> tuple[str, study.Study]:
     """
     found = _study(given)
     digest = _images(given)
-    settings = setting.digest(configs.to_dict(next(iter(found.configs.values()))))
-    record.check(given.results, settings, digest)
+    experiment = next(iter(found.experiments.values()))
+    changed = [name for name, _ in experiment.changes]
+    settings = setting.digest(configs.to_dict(found.config(experiment)), changed)
+    for folder in dict.fromkeys((given.results, _folder(given))):
+        record.check(folder, settings, digest)
     return digest, found
 
 
 def _study(given: argparse.Namespace) -> study.Study:
     place = _place(given)
+    chosen = getattr(given, "list", STUDY)  # not every command has a choice
     changes = []
     for text in given.set:
         name, equals, value = text.partition("=")
@@ -197,8 +282,10 @@ def _study(given: argparse.Namespace) -> study.Study:
         benchmark=place.fifth,
         changes=changes,
         only=given.only,
+        leaving=beyond.LEAVING if chosen == BEYOND else (),
     )
-    return study.Study(setting.experiments(), options)
+    runs = beyond.experiments() if chosen == BEYOND else setting.experiments()
+    return study.Study(runs, options)
 
 
 COMMANDS = {
@@ -206,6 +293,7 @@ COMMANDS = {
     "run": run,
     "record": rewrite,
     "list": show,
+    "routes": routes,
     "time": take_time,
     "table": table,
     "figures": draw,

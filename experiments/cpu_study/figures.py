@@ -7,9 +7,10 @@ from typing import Any
 
 from augmax_jax.report import charts, page
 from augmax_jax.runtime import files
-from experiments.cpu_study import setting, tables
+from experiments.cpu_study import beyond, beyond_tables, setting, tables
 
 PAGE = "cpu_study.html"
+PAGE_BEYOND = "cpu_study_beyond.html"
 
 
 def write(results: tables.Results, path: Path) -> Path:
@@ -44,6 +45,56 @@ def write(results: tables.Results, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write_text(path, text)
     return path
+
+
+def write_beyond(results: tables.Results, study: tables.Results, path: Path) -> Path:
+    """Writes the page of the variants, and returns its path.
+
+    Args:
+        results: the records of the variants, from `beyond_tables.read`.
+        study: those of the study.
+        path: the file.
+
+    Raises:
+        ValueError: no run is finished.
+        OSError: the file cannot be written.
+    """
+    found = beyond_tables.runs(results)
+    if not found:
+        raise ValueError("no run is finished, so there is nothing to draw")
+    base = beyond_tables.reference(study, results)
+    every: tables.Found = {beyond.ROW: base, **found} if base else found
+    titles = [beyond.ROW, *(variant.title for variant in beyond.VARIANTS.values())]
+    colours = {title: i for i, title in enumerate(titles, start=1) if title in every}
+    sections = [
+        ("Robust accuracy", _ways(every, colours)),
+        ("Learning curves", _curves(every, colours)),
+        ("Ascent steps", _ascent(every, colours)),
+    ]
+    lead = "Variants of AugMax-DuBIN; means over the seeds that are finished."
+    text = page.page(
+        "Beyond AugMax-DuBIN on CIFAR-10 images",
+        f"{lead} {beyond_tables.missing(found)}".strip(),
+        sections,
+        top=charts.legend_of(colours),
+        colours=len(titles),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_text(path, text)
+    return path
+
+
+def _ways(found: tables.Found, colours: Mapping[str, int]) -> page.Markup:
+    """RA in each way of evaluation."""
+    values = {
+        title: {
+            way.name: statistics.fmean(run["ways"][way.name]["ra"] for run in by_seed.values())
+            for way in reversed(beyond.WAYS)
+            if all(way.name in run["ways"] for run in by_seed.values())
+        }
+        for title, by_seed in found.items()
+    }
+    return charts.bar_chart(values, title="RA by weights and routes", colours=colours)
 
 
 def _curves(found: tables.Found, colours: Mapping[str, int]) -> page.Markup:

@@ -32,12 +32,12 @@ def of_run(experiment: Experiment, directory: Path, images: str) -> dict[str, An
     steps = results["steps"]
     return {
         "run": setting.name(experiment),
-        "row": setting.row(experiment.method, experiment.norm),
+        "row": experiment.label or setting.row(experiment.method, experiment.norm),
         "method": experiment.method,
         "norm": experiment.norm,
         "seed": experiment.seed,
         "settings": setting.shared(run.config),
-        "settings_digest": setting.digest(run.config),
+        "settings_digest": setting.digest(run.config, [name for name, _ in experiment.changes]),
         "consistency_weight": run.config["objective"]["consistency_weight"],
         "images_digest": images,
         "steps": steps,
@@ -81,7 +81,12 @@ def check(folder: Path, settings: str, images: str) -> None:
 
 
 def write(
-    experiment: Experiment, directory: Path, folder: Path, images: str, changed: list[str]
+    experiment: Experiment,
+    directory: Path,
+    folder: Path,
+    images: str,
+    changed: list[str],
+    more: dict[str, Any] | None = None,
 ) -> Path:
     """Writes the record of a finished run, and returns its path.
 
@@ -91,11 +96,12 @@ def write(
         folder: of the results.
         images: the digest of the study's images.
         changed: settings in which the run differs from the study's, as the user gave them.
+        more: further entries of the record.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{setting.name(experiment)}.json"
     found = of_run(experiment, directory, images)
-    files.write_json(path, found | ({"changed": changed} if changed else {}))
+    files.write_json(path, found | ({"changed": changed} if changed else {}) | (more or {}))
     return path
 
 

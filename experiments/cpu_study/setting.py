@@ -1,7 +1,7 @@
 """The runs of the study and the settings that they share."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,8 @@ def experiments() -> list[Experiment]:
 
 def name(experiment: Experiment) -> str:
     """The stem of a run's JSON file, such as "augmax-dubin-s0"."""
-    return f"{experiment.method}-{experiment.norm}-s{experiment.seed}"
+    kind = experiment.label or f"{experiment.method}-{experiment.norm}"
+    return f"{kind}-s{experiment.seed}"
 
 
 def row(method: str, norm: str) -> str:
@@ -75,6 +76,7 @@ def options(
     benchmark: Path,
     changes: Sequence[tuple[str, str]] = (),
     only: Sequence[str] = (),
+    leaving: Collection[str] = (),
 ) -> Options:
     """The options under which `experiments.study` does the runs.
 
@@ -85,8 +87,10 @@ def options(
         benchmark: the folder of the corrupted images.
         changes: settings that differ from `SETTINGS`, as (name, text).
         only: patterns of the names of runs; empty: all.
+        leaving: names in `SETTINGS` that every run sets for itself.
     """
-    settings = SETTINGS | {
+    own = {name: text for name, text in SETTINGS.items() if name not in leaving}
+    settings = own | {
         "data.labels": str(table),
         "evaluate.benchmarks": repr((str(benchmark),)),
     }
@@ -114,6 +118,13 @@ def shared(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def digest(config: Mapping[str, Any]) -> str:
-    """A digest of the settings that `shared` gives: runs with different ones do not compare."""
-    return hashlib.sha256(files.dumps(shared(config)).encode()).hexdigest()[:16]
+def digest(config: Mapping[str, Any], changed: Collection[str] = ()) -> str:
+    """A digest of the settings that `shared` gives: runs with different ones do not compare.
+
+    Args:
+        config: a run's config, as `augmax_jax.config.to_dict` gives it.
+        changed: names of settings that count as the study has them, because the run is about them.
+    """
+    found = {key: value for key, value in shared(config).items() if key not in changed}
+    found |= {k: configs.read_setting(k, SETTINGS[k]) for k in changed if k in SETTINGS}
+    return hashlib.sha256(files.dumps(dict(sorted(found.items()))).encode()).hexdigest()[:16]

@@ -60,11 +60,17 @@ def table(results: Results) -> str:
         ValueError: the runs have different settings or images, so that they do not compare.
     """
     found = runs(results)
-    for name, what in (("settings_digest", "settings"), ("images_digest", "images")):
-        if len({run[name] for by_seed in found.values() for run in by_seed.values()}) > 1:
-            raise ValueError(f"the runs have different {what}, so they make no table")
+    check_comparable([run for by_seed in found.values() for run in by_seed.values()])
     parts = [accuracies(found), differences(found), times(results, found), missing(found)]
     return "\n".join(part for part in parts if part)
+
+
+def check_comparable(members: Iterable[Mapping[str, Any]]) -> None:
+    """Raises ValueError if runs have different settings or images, so that they do not compare."""
+    members = list(members)
+    for name, what in (("settings_digest", "settings"), ("images_digest", "images")):
+        if len({run[name] for run in members}) > 1:
+            raise ValueError(f"the runs have different {what}, so they make no table")
 
 
 def accuracies(found: Found) -> str:
@@ -74,7 +80,7 @@ def accuracies(found: Found) -> str:
     for title, by_seed in found.items():
         members = [figures(run) for run in by_seed.values()]
         seeds = ", ".join(map(str, by_seed))
-        cells = [_spread([m[name] for m in members]) for name in ("SA", "RA", *families)]
+        cells = [spread([m[name] for m in members]) for name in ("SA", "RA", *families)]
         rows.append([title, seeds, *cells])
     return markdown(rows) if found else ""
 
@@ -128,7 +134,7 @@ def _paper(one: str, other: str) -> str:
 def times(results: Results, found: Found) -> str:
     """Seconds of an epoch: as the runs took them, and from steps that took turns."""
     measured = results.get(Path(TIME).stem)
-    cpu = {title: _epochs(by_seed.values()) for title, by_seed in found.items()}
+    cpu = {title: epoch_seconds(by_seed.values(), "cpu") for title, by_seed in found.items()}
     base = cpu.get("Normal-BN")
     rows = [["method", "CPU s an epoch", "× Normal", "ms a step", "× Normal", "ascent steps"]]
     for title in setting.METHODS:
@@ -189,12 +195,13 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in (head, rule, *body))
 
 
-def _spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float]) -> str:
+    """Mean of fractions, and their sample standard deviation if there are several, in percent."""
     mean = f"{100 * statistics.fmean(values):.2f}"
     return f"{mean} ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else mean
 
 
-def _epochs(members: Iterable[Mapping[str, Any]]) -> float | None:
-    """Median CPU seconds of an epoch."""
-    found = [part["cpu"] for run in members for part in run["seconds"]["epochs"] if part]
+def epoch_seconds(members: Iterable[Mapping[str, Any]], kind: str) -> float | None:
+    """Median seconds of an epoch, of "wall" clock or "cpu"; None if no epoch was timed."""
+    found = [part[kind] for run in members for part in run["seconds"]["epochs"] if part]
     return statistics.median(found) if found else None

@@ -125,6 +125,28 @@ COMMANDS: dict[str, list[Bad]] = {
         Bad("--config=digits --workdir=out --config.seed=-1", r"config.seed must be in \[0"),
         Bad("--config=digits --workdir=out --config.method=augmx", "Did you mean 'augmix'"),
         Bad("--config=digits --workdir=out --config.batch_size=0", "batch_size must be at least 1"),
+        Bad("--config=digits --workdir=out --config.adversary.every=0", "every must be at least 1"),
+        Bad(
+            "--config=digits --workdir=out --config.adversary.every=7 --config.num_devices=1",
+            "adversary.every=7 cannot divide",
+        ),
+        Bad(
+            "--config=digits --workdir=out --config.objective.weights.augmix=-1",
+            "weights.augmix must be at least 0",
+        ),
+        Bad(
+            "--config=digits --workdir=out --config.objective.ramp_epochs=-1",
+            "ramp_epochs must be at least 0",
+        ),
+        Bad(
+            "--config=digits --workdir=out --config.evaluate.routes=clean,aux",
+            "unknown route in config.evaluate.routes",
+        ),
+        Bad(
+            "--config=digits --workdir=out --config.evaluate.routes=clean,augmented "
+            "--config.model.norm=bn",
+            "needs a network with a batch norm for each route",
+        ),
         Bad(
             "--config=digits --workdir=out --config.data.name=./no --config.evaluate.baseline=",
             "no",

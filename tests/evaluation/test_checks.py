@@ -55,6 +55,8 @@ def place(tmp_path, monkeypatch):
         {"benchmarks": ("set",), "baseline": "tiny_imagenet_resnet18"},
         {"benchmarks": (), "baseline": "photos.json"},
         {"data_dir": "set"},
+        {"routes": ("clean", "augmented")},
+        {"routes": ["augmented"]},
     ],
 )
 def test_what_may_be_right_is_taken(place, changes):
@@ -71,6 +73,9 @@ def test_what_may_be_right_is_taken(place, changes):
         ({"constants": "imagnet"}, "Did you mean 'imagenet'"),
         ({"checkpoint": "first"}, "Available: best, last"),
         ({"data_dir": "nowhere"}, "'nowhere' is no folder"),
+        ({"routes": ()}, "one or more of clean, augmented"),
+        ({"routes": ("clean", "clean")}, "each once"),
+        ({"routes": ("clean", "augmentd")}, "Did you mean 'augmented'"),
         ({"baseline": "alexnt"}, "Did you mean 'alexnet'"),
         ({"baseline": "nowhere.json"}, "is not there"),
         ({"baseline": "set"}, "directory without results.json"),
@@ -87,3 +92,13 @@ def test_what_cannot_be_right_is_refused_before_the_data_is_read(place, changes,
     c.data.name = "not-a-dataset"
     with pytest.raises((ValueError, FileNotFoundError), match=f"(?s){said.split('.*')[0]}"):
         build(c)
+
+
+def test_a_route_that_is_none_or_that_nobody_trained_is_refused():
+    c = config(routes=("clean", "augmented"))
+    c.method = "normal"
+    with pytest.raises(ValueError, match="'normal' sends no view over augmented"):
+        evaluation.check(c)
+    c.method, c.model.norm = "augmax", "bn"
+    with pytest.raises(ValueError, match=r"config.model.norm='bn' has one for both"):
+        evaluation.check(c)

@@ -21,6 +21,18 @@ def test_a_done_run_is_not_repeated(options, normal, augmax, worker):
     assert not found.failed
 
 
+def test_a_run_that_an_older_version_finished_is_done(options, normal, worker):
+    Study([normal], options).run(worker)
+    path = options.root / normal.name / study.FINISHED
+    mark = json.loads(path.read_text())
+    del mark["evaluate"]["routes"]  # a setting that came later
+    path.write_text(json.dumps(mark))
+    assert Study([normal], options).outcome(normal).state == study.DONE
+    mark["evaluate"]["routes"] = ["augmented"]
+    path.write_text(json.dumps(mark))
+    assert Study([normal], options).outcome(normal).state == study.PARTLY
+
+
 def test_runs_of_one_name_are_run_once(tmp_path, augmax, worker, monkeypatch):
     monkeypatch.setattr(study.smoke, "prepare", lambda root: None)
     other = Experiment("cifar100", "resnet18", "augmax", "dubin")

@@ -18,6 +18,9 @@ REFUSED = {
     "objective.routes.augmix": (["aux", "Clean"], "unknown route of the augmix view"),
     "objective.routes.fat": ([False, 0], "config.objective.routes.fat must be one of clean"),
     "objective.routes": (["clean"], "config.objective.routes must map views"),
+    "objective.ramp_epochs": ([-1.0, NAN, INF, True, "3"], "config.objective.ramp_epochs must be"),
+    "objective.weights.augmix": ([-0.1, NAN, INF, True, "1"], "objective.weights.augmix must be"),
+    "objective.weights": ([0.5], "config.objective.weights must map views"),
     "augment.width": ([0, -1, 1.5, True, "3"], "config.augment.width must be"),
     "augment.depth": ([0, 1.5, True], "config.augment.depth must be"),
     "augment.severity": ([0.05, 11.0, NAN, INF, "3"], "config.augment.severity must be"),
@@ -29,6 +32,7 @@ REFUSED = {
     "adversary.early_stop": (["batches", None], "unknown config.adversary.early_stop"),
     "adversary.count_initial": ([1, "no"], "config.adversary.count_initial must be True or"),
     "adversary.targeted": ([1, None], "config.adversary.targeted must be True or False"),
+    "adversary.every": ([0, -1, 1.5, True, "2"], "config.adversary.every must be"),
     "compaction.enabled": ([8, "yes"], "config.compaction.enabled must be True or False"),
     "compaction.chunk": ([-1, 2.5, True], "config.compaction.chunk must be"),
     "pgd.eps": ([-0.1, 8, NAN, True], r"config.pgd.eps must be"),
@@ -108,6 +112,9 @@ def test_every_setting_of_a_method_is_checked():
         ("ant.kernel", 3),
         ("objective.routes.pgd", ""),
         ("objective.consistency_weight", 0),
+        ("objective.weights.augmix", 0),
+        ("objective.ramp_epochs", 0.5),
+        ("adversary.every", 8),
     ],
 )
 def test_settings_at_their_limits_are_taken(name, value):
@@ -125,3 +132,15 @@ def test_evaluation_uses_a_batch_norm_that_the_method_trains():
         methods.check(config)
     config.model.norm = "ibn"  # one batch norm: routes make no difference
     methods.check(config)
+
+
+def test_a_part_of_the_batch_is_attacked_by_augmax_alone_and_divides_every_share():
+    config = changed("adversary.every", 4)
+    methods.check_share(config, 8)
+    with pytest.raises(ValueError, match=r"every=4 cannot divide the 6 images"):
+        methods.check_share(config, 6)
+    config.method = "normal"
+    methods.check_share(config, 6)
+    config.method = "advmax"
+    with pytest.raises(ValueError, match="every must be 1 for method 'advmax', got 4"):
+        methods.check(config)

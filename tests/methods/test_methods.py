@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from augmax_jax import adversary, methods
+from augmax_jax import adversary, augment, methods
 from augmax_jax.config import defaults
 from augmax_jax.methods import StepInputs
+from augmax_jax.methods.base import split_keys
 from augmax_jax.runtime.keys import example_keys
 
 BATCH, CLASSES = 6, 4
@@ -143,6 +144,41 @@ def test_every_ascent_is_logged(method, inputs):
     shares = [float(diagnostics[f"ascent_steps/{t}"]) for t in range(3)]
     assert sum(shares) == pytest.approx(1)
     assert diagnostics["ascent_steps"] == pytest.approx(shares[1] + 2 * shares[2])
+
+
+def test_weights_can_be_chosen(inputs):
+    c = config("augmix")
+    c.objective.weights.augmix, c.objective.weights.clean = 0.25, 0.5
+    views, _ = views_of(c, inputs)
+    assert [v.weight for v in views] == [0.25, 0.25, 0.5]  # both AugMix views
+    c.objective.weights.augmix = c.objective.weights.clean = 0.0
+    with pytest.raises(ValueError, match="leave a view with a weight above 0"):
+        views_of(c, inputs)
+
+
+@pytest.mark.parametrize("every", [2, 3])
+def test_of_a_part_of_the_batch_the_attack_is_the_usual_one_and_the_rest_is_augmix(inputs, every):
+    c = config("augmax")
+    usual, _ = views_of(c, inputs)
+    c.adversary.every = every
+    seen = []
+
+    def counted(x, route):
+        seen.append(len(x))
+        return logits_fn(x, route)
+
+    views, diagnostics = views_of(c, inputs._replace(logits_fn=counted))
+    assert max(seen) == BATCH // every  # the cost falls
+    assert sum(diagnostics[f"ascent_steps/{t}"] for t in range(3)) == pytest.approx(1)
+    for got, want in zip(views[1:], usual[1:], strict=True):
+        np.testing.assert_array_equal(got.images, want.images)
+    np.testing.assert_array_equal(views[0].images[::every], usual[0].images[::every])
+    _, attack_keys, second = split_keys(inputs.keys, 3)
+    chains = augment.sample_chains(second, inputs.images, **methods.chain_settings(c))
+    weights = augment.sample_mixing_weights(attack_keys, BATCH, c.augment.width)
+    mixed = augment.mix(inputs.images, chains, *weights)
+    rest = np.arange(BATCH) % every > 0
+    np.testing.assert_allclose(views[0].images[rest], mixed[rest], atol=1e-6)
 
 
 def test_routes_can_be_chosen(inputs):

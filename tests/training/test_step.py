@@ -1,10 +1,13 @@
 """Forwards of views, and what one step does to the state."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import optax
 import pytest
 
+from augmax_jax import config as configs
 from augmax_jax import methods, models
 from augmax_jax.config import defaults
 from augmax_jax.methods import View
@@ -134,3 +137,46 @@ def test_a_state_is_the_same_created_inside_another_program():
     )
     shapes = jax.tree.map(lambda a: (a.shape, a.dtype), (jax.eval_shape(create, key), state))
     assert shapes[0] == shapes[1]
+
+
+def small(**changes):
+    """A step of AugMix or AugMax on 8x8 images, and what it takes."""
+    config = defaults()
+    config.batch_size, config.augment.width, config.augment.depth = 4, 1, 1
+    config.augment.operators, config.adversary.steps = "solarize", 1
+    for name, value in changes.items():
+        configs.set_setting(config, name.replace("__", "."), value)
+    model = models.create("tiny", 3, norm="dubin")
+    schedule = optimizer.learning_rate(config.optimizer, batch_size=4, examples=40, epochs=1)
+    sgd = optimizer.create(config.optimizer, schedule)
+    method = methods.create(config, 3)
+    step = make_train_step(config, model, method, sgd, schedule, 4, examples=40)
+    state = create_state(model, sgd, jax.random.key(0), (8, 8, 3))
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
+    batch = {"image": images, "label": np.array([0, 1, 2, 0], np.int32)}
+    mapped = jax.vmap(step, axis_name=parallel.AXIS)
+    return mapped, jax.tree.map(lambda x: x[None], (state, batch))
+
+
+def test_options_that_are_off_leave_the_program_as_it_is():
+    def program(**changes):
+        step, arguments = small(method="augmax", **changes)
+        return jax.jit(step).lower(*arguments).as_text()
+
+    usual = program()
+    # Weights that are those of the variant, no ramp, and an attack on every image.
+    equal = {"objective__weights__augmax": 0.5, "objective__weights__augmix": 0.0}
+    assert program(objective__ramp_epochs=0.0, adversary__every=1, **equal) == usual
+    assert program(objective__weights__augmix=0.5) != usual
+
+
+def test_the_consistency_weight_rises_from_nothing_over_the_ramp():
+    step, (state, batch) = small(method="augmix", objective__ramp_epochs=0.5)
+    step = jax.jit(step)
+    for taken, share in ((0, 1 / 5), (3, 4 / 5), (4, 1), (9, 1)):  # of 10 steps an epoch
+        at = dataclasses.replace(state, step=np.full(1, taken, np.int32))
+        metrics = {name: float(value[0]) for name, value in step(at, batch)[1].items()}
+        weight = 12 * share  # AugMix's own
+        assert metrics["consistency_weight"] == pytest.approx(weight, rel=1e-5)
+        expected = metrics["classification"] + weight * metrics["consistency"]
+        assert metrics["loss"] == pytest.approx(expected, rel=1e-5)

@@ -1,0 +1,150 @@
+"""The tables of the variants, from their JSON files and the study's, as Markdown."""
+
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from augmax_jax.report import runs as reading
+from experiments.cpu_study import beyond, tables
+
+# How tables call the weights of a way, and its routes.
+_WEIGHTS = {"last": "last", "average": "averaged"}
+_ROUTES = {("clean",): "clean", beyond.BOTH: "both"}
+_VIEWS = 3  # of AugMax's objective, each of which has one gradient
+
+
+def read(folder: Path) -> tables.Results:
+    """The JSON files of the variants, by stem.
+
+    Args:
+        folder: of the study's results.
+
+    Raises:
+        ValueError: a file is damaged.
+    """
+    return tables.read(folder / beyond.FOLDER)
+
+
+def runs(results: tables.Results) -> dict[str, dict[int, Mapping[str, Any]]]:
+    """Title of a variant -> seed -> the record of the run, for the runs that are there."""
+    found: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for experiment in beyond.experiments():
+        record = results.get(beyond.setting.name(experiment))
+        if record is not None:
+            title = beyond.VARIANTS[experiment.label].title
+            found.setdefault(title, {})[experiment.seed] = record
+    return {v.title: found[v.title] for v in beyond.VARIANTS.values() if v.title in found}
+
+
+def reference(study: tables.Results, results: tables.Results) -> dict[int, dict[str, Any]]:
+    """Seed -> the study's record of AugMax-DuBIN, with its "ways" as far as they are measured."""
+    found = {}
+    for seed, record in tables.runs(study).get(beyond.ROW, {}).items():
+        own = {"sa": record["sa"], "ra": record["ra"]}
+        both = results.get(beyond.study_name(seed), {}).get("ways", {})
+        found[seed] = dict(record) | {"ways": {beyond.PLAIN.name: own} | both}
+    return found
+
+
+def table(study: tables.Results, results: tables.Results) -> str:
+    """All tables of the variants, one below the other, with what is missing.
+
+    Args:
+        study: the records of the study, from `tables.read`.
+        results: those of the variants, from `read`.
+
+    Raises:
+        ValueError: the runs have different settings or images, so that they do not compare.
+    """
+    found, base = runs(results), reference(study, results)
+    tables.check_comparable([*base.values(), *results.values()])
+    parts = [accuracies(found, base), costs(found, base), missing(found)]
+    return "\n".join(part for part in parts if part)
+
+
+def accuracies(found: tables.Found, base: Mapping[int, Mapping[str, Any]]) -> str:
+    """SA and RA of every variant in every way, and the difference from AugMax-DuBIN's RA."""
+    rows = [["variant", "weights", "routes", "seeds", "SA %", "RA %", f"RA − {beyond.ROW}, points"]]
+    plain = beyond.PLAIN.name
+    for title, by_seed in {beyond.ROW: base, **found}.items():
+        for way in reversed(beyond.WAYS):
+            own = {s: r["ways"][way.name] for s, r in by_seed.items() if way.name in r["ways"]}
+            if not own:
+                continue
+            common = [seed for seed in own if seed in base]
+            is_base = title == beyond.ROW and way == beyond.PLAIN
+            rows.append(
+                [
+                    title,
+                    _WEIGHTS[way.weights],
+                    _ROUTES[way.routes],
+                    ", ".join(map(str, own)),
+                    *(tables.spread([o[name] for o in own.values()]) for name in ("sa", "ra")),
+                    tables.interval([own[s]["ra"] - base[s]["ways"][plain]["ra"] for s in common])
+                    if common and not is_base
+                    else tables.ABSENT,
+                ]
+            )
+    if len(rows) == 1:
+        return ""
+    note = (
+        f"{beyond.ROW} is the study's. Differences are from its last weights on the clean route, "
+        f"at equal seeds; intervals: {tables.LEVEL:.0%}, Student's t over seeds, wide with two. "
+        "Routes “both”: probabilities averaged over the clean and the augmented route, at twice "
+        "the cost of a prediction. "
+        f"Averaged weights: decay {beyond.SHARED['optimizer.ema']:g}."
+    )
+    return tables.markdown(rows) + f"\n{note}\n"
+
+
+def costs(found: tables.Found, base: Mapping[int, Mapping[str, Any]]) -> str:
+    """What training costs: gradients of an image in a step, and seconds of an epoch."""
+    rows = [["variant", "gradients an image", "of the attack", "wall s an epoch", "CPU s an epoch"]]
+    for title, by_seed in {beyond.ROW: base, **found}.items():
+        if not by_seed:
+            continue
+        members = list(by_seed.values())
+        attack = statistics.fmean(attack_gradients(run) for run in members)
+        seconds = [tables.epoch_seconds(members, kind) for kind in ("wall", "cpu")]
+        rows.append(
+            [
+                title,
+                f"{_VIEWS + attack:.2f}",
+                f"{attack:.2f}",
+                *(f"{s:.0f}" if s else tables.ABSENT for s in seconds),
+            ]
+        )
+    if len(rows) == 1:
+        return ""
+    note = (
+        "Gradients: forward and backward passes of an image in a step, mean over the training, "
+        f"{_VIEWS} of them for the update; this does not depend on the machine. Seconds: medians "
+        "over the epochs of runs that shared their machine."
+    )
+    return tables.markdown(rows) + f"\n{note}\n"
+
+
+def attack_gradients(run: Mapping[str, Any]) -> float:
+    """Gradients that the attack took for an image in a step, mean over the training.
+
+    A sample that stops after t steps is evaluated once more, to see that it is misclassified. Of
+    images that are not attacked there is none.
+    """
+    shares = {int(taken): share for taken, share in run["ascent"].items()}
+    every = run["settings"].get("adversary.every", 1)
+    return reading.ascent_work(shares) * max(shares) / every
+
+
+def missing(found: tables.Found) -> str:
+    """A line that says which runs are not there; empty if all are."""
+    every = beyond.experiments()
+    names = [
+        f"{title} (seed {experiment.seed})"
+        for experiment in every
+        if experiment.seed not in found.get(title := beyond.VARIANTS[experiment.label].title, {})
+    ]
+    if not names:
+        return ""
+    done = len(every) - len(names)
+    return f"{done} of {len(every)} runs are finished. Missing: {', '.join(names)}.\n"

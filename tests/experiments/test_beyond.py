@@ -1,0 +1,205 @@
+"""The variants of AugMax-DuBIN: their settings, their records, their tables and their commands."""
+
+import pytest
+
+from augmax_jax import config as configs
+from augmax_jax.corruptions import BENCHMARK
+from augmax_jax.runtime import files
+from experiments import study
+from experiments.cpu_study import __main__ as command
+from experiments.cpu_study import beyond, beyond_tables, figures, images, record, setting
+from tests.experiments.test_cpu_study import TOY, data, named, of_run  # noqa: F401
+
+
+def variants(tmp_path, **more):
+    place = images.Place(tmp_path / "data", tmp_path)
+    options = setting.options(
+        place.data,
+        place.workdir,
+        table=place.table,
+        benchmark=place.fifth,
+        leaving=beyond.LEAVING,
+        **more,
+    )
+    return study.Study(beyond.experiments(), options)
+
+
+def evaluated(ra, sa=0.8):
+    return {"sa": sa, "ra": ra, "accuracy": {}}
+
+
+def of_variant(label, seed, ra, ascent, **settings):
+    """A record of a variant whose averages are two points better, and both together four."""
+    ways = {
+        way.name: evaluated(
+            ra + 0.02 * (way.weights == "average") + 0.02 * (way.routes == beyond.BOTH)
+        )
+        for way in beyond.WAYS
+    }
+    found = of_run("augmax", "dubin", seed, ra, ascent=ascent)
+    return {f"{label}-s{seed}": found | {"row": label, "settings": settings, "ways": ways}}
+
+
+def test_the_cheapest_and_most_promising_come_first_and_their_settings_are_as_listed(tmp_path):
+    found = variants(tmp_path)
+    names = [setting.name(e) for e in found.experiments.values()]
+    five = ["base", "few-steps", "half-batch", "three-losses", "ramp"]
+    first = [f"{name}-s{seed}" for seed in (0, 1) for name in five]
+    assert names == [*first, "width-5-s0", "width-5-s1"]
+    by_name = dict(zip(names, found.configs.values(), strict=True))
+    base = by_name["base-s0"]
+    assert (base.adversary.steps, base.optimizer.ema, base.model.options.depth) == (5, 0.995, 16)
+    assert (base.method, base.model.norm, base.evaluate.checkpoint) == ("augmax", "dubin", "last")
+    few = by_name["few-steps-s1"]
+    assert (few.adversary.steps, few.adversary.step_size, few.adversary.patience) == (2, 0.3, 1)
+    assert (by_name["half-batch-s0"].adversary.every, few.adversary.every, few.seed) == (2, 1, 1)
+    weights = by_name["three-losses-s0"].objective.weights
+    assert [weights[view] for view in ("clean", "augmix", "augmax")] == [1 / 3] * 3
+    assert by_name["ramp-s0"].objective.ramp_epochs == 10
+    assert by_name["width-5-s0"].augment.width == 5
+    assert all(name.startswith("cifar10-wrn40_2-augmax-dubin-") for name in found.configs)
+
+
+def test_variants_compare_with_the_study_and_not_with_another(tmp_path):
+    found = variants(tmp_path)
+    place = images.Place(tmp_path / "data", tmp_path)
+    options = setting.options(place.data, place.workdir, table=place.table, benchmark=place.fifth)
+    own = study.Study(setting.experiments(), options)
+    expected = {setting.digest(configs.to_dict(config)) for config in own.configs.values()}
+    digests = {
+        setting.digest(configs.to_dict(found.config(e)), [name for name, _ in e.changes])
+        for e in found.experiments.values()
+    }
+    assert digests == expected
+    assert len(digests) == 1
+    other = variants(tmp_path, changes=[("epochs", "3")])
+    experiment = beyond.experiments()[0]
+    changed = [name for name, _ in experiment.changes]
+    assert setting.digest(configs.to_dict(other.config(experiment)), changed) not in digests
+    with pytest.raises(ValueError, match=r"adversary.steps would undo"):
+        variants(tmp_path, changes=[("adversary.steps", "3")])
+
+
+def test_an_interrupted_evaluation_goes_on_with_the_ways_that_are_missing(tmp_path, monkeypatch):
+    config = variants(tmp_path).config(beyond.experiments()[0])
+    done, fail_at = [], 3
+
+    def train(config, directory):
+        if len(done) == fail_at:
+            raise KeyboardInterrupt
+        done.append((config.evaluate.checkpoint, tuple(config.evaluate.routes)))
+        measured = {"ra": 0.1 * len(done), "accuracy": {}}
+        clean = {config.evaluate.checkpoint: {"accuracy": 0.5}}
+        selected = {"selected": config.evaluate.checkpoint, "clean": clean}
+        return {**selected, "benchmarks": {"set": measured}}
+
+    monkeypatch.setattr(beyond, "train_and_evaluate", train)
+    with pytest.raises(KeyboardInterrupt):
+        beyond.train_and_measure(config, tmp_path)
+    fail_at = 9
+    beyond.train_and_measure(config, tmp_path)
+    clean, both = ("clean",), ("clean", "augmented")
+    assert done == [("average", both), ("average", clean), ("last", both), ("last", clean)]
+    assert {name: way["ra"] for name, way in beyond.ways(tmp_path).items()} == pytest.approx(
+        dict(zip([way.name for way in beyond.WAYS], (0.1, 0.2, 0.3, 0.4), strict=True))
+    )
+    assert config.evaluate.checkpoint == "last"
+    with pytest.raises(ValueError, match="were not measured"):
+        beyond.figures({"benchmarks": {}})
+
+
+def test_the_tables_pair_seeds_and_count_gradients(tmp_path):
+    own = named(
+        of_run("augmax", "dubin", 0, 0.60, ascent={"0": 0.0, "1": 0.5, "5": 0.5}, settings={}),
+        of_run("augmax", "dubin", 1, 0.62, ascent={"0": 0.0, "1": 0.5, "5": 0.5}, settings={}),
+    )
+    half = {"adversary.every": 2}
+    found = (
+        of_variant("base", 0, 0.61, {"0": 0.0, "5": 1.0})
+        | of_variant("half-batch", 0, 0.63, {"0": 0.0, "1": 0.5, "5": 0.5}, **half)
+        | of_variant("half-batch", 1, 0.65, {"0": 0.0, "1": 0.5, "5": 0.5}, **half)
+        | {
+            "study-s0": {
+                "settings_digest": "s",
+                "images_digest": "i",
+                "ways": {beyond.LAST_BOTH.name: evaluated(0.615)},
+            }
+        }
+    )
+    text = beyond_tables.table(own, found)
+    assert "| AugMax-DuBIN | last | clean | 0, 1 | 80.00 ± 0.00 | 61.00 ± 1.41 | – |" in text
+    assert "| AugMax-DuBIN | last | both | 0 | 80.00 | 61.50 | +1.50 |" in text
+    title = beyond.VARIANTS["half-batch"].title
+    assert f"| {title} | last | clean | 0, 1 | 80.00 ± 0.00 | 64.00 ± 1.41 | +3.00 [+3.00" in text
+    assert f"| {title} | averaged | both | 0, 1 | 80.00 ± 0.00 | 68.00 ± 1.41 | +7.00" in text
+    # Half of the samples stop after 1 of 5 steps, and are evaluated once more.
+    assert "| AugMax-DuBIN | 6.50 | 3.50 | 9 | 15 |" in text
+    assert f"| {title} | 4.75 | 1.75 | 9 | 15 |" in text
+    assert "| AugMax-DuBIN again | 8.00 | 5.00 | 9 | 10 |" in text
+    assert "3 of 12 runs are finished. Missing: " in text
+    assert "AugMax-DuBIN again (seed 1)" in text
+    page = figures.write_beyond(found, own, tmp_path / "page.html").read_text()
+    assert "RA by weights and routes" in page
+    assert f"{title}, average, clean+augmented: 68.00%" in page
+    with pytest.raises(ValueError, match="nothing to draw"):
+        figures.write_beyond({}, own, tmp_path / "page.html")
+    found["base-s0"]["settings_digest"] = "x"
+    with pytest.raises(ValueError, match="different settings"):
+        beyond_tables.table(own, found)
+
+
+@pytest.mark.slow  # it trains seven networks
+def test_every_variant_runs_by_the_real_command_beside_the_study(data, tmp_path, capsys):  # noqa: F811
+    folder = tmp_path / "results"
+    size = ["--train", "12", "--every", "2", "--side", "8"]
+    own = ["--results", str(folder)]
+    where = [*own, "--workdir", str(tmp_path / "w"), "--data", str(data), *size]
+    toy = {name: TOY[name] for name in TOY if name not in ("adversary.steps", "augment.width")}
+    # One device, whose images half of the batch divides; compaction is for larger batches.
+    toy |= {"num_devices": "1", "compaction.enabled": "false"}
+    changes = [part for name, value in toy.items() for part in ("--set", f"{name}={value}")]
+    assert command.main(["run", *where, *changes, "--only", "*augmax-dubin"]) == 0
+    before = (folder / "augmax-dubin-s0.json").read_text()
+    results = tmp_path / "w/runs/cifar10-wrn40_2-augmax-dubin/results.json"
+    theirs = results.read_text()
+
+    labels = [f"*dubin-{label}" for label in beyond.VARIANTS]
+    chosen = [part for label in labels for part in ("--only", label)]
+    listed = ["--list", "beyond"]
+    assert command.main(["run", *listed, *where, *changes, *chosen]) == 0
+    assert command.main(["routes", *where, *changes]) == 0
+    assert "augmax-dubin-s1: not run" in capsys.readouterr().out
+    stamp = (folder / beyond.FOLDER / "study-s0.json").stat().st_mtime_ns
+    assert command.main(["routes", *where, *changes]) == 0  # it is there
+    assert (folder / beyond.FOLDER / "study-s0.json").stat().st_mtime_ns == stamp
+    assert (folder / "augmax-dubin-s0.json").read_text() == before
+    assert results.read_text() == theirs
+    names = {path.stem for path in (folder / beyond.FOLDER).glob("*.json")}
+    assert names == {f"{label}-s0" for label in beyond.VARIANTS} | {"study-s0"}
+    for path in (folder / beyond.FOLDER).glob("*.json"):
+        found = files.read_json(path)
+        assert str(tmp_path) not in path.read_text()
+        assert set(found["ways"]["last, clean+augmented"]["accuracy"]) == set(BENCHMARK)
+        if path.stem != "study-s0":
+            assert found["ways"][beyond.PLAIN.name]["ra"] == found["ra"]
+            assert len(found["ways"]) == 4
+
+    ramp = files.read_json(folder / beyond.FOLDER / "ramp-s0.json")["train"]
+    assert ramp[0]["consistency_weight"] < ramp[-1]["consistency_weight"] < 1.1
+    assert command.main(["list", *listed, *where, *changes]) == 0
+    assert capsys.readouterr().out.count(f" {study.DONE}") == len(beyond.VARIANTS)
+    path = folder / beyond.FOLDER / "half-batch-s0.json"
+    kept_text = path.read_text()
+    path.unlink()
+    assert command.main(["record", *listed, *where, *changes]) == 0
+    assert path.read_text() == kept_text
+    assert command.main(["table", *listed, *own]) == 0
+    assert "6 of 12 runs are finished" in capsys.readouterr().out
+    out = tmp_path / "page.html"
+    assert command.main(["figures", *listed, *own, "--out", str(out)]) == 0
+    assert out.is_file()
+    # The study goes on as if nothing had been beside it.
+    assert command.main(["list", *where, *changes]) == 0
+    assert capsys.readouterr().out.count(f" {study.DONE}") == 1
+    with pytest.raises(ValueError, match="other settings"):
+        record.check(folder / beyond.FOLDER, "x", "i")
