@@ -185,7 +185,10 @@ def test_every_variant_runs_by_the_real_command_beside_the_study(data, tmp_path,
             assert len(found["ways"]) == 4
 
     ramp = files.read_json(folder / beyond.FOLDER / "ramp-s0.json")["train"]
-    assert ramp[0]["consistency_weight"] < ramp[-1]["consistency_weight"] < 1.1
+    # λ = 10 at the end of 10 epochs.
+    assert [row["consistency_weight"] for row in ramp] == pytest.approx(
+        [row["epoch"] for row in ramp], rel=1e-3
+    )
     assert command.main(["list", *listed, *where, *changes]) == 0
     assert capsys.readouterr().out.count(f" {study.DONE}") == len(beyond.VARIANTS)
     path = folder / beyond.FOLDER / "half-batch-s0.json"
