@@ -133,7 +133,13 @@ class Workspace:
         self._provide(command, arguments)
         two = "--xla_force_host_platform_device_count=2"
         needs_two = "--config.num_devices=2" in arguments
+        arguments = tuple(name for a in arguments for name in self._matching(a))
         self._call(arguments, str(command), XLA_FLAGS=two if needs_two else command.flags)
+
+    def _matching(self, argument: str) -> list[str]:
+        """What bash makes of an argument with a `*`, which found no files when it was recorded."""
+        found = self.folder.glob(argument) if "*" in argument else []
+        return sorted(str(path.relative_to(self.folder)) for path in found) or [argument]
 
     def smaller(self, command: Command) -> tuple[str, ...] | None:
         """The arguments of Python that run a command at toy size; None: it is not run."""
