@@ -346,18 +346,19 @@ def start_commands(directory, *arguments, last=(), flags=False):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("killed", [0, 1])
-def test_a_killed_process_ends_the_others_and_the_command_goes_on(tmp_path, killed):
+@pytest.mark.parametrize(
+    ("killed", "number"),
+    [(0, signal.SIGKILL), (1, signal.SIGKILL), (1, signal.SIGSTOP)],  # or its host is out of reach
+)
+def test_a_lost_process_ends_the_others_and_the_command_goes_on(tmp_path, killed, number):
     often = "--config.checkpoint.every_epochs=0.05"
     processes, logs = start_commands(tmp_path, often)
     try:
         while not has_checkpoints(tmp_path / "run"):
             assert all(process.poll() is None for process in processes), logs[0].read_text()
             time.sleep(0.2)
-        processes[killed].kill()
-        before = time.monotonic()
+        processes[killed].send_signal(number)
         assert processes[1 - killed].wait(timeout=60) != 0
-        assert time.monotonic() - before < 60
     finally:
         for process in processes:
             process.kill()
