@@ -23,7 +23,7 @@ from augmax_jax.pytorch.importing import (
     save_imported,
 )
 from augmax_jax.pytorch.state_dict import from_state_dict
-from augmax_jax.runtime import console
+from augmax_jax.runtime import console, files
 from augmax_jax.runtime.checks import check_count
 from augmax_jax.runtime.errors import check_name
 from augmax_jax.runtime.paths import expand
@@ -99,8 +99,7 @@ def _serving(flags: argparse.Namespace) -> dict[str, Any]:
         given["test_transform"] = flags.test_transform
     if flags.class_names is not None:
         path = expand(flags.class_names)
-        lines = path.read_text(encoding="utf-8").splitlines()
-        names = [line.strip() for line in lines if line.strip()]
+        names = files.read_lines(path)
         if len(names) != flags.num_classes:
             raise ValueError(
                 f"--class_names {path} has {len(names)} names, but --num_classes is "

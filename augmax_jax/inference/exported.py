@@ -6,10 +6,8 @@ ready for it, and where it was exported. JAX and the standard library read both;
 shows how.
 """
 
-import json
 import time
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,7 +17,7 @@ import numpy as np
 from jax import export
 
 from augmax_jax.inference.predictor import Predictor
-from augmax_jax.runtime import compiler, files, model_file, parallel
+from augmax_jax.runtime import compiler, files, model_file, parallel, untrusted
 
 SUFFIX = ".zip"
 NETWORK = "network.stablehlo"
@@ -72,7 +70,7 @@ def read(path: Path) -> tuple[export.Exported, dict[str, Any]]:
     """
     contents = _unpack(path)
     try:
-        info = json.loads(contents[model_file.MODEL])
+        info = untrusted.parse_json(contents[model_file.MODEL].decode("utf-8"))
     except ValueError:
         _refuse(path)
     info = model_file.check(info, f"{model_file.MODEL} in {path}")
@@ -87,7 +85,8 @@ def read(path: Path) -> tuple[export.Exported, dict[str, Any]]:
     try:
         program = export.deserialize(bytearray(contents[NETWORK]))
     except Exception as error:  # JAX and flatbuffers raise many types
-        theirs = (facts.get("versions") or {}).get("jax")
+        versions = facts.get("versions")
+        theirs = versions.get("jax") if isinstance(versions, dict) else None
         raise ValueError(
             f"{path} was exported with JAX {theirs}, and JAX {jax.__version__} cannot read it "
             f"({type(error).__name__}: {str(error)[:200]}): use that version, or export the run "
@@ -98,21 +97,24 @@ def read(path: Path) -> tuple[export.Exported, dict[str, Any]]:
 
 def _unpack(path: Path) -> dict[str, bytes]:
     try:
-        with path.open("rb") as file:
-            start = file.read(len(_ZIP))
+        file = untrusted.Bounded(path)
     except OSError as error:
         raise OSError(f"{path} cannot be read ({error.strerror})") from error
-    if start != _ZIP:
+    with file:
+        if file.read(len(_ZIP)) != _ZIP:
+            _refuse(path)
+        try:
+            with untrusted.open_zip(file) as archive:  # it compares checksums
+                names = {model_file.MODEL, NETWORK} & set(archive.namelist())
+                contents = {name: untrusted.read_member(archive, name) for name in names}
+        except Exception as error:  # zipfile and zlib raise many kinds for damaged archives
+            raise ValueError(
+                f"{path} is damaged or is not whole ({error}): copy it anew, or export the run "
+                "again"
+            ) from error
+    if len(contents) < 2:
         _refuse(path)
-    try:
-        with zipfile.ZipFile(path) as archive:  # it compares checksums
-            if not {model_file.MODEL, NETWORK} <= set(archive.namelist()):
-                _refuse(path)
-            return {name: archive.read(name) for name in (model_file.MODEL, NETWORK)}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
-        raise ValueError(
-            f"{path} is damaged or is not whole ({error}): copy it anew, or export the run again"
-        ) from error
+    return contents
 
 
 def _refuse(path: Path) -> NoReturn:

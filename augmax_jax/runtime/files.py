@@ -123,6 +123,20 @@ def read_json(path: Path, *, numbers: bool = False) -> Any:
     return from_json(value) if numbers else value
 
 
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file that are not blank, without the spaces around them.
+
+    Raises:
+        ValueError: the file is not UTF-8.
+        OSError: it cannot be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8") from None
+    return [line.strip() for line in lines if line.strip()]
+
+
 def make_folder(path: Path, name: str) -> None:
     """Makes a folder to write to, with those above it; `name` is what the user calls it.
 

@@ -1,7 +1,6 @@
 """One command at a time in a directory."""
 
 import contextlib
-import json
 import logging
 import os
 import socket
@@ -9,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from augmax_jax.runtime import files
+from augmax_jax.runtime import files, untrusted
 
 try:
     import fcntl
@@ -84,7 +83,7 @@ def _open_locked(path: Path) -> int | None:
 def _owner(file: int) -> str:
     """The process that wrote the file, in words; empty if the file is."""
     try:
-        owner: dict[str, Any] = json.loads(os.pread(file, 4096, 0))
+        owner: dict[str, Any] = untrusted.parse_json(os.pread(file, 4096, 0).decode())
         return f"process {owner['process']} on host {owner['host']}"
     except (ValueError, KeyError, TypeError):
         return ""

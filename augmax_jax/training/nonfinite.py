@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from augmax_jax.runtime import files, hosts, parallel
+from augmax_jax.runtime import files, hosts, parallel, untrusted
 from augmax_jax.training.batches import device_batches, host_batch
 from augmax_jax.training.checkpoints import Checkpoints
 from augmax_jax.training.run import Run
@@ -154,7 +154,7 @@ def replay(run: Run, directory: Path, checkpoints: Checkpoints) -> dict[str, flo
     """
     path = last_kept(directory)
     step = int(path.stem.split("_")[1])
-    batch = _read(path)
+    batch = read_batch(path)
     if any(not np.array_equal(batch[name], x) for name, x in host_batch(run, step).items()):
         raise ValueError(
             f"{path} is not the batch that this run has at step {step}: the data or the settings "
@@ -183,9 +183,15 @@ def _kept(directory: Path) -> set[Path]:
     return {file for file in files if re.fullmatch(rf"step_\d+{_share()}", file.stem)}
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def read_batch(path: Path) -> dict[str, np.ndarray]:
+    """Reads what `keep_batch` wrote: "image" and "label".
+
+    Raises:
+        ValueError: the file is damaged.
+    """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in ("image", "label")}
+        with untrusted.Bounded(path) as file:
+            arrays = untrusted.read_npz(file)
+        return {name: arrays[name] for name in ("image", "label")}
     except Exception as error:  # NumPy and zipfile raise many kinds for damaged files
         raise ValueError(f"{path} is damaged ({error}): remove it") from error

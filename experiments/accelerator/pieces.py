@@ -61,16 +61,35 @@ def unpack(name: str, out: Path) -> Path:
         return folder
     partial = out / f".{name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    source = io.BufferedReader(_Reader(_checked(out, index["pieces"])))
-    with tarfile.open(fileobj=source, mode="r|") as archive:
-        archive.extractall(partial, filter="data")
-    (partial / name).rename(folder)
-    partial.rmdir()
+    source = io.BufferedReader(_Reader(_checked(out, _pieces(index, _index(name, out)))))
+    try:
+        with tarfile.open(fileobj=source, mode="r|") as archive:
+            archive.extractall(partial, filter="data")
+        (partial / name).rename(folder)
+    except (tarfile.TarError, FileNotFoundError) as error:
+        raise ValueError(
+            f"the pieces of {name} in {out} are no archive of it ({error}): copy them again"
+        ) from error
+    shutil.rmtree(partial)
     return folder
 
 
 def _index(name: str, out: Path) -> Path:
     return out / f"{name}.pieces.json"
+
+
+def _pieces(index: Any, path: Path) -> list[dict[str, str]]:
+    """The pieces that an index names, all of them beside it."""
+    pieces = index.get("pieces") if isinstance(index, dict) else None
+    if isinstance(pieces, list) and all(
+        isinstance(piece, dict)
+        and isinstance(piece.get("name"), str)
+        and piece["name"].startswith(f"{path.name.removesuffix('.pieces.json')}.tar.")
+        and Path(piece["name"]).name == piece["name"]
+        for piece in pieces
+    ):
+        return pieces
+    raise ValueError(f"{path} is no index of pieces: copy it again")
 
 
 def _checked(out: Path, pieces: list[dict[str, Any]]) -> Iterator[bytes]:
@@ -79,7 +98,7 @@ def _checked(out: Path, pieces: list[dict[str, Any]]) -> Iterator[bytes]:
         if not path.is_file():
             raise ValueError(f"{path} is missing: copy all {len(pieces)} pieces into {out}")
         content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != piece["sha256"]:
+        if hashlib.sha256(content).hexdigest() != piece.get("sha256"):
             raise ValueError(f"{path} is damaged: copy it again")
         yield content
 

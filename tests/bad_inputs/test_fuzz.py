@@ -5,33 +5,40 @@ of each kind of file, the slow one many.
 """
 
 import contextlib
-import csv
+import hashlib
 import json
+import shutil
 import tracemalloc
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jax import export
 from PIL import Image
 from safetensors.numpy import save_file
 
 from augmax_jax import config, report
 from augmax_jax.corruptions import BENCHMARK
 from augmax_jax.data import images, labels
+from augmax_jax.data.folder import list_split
 from augmax_jax.evaluation import comparison, metrics
 from augmax_jax.evaluation.spatial import Worst
 from augmax_jax.evaluation.store import Store
+from augmax_jax.inference import exported
 from augmax_jax.pytorch.files import read_state_dict
 from augmax_jax.pytorch.importing import build
 from augmax_jax.report.embedding import Pictures
-from augmax_jax.runtime import files, model_file, untrusted
-from augmax_jax.training import workdir
+from augmax_jax.runtime import files, lock, model_file, untrusted
+from augmax_jax.training import nonfinite, workdir
 from augmax_jax.training.checkpoints import Checkpoints, read_variables
+from experiments.accelerator import pieces
 from tests.pytorch import pickles
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
@@ -99,19 +106,60 @@ def picture(kind: str) -> Callable[[Path], Path]:
     return write
 
 
-def table(folder: Path) -> Path:
+def table(folder: Path, separator: str = ",") -> Path:
     for name in ("0.png", "1.png"):
         Image.fromarray(PIXELS).save(folder / name)
-    with (folder / "labels.csv").open("w", newline="") as file:
-        rows = [("file", "label", "split"), ("0.png", "a", "train"), ("1.png", "b", "train")]
-        csv.writer(file).writerows(rows)
-    return folder / "labels.csv"
+    rows = [("file", "label", "split"), ("0.png", "a", "train"), ("1.png", "b", "train")]
+    return wrote(folder / "labels", "".join(f"{separator.join(row)}\n" for row in rows))
 
 
 def worst(folder: Path) -> Path:
     outcomes = Worst(folder / "a.npz", owner="me")
     outcomes.add(np.eye(3), np.arange(3))
     return folder / "a.npz"
+
+
+def exported_network(folder: Path) -> Path:
+    @jax.jit
+    def count(images: jax.Array) -> jax.Array:
+        return images.astype(jnp.float32).sum((1, 2))
+
+    program = export.export(count)(jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.uint8))
+    exported.write(folder / "a.zip", program, {**MODEL, "export": {"versions": {"jax": "0"}}})
+    return folder / "a.zip"
+
+
+def batch(folder: Path) -> Path:
+    images = np.zeros((2, 8, 8, 3), np.uint8)
+    np.savez(folder / "a.npz", image=images, label=np.zeros(2, np.int32))
+    return folder / "a.npz"
+
+
+def annotations(folder: Path) -> Path:
+    for name in ("0.png", "1.png"):
+        (folder / "images").mkdir(exist_ok=True)
+        Image.fromarray(PIXELS).save(folder / "images" / name)
+    return wrote(folder / "val_annotations.txt", "0.png\ta\t0\t0\n1.png\tb\t0\t0\n")
+
+
+def packed(folder: Path) -> Path:
+    (folder / "runs").mkdir()
+    (folder / "runs" / "weights").write_bytes(PIXELS.tobytes())
+    return pieces.pack(folder / "runs", folder)[0]
+
+
+def unpacked(path: Path) -> Any:
+    """Unpacks a piece whose index has its checksum, as the index comes from the same stranger."""
+    shutil.rmtree(path.parent / "runs", ignore_errors=True)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    index = {"pieces": [{"name": path.name, "sha256": digest}]}
+    (path.parent / "runs.pieces.json").write_text(json.dumps(index))
+    return pieces.unpack("runs", path.parent)
+
+
+def locked(path: Path) -> Any:
+    with lock.held(path):
+        pass
 
 
 def go_on(path: Path) -> Any:
@@ -162,6 +210,13 @@ BYTES = {
     "tiff": Reader(picture("tiff"), images.read),
     "webp": Reader(picture("webp"), images.read),
     "labels.csv": Reader(table, lambda p: labels.read(p, p.parent)),
+    "labels.tsv": Reader(lambda f: table(f, "\t"), lambda p: labels.read(p, p.parent)),
+    "annotations": Reader(annotations, lambda p: list_split(p.parent.parent, p.parent.name)),
+    "class names": Reader(lambda f: wrote(f / "names", "a\né\nc\n"), files.read_lines),
+    "exported": Reader(exported_network, exported.read),
+    "batch": Reader(batch, nonfinite.read_batch),
+    "pieces": Reader(packed, unpacked),
+    ".lock": Reader(lambda f: wrote(f / ".lock", '{"process": 1, "host": "a"}'), locked),
     "worst.npz": Reader(worst, go_on),
     "results.json": Reader(lambda f: wrote(f / "results.json", json.dumps(RESULTS)), fit),
 }
@@ -228,7 +283,7 @@ def changed(value: Any, path: int, new: Any) -> Any:
 
 def refuses_or_reads(read: Callable[[Path], Any], path: Path, *, measure: bool) -> None:
     """Reads; only the documented errors may come, with the file's or its folder's name."""
-    refusal: Exception | None = None
+    refusal, size = None, path.stat().st_size
     if measure:
         tracemalloc.start()
     try:
@@ -240,7 +295,7 @@ def refuses_or_reads(read: Callable[[Path], Any], path: Path, *, measure: bool) 
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert peak < untrusted.allowed(path.stat().st_size) + 2**24
+    assert peak < untrusted.allowed(size) + 2**24
     assert refusal is None or 0 < len(str(refusal)) < 5000
     assert type(refusal) is not UnicodeDecodeError
 

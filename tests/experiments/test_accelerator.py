@@ -118,6 +118,16 @@ def test_missing_and_damaged_pieces_are_named(tmp_path):
     second.write_bytes(b"?" + content[1:])
     with pytest.raises(ValueError, match=r"runs\.tar\.001 is damaged"):
         pieces.unpack("runs", tmp_path)
+    index = tmp_path / "runs.pieces.json"
+    sound = index.read_text()
+    for damage in ([], {}, {"pieces": [1]}, {"pieces": [{"name": "../x", "sha256": ""}]}):
+        index.write_text(json.dumps(damage))
+        with pytest.raises(ValueError, match="is no index of pieces: copy it again"):
+            pieces.unpack("runs", tmp_path)
+    index.write_text(json.dumps({"pieces": []}))
+    with pytest.raises(ValueError, match="no archive of it"):
+        pieces.unpack("runs", tmp_path)
+    index.write_text(sound)
     second.unlink()
     with pytest.raises(ValueError, match=r"runs\.tar\.001 is missing"):
         pieces.unpack("runs", tmp_path)

@@ -1,5 +1,8 @@
 """How a process finds its place among those of a run; two real ones meet in tests/training."""
 
+import importlib.util
+from pathlib import Path
+
 import jax
 import pytest
 
@@ -25,10 +28,20 @@ BY_HAND = {
 }
 
 
+ON_TPU = {"JAX_PLATFORMS": "tpu", "TPU_WORKER_HOSTNAMES": "10.0.0.1,10.0.0.2"}
+
+
+@pytest.fixture
+def tpu(monkeypatch):
+    """A machine with a TPU's chips and its library."""
+    monkeypatch.setattr(Path, "glob", lambda path, name: iter([path / name]))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "libtpu")
+
+
 @pytest.fixture
 def asked(monkeypatch):
     """What `jax.distributed` is asked for, in an environment without a cluster."""
-    for name in (*SLURM, *OPEN_MPI, *BY_HAND):
+    for name in (*SLURM, *OPEN_MPI, *BY_HAND, "TPU_WORKER_HOSTNAMES"):
         monkeypatch.delenv(name, raising=False)
     calls = []
     monkeypatch.setattr(jax.distributed, "initialize", lambda *a, **k: calls.append((a, k)))
@@ -73,6 +86,27 @@ def test_a_place_is_given_or_found(asked, monkeypatch, environment, given, place
     assert arguments == place
     assert options["cluster_detection_method"] == detection
     assert options["heartbeat_timeout_seconds"] <= 30
+
+
+def test_a_host_of_a_tpu_pod_asks_the_cluster(asked, tpu, monkeypatch):
+    for name, value in ON_TPU.items():
+        monkeypatch.setenv(name, value)
+    joining.connect(settings())
+    ((place, options),) = asked
+    assert place == (None, None, None)
+    assert options["cluster_detection_method"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("TPU_WORKER_HOSTNAMES", "localhost"), ("JAX_PLATFORMS", "cpu")]
+)
+def test_the_only_host_of_a_tpu_and_one_that_uses_its_cpu_are_alone(
+    asked, tpu, monkeypatch, name, value
+):
+    for key, usual in (ON_TPU | {name: value}).items():
+        monkeypatch.setenv(key, usual)
+    assert joining.connect(settings()) is False
+    assert asked == []
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 """What each of two processes does in `test_several_processes`; a program, started twice.
 
-    python pair.py PROCESS PORT DIRECTORY [METHOD ...]
+    python -m tests.training.pair PROCESS PORT DIRECTORY [METHOD ...]
 
 It writes what it found to DIRECTORY/found<PROCESS>.json, and the arrays of the first process to
-DIRECTORY/*.npz. With names of methods it trains a few steps with each and does nothing else.
+DIRECTORY/*.npz. With names of methods it trains a few steps with each and does nothing else; with
+"corrupted" it trains and measures against the run in DIRECTORY/alone.
 """
 
 import dataclasses
@@ -15,8 +16,21 @@ import zlib
 from collections import Counter
 from pathlib import Path
 
+import flax.linen as nn
 import jax
 import numpy as np
+
+from augmax_jax import models
+from augmax_jax.config import defaults
+from augmax_jax.data.benchmarks import Benchmark
+from augmax_jax.evaluation.gallery import Gallery
+from augmax_jax.models.cpu.convolution import Conv
+from augmax_jax.runtime import hosts, joining, parallel
+from augmax_jax.training import loop
+from augmax_jax.training.batches import device_batches
+from augmax_jax.training.checkpoints import Checkpoints
+from augmax_jax.training.commands import train_and_evaluate
+from augmax_jax.training.run import Run, build
 
 DEVICES, PROCESSES, STEPS = 4, 2, 8
 METHODS = {
@@ -26,12 +40,25 @@ METHODS = {
 SHARES = ([0, 1, 2, 3, 4], [5, 6, 7, 8, 9])  # of ten images
 
 
+class Smallest(models.Classifier):
+    """One convolution and one norm: its step compiles in a second."""
+
+    def setup(self):
+        self.conv = Conv(4, 3, stride=2, dtype=self.dtype)
+        self.norm_of_conv = self.norm_at()
+        self.head = nn.Dense(self.num_classes)
+
+    def trunk(self, x, route, train):
+        return self.norm_of_conv(self.conv(x), route=route, train=train, relu=True)
+
+
+NETWORK = {"smallest": models.Architecture(Smallest, {}, ())}  # for models.MODELS
+
+
 def small(**changes):
     """A config whose step compiles and runs in seconds; the same with one and two processes."""
-    from augmax_jax.config import defaults
-
     c = defaults()
-    c.method, c.model.name, c.model.norm = "normal", "tiny", "bn"
+    c.method, c.model.name, c.model.norm = "normal", "smallest", "bn"
     c.data.name, c.data.holdout, c.data.image_size = "digits", 0.1, 8
     c.augment.width, c.augment.operators, c.adversary.steps = 1, "solarize", 1
     c.batch_size, c.eval_batch_size, c.log_every = 16, 50, 1
@@ -50,15 +77,7 @@ def train_steps(run, count):
     Returns:
         Loss of each step, a checksum of the parameters after each step, and the last parameters.
     """
-    from augmax_jax.runtime import compiler, parallel
-    from augmax_jax.training.batches import device_batches
-
-    step = parallel.pmap(
-        run.train_step(),
-        run.devices,
-        donate=(0,),
-        compiler_options=compiler.jit_options("cpu"),
-    )
+    step = run.mapped_step()
     state = parallel.replicate(run.initial_state(), run.devices)
     losses, sums = [], []
     for _, batch in zip(range(count), device_batches(run, 0), strict=False):
@@ -75,9 +94,6 @@ def checksum(tree):
 
 def shown(run):
     """How often each image comes in the first epoch of this process's share of the batches."""
-    from augmax_jax.runtime import parallel
-    from augmax_jax.training.batches import device_batches
-
     size, total = run.config.batch_size, len(run.data.train)
     first = size * jax.process_index() // jax.process_count()
     seen = Counter()
@@ -90,10 +106,6 @@ def shown(run):
 
 def write_mistakes(directory, shares):
     """Writes a gallery of the worst mistakes in ten images, whose batches this process sees."""
-    from augmax_jax.data.benchmarks import Benchmark
-    from augmax_jax.evaluation.gallery import Gallery
-    from augmax_jax.runtime import hosts
-
     gallery = Gallery(("a", "b"), mistakes=3)
     for share in shares:
         index = np.array(share, np.int32)
@@ -120,9 +132,6 @@ def failure(function, *arguments):
 
 def keep_steps(found, directory, name, config):
     """Trains three steps, and keeps their losses and checksums and the last parameters."""
-    from augmax_jax.runtime import hosts
-    from augmax_jax.training.run import build
-
     losses, sums, params = train_steps(build(config), 3)
     found[name] = {"losses": losses, "sums": sums}
     if hosts.is_writer():
@@ -137,14 +146,52 @@ def try_methods(directory, names):
     return found
 
 
-def try_everything(process, directory):
-    from augmax_jax.runtime import hosts, parallel
-    from augmax_jax.training import loop
-    from augmax_jax.training.checkpoints import Checkpoints
-    from augmax_jax.training.commands import train_and_evaluate
-    from augmax_jax.training.run import Run, build
+def measured(directory):
+    """A config that is measured on corrupted images, relative to the run DIRECTORY/alone."""
+    baseline = str(directory / "alone") if (directory / "alone").exists() else ""
+    return small(max_steps=2, evaluate__benchmarks=("corrupted",), evaluate__baseline=baseline)
 
-    found = {}
+
+def watch_writes(directory):
+    """The set that gets the files and folders in a directory that this process makes or opens.
+
+    Python's own calls alone: what orbax writes without them lies in the checkpoints in any case.
+    """
+    wrote = set()
+
+    def look(event, arguments):
+        if event == "open":
+            writes = (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR)
+        else:
+            writes = event in ("os.mkdir", "os.rename")
+        path = arguments[1 if event == "os.rename" else 0] if writes else None
+        if isinstance(path, str | Path) and Path(path).is_relative_to(directory):
+            wrote.add(str(Path(path).relative_to(directory)))
+
+    sys.addaudithook(look)
+    return wrote
+
+
+def share(name):
+    """Lets runs of one config share what a method of `Run` gives, such as a compiled step.
+
+    JAX's cache of programs serves the first process only.
+    """
+    method, kept = getattr(Run, name), {}
+
+    def once(run):
+        kind = run.config.sync_batch_norm
+        if kind not in kept:
+            kept[kind] = method(run)
+        return kept[kind]
+
+    setattr(Run, name, once)
+
+
+def try_everything(process, directory):
+    share("mapped_step")
+    share("initial_state")
+    found, wrote = {}, watch_writes(directory)
 
     # What the processes tell each other.
     devices = parallel.all_devices()
@@ -206,21 +253,22 @@ def try_everything(process, directory):
 
     Run.initial_state = not_finite
     found["diverged"] = failure(train_and_evaluate, small(), directory / "diverged")
+    found["wrote"] = sorted(wrote)
     return found
 
 
 def main(process, port, directory, *methods):
-    from augmax_jax.runtime import joining
-
+    models.MODELS.update(NETWORK)
     place = small().distributed
     place.coordinator, place.processes, place.process = f"127.0.0.1:{port}", PROCESSES, process
     assert joining.connect(place)
-    found = try_methods(directory, methods) if methods else try_everything(process, directory)
+    if methods == ("corrupted",):
+        found = train_and_evaluate(measured(directory), directory / "together")
+    else:
+        found = try_methods(directory, methods) if methods else try_everything(process, directory)
     (directory / f"found{process}.json").write_text(json.dumps(found))
 
 
 if __name__ == "__main__":
-    # The folder of this file is first in the path, and holds files that are called like packages.
-    sys.path.pop(0)
     jax.config.update("jax_num_cpu_devices", DEVICES // PROCESSES)
     main(int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), *sys.argv[4:])
