@@ -1,6 +1,7 @@
 """Which runs are measured on the same images, and which are seeds of one setting."""
 
 import contextlib
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -72,7 +73,10 @@ def neighbours(run: SavedRun) -> list[SavedRun]:
     files.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     found = []
     for path in files:
-        with contextlib.suppress(ValueError):  # a results.json of something else
+        # A results.json of something else, or a damaged one, of which a report on another run is
+        # not the place to speak.
+        with contextlib.suppress(ValueError, OSError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             found.append(reading.load(path.parent, history=False))
     return [other for other in found if other.results and _stands_beside(run, other)]
 

@@ -205,6 +205,8 @@ def test_neighbours_of_the_same_benchmark_stand_beside(tmp_path):
         test_set=make_results()["test_set"] | {"images": "other"}))  # fmt: skip
     (tmp_path / "something else").mkdir()
     (tmp_path / "something else" / "results.json").write_text("[]")
+    make_run(tmp_path / "damaged", results=make_results())
+    (tmp_path / "damaged" / "results.json").write_bytes(b"\xff")  # no word on it: no warning
     bars = 'title="{}, fog: 70.00%"'
     text = report.render(run)
     assert bars.format("mine") in text

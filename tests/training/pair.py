@@ -16,7 +16,6 @@ import zlib
 from collections import Counter
 from pathlib import Path
 
-import flax.linen as nn
 import jax
 import numpy as np
 
@@ -24,13 +23,13 @@ from augmax_jax import models
 from augmax_jax.config import defaults
 from augmax_jax.data.benchmarks import Benchmark
 from augmax_jax.evaluation.gallery import Gallery
-from augmax_jax.models.cpu.convolution import Conv
 from augmax_jax.runtime import hosts, joining, parallel
 from augmax_jax.training import loop
 from augmax_jax.training.batches import device_batches
 from augmax_jax.training.checkpoints import Checkpoints
 from augmax_jax.training.commands import train_and_evaluate
 from augmax_jax.training.run import Run, build
+from tests.speck import ARCHITECTURE
 
 DEVICES, PROCESSES, STEPS = 4, 2, 8
 METHODS = {
@@ -40,25 +39,13 @@ METHODS = {
 SHARES = ([0, 1, 2, 3, 4], [5, 6, 7, 8, 9])  # of ten images
 
 
-class Smallest(models.Classifier):
-    """One convolution and one norm: its step compiles in a second."""
-
-    def setup(self):
-        self.conv = Conv(4, 3, stride=2, dtype=self.dtype)
-        self.norm_of_conv = self.norm_at()
-        self.head = nn.Dense(self.num_classes)
-
-    def trunk(self, x, route, train):
-        return self.norm_of_conv(self.conv(x), route=route, train=train, relu=True)
-
-
-NETWORK = {"smallest": models.Architecture(Smallest, {}, ())}  # for models.MODELS
+NETWORK = {"speck": ARCHITECTURE}  # for models.MODELS
 
 
 def small(**changes):
     """A config whose step compiles and runs in seconds; the same with one and two processes."""
     c = defaults()
-    c.method, c.model.name, c.model.norm = "normal", "smallest", "bn"
+    c.method, c.model.name, c.model.norm = "normal", "speck", "bn"
     c.data.name, c.data.holdout, c.data.image_size = "digits", 0.1, 8
     c.augment.width, c.augment.operators, c.adversary.steps = 1, "solarize", 1
     c.batch_size, c.eval_batch_size, c.log_every = 16, 50, 1
