@@ -64,7 +64,7 @@ def train_steps(run, count):
     Returns:
         Loss of each step, a checksum of the parameters after each step, and the last parameters.
     """
-    step = run.mapped_step()
+    step = run.mapped_step(run.abstract_state())
     state = parallel.replicate(run.initial_state(), run.devices)
     losses, sums = [], []
     for _, batch in zip(range(count), device_batches(run, 0), strict=False):
@@ -166,10 +166,10 @@ def share(name):
     """
     method, kept = getattr(Run, name), {}
 
-    def once(run):
+    def once(run, *arguments):
         kind = run.config.sync_batch_norm
         if kind not in kept:
-            kept[kind] = method(run)
+            kept[kind] = method(run, *arguments)
         return kept[kind]
 
     setattr(Run, name, once)
