@@ -75,7 +75,7 @@ def run_pair(directory, *methods):
         with log.open("w") as file:
             program = ["-m", "tests.training.pair"]
             processes.append(start([*program, i, port, directory, *methods], stderr=file))
-    wait_for_all(processes, logs, timeout=900)
+    wait_for_all(processes, logs, timeout=1800)
 
 
 def found_in(directory):
