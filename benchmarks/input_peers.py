@@ -86,7 +86,8 @@ def tf_data(
 
     dataset = tf.data.Dataset.from_tensor_slices(paths).shuffle(len(paths)).repeat()
     dataset = dataset.map(crop, num_parallel_calls=tf.data.AUTOTUNE).batch(batch)
-    return dataset.prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
+    # With AUTOTUNE it would keep more batches in the pauses between turns than a turn times.
+    return dataset.prefetch(2).as_numpy_iterator()
 
 
 class GrainCrop:

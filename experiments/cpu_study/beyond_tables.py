@@ -13,6 +13,8 @@ _WEIGHTS = {"last": "last", "average": "averaged"}
 _ROUTES = {("clean",): "clean", beyond.BOTH: "both"}
 _VIEWS = 3  # of AugMax's objective, each of which has one gradient
 
+WANTED = {variant.title: beyond.SEEDS for variant in beyond.VARIANTS.values()}  # row -> its seeds
+
 
 def read(folder: Path) -> tables.Results:
     """The JSON files of the variants, by stem.
@@ -59,7 +61,7 @@ def table(study: tables.Results, results: tables.Results) -> str:
     """
     found, base = runs(results), reference(study, results)
     tables.check_comparable([*base.values(), *results.values()])
-    parts = [accuracies(found, base), costs(found, base), missing(found)]
+    parts = [accuracies(found, base), costs(found, base), tables.missing(WANTED, found)]
     return "\n".join(part for part in parts if part)
 
 
@@ -134,17 +136,3 @@ def attack_gradients(run: Mapping[str, Any]) -> float:
     shares = {int(taken): share for taken, share in run["ascent"].items()}
     every = run["settings"].get("adversary.every", 1)
     return reading.ascent_work(shares) * max(shares) / every
-
-
-def missing(found: tables.Found) -> str:
-    """A line that says which runs are not there; empty if all are."""
-    every = beyond.experiments()
-    names = [
-        f"{title} (seed {experiment.seed})"
-        for experiment in every
-        if experiment.seed not in found.get(title := beyond.VARIANTS[experiment.label].title, {})
-    ]
-    if not names:
-        return ""
-    done = len(every) - len(names)
-    return f"{done} of {len(every)} runs are finished. Missing: {', '.join(names)}.\n"

@@ -33,7 +33,7 @@ def write(results: tables.Results, path: Path) -> Path:
         ("Accuracy by corruption and severity", _heat_maps(found)),
         ("Ascent steps", _ascent(found, colours)),
     ]
-    missing = tables.missing(found)
+    missing = tables.missing(tables.WANTED, found)
     lead = "Five methods on real images; means over the seeds that are finished."
     text = page.page(
         "Study on CIFAR-10 images",
@@ -74,7 +74,7 @@ def write_beyond(results: tables.Results, study: tables.Results, path: Path) -> 
     lead = "Variants of AugMax-DuBIN; means over the seeds that are finished."
     text = page.page(
         "Beyond AugMax-DuBIN on CIFAR-10 images",
-        f"{lead} {beyond_tables.missing(found)}".strip(),
+        f"{lead} {tables.missing(beyond_tables.WANTED, found)}".strip(),
         sections,
         top=charts.legend_of(colours),
         colours=len(titles),

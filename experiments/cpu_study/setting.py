@@ -20,10 +20,10 @@ METHODS = {
 }
 SEEDS = (0, 1, 2)
 
-# What differs from `configs/cifar10_wrn40_2.py`. The network has 0.7 M parameters. The last
+# What differs from `configs/cifar10_wrn40_2.py`. The network has 0.3 M parameters. The last
 # checkpoint is measured, so the held-out images choose nothing: they draw the learning curve.
 SETTINGS = {
-    "model.options.depth": "16",
+    "model.options.depth": "10",
     "batch_size": "128",
     "epochs": "25",
     "adversary.steps": "5",  # n of the paper's ImageNet runs; its CIFAR runs have 10

@@ -1,6 +1,5 @@
 """The tables of the study, from its JSON files, as Markdown."""
 
-import itertools
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +27,8 @@ PAIRS = (
 
 Results = Mapping[str, Mapping[str, Any]]  # stem of a file -> what it holds
 Found = Mapping[str, Mapping[int, Mapping[str, Any]]]  # row -> seed -> the record of the run
+
+WANTED = dict.fromkeys(setting.METHODS, setting.SEEDS)  # row -> its seeds
 
 
 def read(folder: Path) -> dict[str, dict[str, Any]]:
@@ -61,7 +62,7 @@ def table(results: Results) -> str:
     """
     found = runs(results)
     check_comparable([run for by_seed in found.values() for run in by_seed.values()])
-    parts = [accuracies(found), differences(found), times(results, found), missing(found)]
+    parts = [accuracies(found), differences(found), times(results, found), missing(WANTED, found)]
     return "\n".join(part for part in parts if part)
 
 
@@ -175,17 +176,27 @@ def ascent_mean(members: Iterable[Mapping[str, Any]]) -> float:
     )
 
 
-def missing(found: Found) -> str:
-    """A line that says which runs are not there; empty if all are."""
-    names = [
-        f"{title} (seed {seed})"
-        for seed, title in itertools.product(setting.SEEDS, setting.METHODS)
-        if seed not in found.get(title, {})
-    ]
-    total = len(setting.SEEDS) * len(setting.METHODS)
-    if not names:
+def missing(wanted: Mapping[str, Sequence[int]], found: Found) -> str:
+    """A line that says which runs are not there; empty if all are.
+
+    Args:
+        wanted: the seeds of every row.
+        found: the runs that are finished.
+    """
+    left = {
+        title: [seed for seed in seeds if seed not in found.get(title, {})]
+        for title, seeds in wanted.items()
+    }
+    texts = [f"{title} ({_seeds(seeds)})" for title, seeds in left.items() if seeds]
+    if not texts:
         return ""
-    return f"{total - len(names)} of {total} runs are finished. Missing: {', '.join(names)}.\n"
+    total = sum(map(len, wanted.values()))
+    done = total - sum(map(len, left.values()))
+    return f"{done} of {total} runs are finished. Missing: {', '.join(texts)}.\n"
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:

@@ -48,7 +48,7 @@ def test_the_cheapest_and_most_promising_come_first_and_their_settings_are_as_li
     assert names == [*first, "width-5-s0", "width-5-s1"]
     by_name = dict(zip(names, found.configs.values(), strict=True))
     base = by_name["base-s0"]
-    assert (base.adversary.steps, base.optimizer.ema, base.model.options.depth) == (5, 0.995, 16)
+    assert (base.adversary.steps, base.optimizer.ema, base.model.options.depth) == (5, 0.995, 10)
     assert (base.method, base.model.norm, base.evaluate.checkpoint) == ("augmax", "dubin", "last")
     few = by_name["few-steps-s1"]
     assert (few.adversary.steps, few.adversary.step_size, few.adversary.patience) == (2, 0.3, 1)
@@ -137,7 +137,7 @@ def test_the_tables_pair_seeds_and_count_gradients(tmp_path):
     assert f"| {title} | 4.75 | 1.75 | 9 | 15 |" in text
     assert "| AugMax-DuBIN again | 8.00 | 5.00 | 9 | 10 |" in text
     assert "3 of 12 runs are finished. Missing: " in text
-    assert "AugMax-DuBIN again (seed 1)" in text
+    assert "AugMax-DuBIN again (seed" in text
     page = figures.write_beyond(found, own, tmp_path / "page.html").read_text()
     assert "RA by weights and routes" in page
     assert f"{title}, average, clean+augmented: 68.00%" in page

@@ -147,7 +147,7 @@ def test_a_record_has_what_the_tables_need_and_no_path(tmp_path):
     place = images.Place(tmp_path / "data", tmp_path)
     options = setting.options(place.data, place.workdir, table=place.table, benchmark=place.fifth)
     config = options.config(experiment)
-    assert config.model.options.depth == 16
+    assert config.model.options.depth == 10
     directory = tmp_path / "run"
     directory.mkdir()
     files.write_json(directory / run_directory.CONFIG, configs.to_dict(config))
@@ -213,7 +213,7 @@ def test_the_tables_show_what_is_there_and_name_what_is_missing():
     assert "| AugMax-DuBIN − Normal-BN | 0 | +0.00 | +10.00 | – |" in text
     assert "| AugMax-DuBIN | 10 | 0.67 | – | – | 3.00 |" in text
     assert "3 of 15 runs are finished." in text
-    assert "AugMix-BN (seed 0)" in text
+    assert "AugMix-BN (seeds 0, 1, 2)" in text
     assert "Normal-BN (seed 0)" not in text
     assert tables.table({}).startswith("0 of 15 runs")
 
@@ -241,7 +241,7 @@ def test_the_page_has_curves_maps_and_steps(tmp_path):
     text = figures.write(found, tmp_path / "page.html").read_text()
     for part in ("Learning curves", "held-out", "AugMax-DuBIN: share of samples"):
         assert part in text
-    assert "Missing: AugMix-BN (seed 0)" in text
+    assert "Missing: Normal-BN (seeds 1, 2), AugMix-BN (seeds 0, 1, 2)" in text
     with pytest.raises(ValueError, match="no run is finished"):
         figures.write({}, tmp_path / "page.html")
 
