@@ -4,7 +4,6 @@ The directory of a run may lie in a bucket of Google Cloud Storage, all else on 
 """
 
 import contextlib
-import importlib.util
 import os
 import posixpath
 import re
@@ -84,17 +83,21 @@ def expand_workdir(path: str | os.PathLike[str]) -> RunPath:
     if len(parts) < 2 or ".." in parts or "\0" in text:
         raise ValueError(f"{text!r} names no folder of a bucket, such as gs://BUCKET/runs/NAME")
     _check_client()
+    # epath would go through TensorFlow where that is installed. Set before its first use.
+    os.environ.setdefault("EPATH_USE_TF", "false")
     with extras.needed("gcs"):
+        import fsspec
         from etils import epath
 
+    # Others write there too: what was listed once is not to be taken for what is there.
+    fsspec.config.conf.setdefault("gcs", {}).setdefault("use_listings_cache", False)
     return epath.Path("gs://" + posixpath.normpath("/".join(parts)))
 
 
 def _check_client() -> None:
     """Raises MissingExtraError without the packages by which epath and orbax reach a bucket."""
-    extras.check("google.cloud.storage", "gcs")
-    if importlib.util.find_spec("tensorflow") is None:  # which epath prefers
-        extras.check("gcsfs", "gcs")
+    for package in ("gcsfs", "google.cloud.storage"):
+        extras.check(package, "gcs")
 
 
 def absolute(path: RunPath) -> RunPath:
