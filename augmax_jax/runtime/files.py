@@ -16,7 +16,7 @@ from augmax_jax.runtime.paths import RunPath
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
-def write_atomically(path: str | os.PathLike[str] | RunPath, write: Callable[[Path], Any]) -> None:
+def write_atomically(path: str | RunPath, write: Callable[[Path], Any]) -> None:
     """Lets `write` write beside the final name, then renames: a file with that name is complete.
 
     Two processes may write the same file at the same time; the last one's file stays. What goes to
@@ -30,7 +30,7 @@ def write_atomically(path: str | os.PathLike[str] | RunPath, write: Callable[[Pa
         OSError: `write` raised it, or the folder does not exist or cannot be written; it names
             the file.
     """
-    if paths.is_remote(path):
+    if not isinstance(path, str) and paths.is_remote(path):
         with tempfile.TemporaryDirectory() as folder:
             partial = Path(folder, path.name)
             write(partial)
@@ -51,7 +51,7 @@ def write_atomically(path: str | os.PathLike[str] | RunPath, write: Callable[[Pa
         partial.unlink(missing_ok=True)
 
 
-def write_text(path: str | os.PathLike[str] | RunPath, text: str) -> None:
+def write_text(path: str | RunPath, text: str) -> None:
     """Writes a text in UTF-8, atomically.
 
     Bytes of a path that are not UTF-8, which Python holds as lone surrogates, are escaped.
@@ -90,7 +90,7 @@ def dumps(value: Any, *, indent: int | None = None) -> str:
     return json.dumps(to_json(value), indent=indent, allow_nan=False)
 
 
-def write_json(path: str | os.PathLike[str] | RunPath, value: Any) -> None:
+def write_json(path: str | RunPath, value: Any) -> None:
     """Writes JSON atomically, so that a reader never sees half of it.
 
     Args:

@@ -120,11 +120,8 @@ def _held_in_bucket(path: RunPath) -> Iterator[None]:
         if left > 0 and not _is_dead(before):
             raise _in_use(path, before, left)
         logger.info("%s was left by %s, which is gone; taking over", path, _named(before))
-    mine = {
-        "host": socket.gethostname(),
-        "process": os.getpid(),
-        "token": os.urandom(8).hex(),
-    }
+    token = os.urandom(8).hex()
+    mine = {"host": socket.gethostname(), "process": os.getpid(), "token": token}
 
     def write() -> None:
         path.write_bytes(files.dumps({**mine, "time": round(time.time(), 3)}).encode())
@@ -132,7 +129,7 @@ def _held_in_bucket(path: RunPath) -> Iterator[None]:
     write()
     time.sleep(_SETTLED)
     found = _read_object(path)
-    if found is not None and found["token"] != mine["token"]:
+    if found is not None and found["token"] != token:
         raise _in_use(path, found, STALE)
     ended = threading.Event()
 
@@ -140,7 +137,7 @@ def _held_in_bucket(path: RunPath) -> Iterator[None]:
         while not ended.wait(RENEWED):
             try:
                 other = _read_object(path)
-                if other is not None and other["token"] != mine["token"]:
+                if other is not None and other["token"] != token:
                     logger.error("%s was taken over by %s", path, _named(other))
                     return
                 write()
@@ -149,16 +146,16 @@ def _held_in_bucket(path: RunPath) -> Iterator[None]:
 
     thread = threading.Thread(target=renew, name="lock", daemon=True)
     thread.start()
-    _mine.add(mine["token"])
+    _mine.add(token)
     try:
         yield
     finally:
-        _mine.discard(mine["token"])
+        _mine.discard(token)
         ended.set()
         thread.join()
         with contextlib.suppress(Exception):  # what went wrong before is to be said, not this
             last = _read_object(path)
-            if last is not None and last["token"] == mine["token"]:
+            if last is not None and last["token"] == token:
                 path.unlink(missing_ok=True)
 
 

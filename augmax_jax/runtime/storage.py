@@ -6,9 +6,11 @@ or not at all, so that it needs no other name while it is written.
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from augmax_jax.runtime.paths import RunPath, is_remote
 
@@ -56,6 +58,15 @@ def _is_of_client(error: Exception) -> bool:
     return name.partition(".")[0] in (*_CLIENTS, "etils", "fsspec")
 
 
+def remove(folder: RunPath) -> None:
+    """Removes a folder with all that is in it, if it is there."""
+    place: Any = folder
+    if not is_remote(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+    elif place.is_dir():
+        place.rmtree()
+
+
 def make(folder: RunPath) -> None:
     """Makes a folder with those above it, unless it is there; a bucket needs none.
 
@@ -72,7 +83,7 @@ def size(file: RunPath) -> int:
     Raises:
         FileNotFoundError: there is none.
     """
-    found = file.stat()
+    found: Any = file.stat()
     return found.length if is_remote(file) else found.st_size
 
 
@@ -82,7 +93,7 @@ def modified(file: RunPath) -> float:
     Raises:
         FileNotFoundError: there is none.
     """
-    found = file.stat()
+    found: Any = file.stat()
     return found.mtime if is_remote(file) else found.st_mtime
 
 

@@ -50,10 +50,10 @@ class Bounded(io.BufferedReader):
     An object in a bucket is fetched whole, into as much memory as it has bytes.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | RunPath) -> None:
-        if is_remote(path):
+    def __init__(self, path: str | RunPath) -> None:
+        if not isinstance(path, str) and is_remote(path):
             contents = path.read_bytes()
-            super().__init__(io.BytesIO(contents))  # type: ignore[arg-type]
+            super().__init__(io.BytesIO(contents))
             self.size = len(contents)
             return
         super().__init__(io.FileIO(os.fspath(path)))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import tempfile
 import time
 import warnings
@@ -142,10 +141,7 @@ def write_hparams(workdir: RunPath, config: ConfigDict, results: Mapping[str, fl
         return
     directory = workdir / HPARAMS
     with clear_errors_of_tensorflow(directory):
-        if not is_remote(directory):
-            shutil.rmtree(directory, ignore_errors=True)
-        elif directory.is_dir():
-            directory.rmtree()
+        storage.remove(directory)
         with (
             storage.written(directory) as folder,
             contextlib.closing(make_writer(os.fspath(folder))) as writer,
