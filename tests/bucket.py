@@ -63,10 +63,10 @@ class Bucket(backend.Backend):
             self.refuse("read", os.fspath(path))
             return file.open("r" if text else "rb", encoding="utf-8" if text else None)
         assert mode.strip("bt") == "w", f"a bucket cannot add to {path}"
-        writing = _Writing(lambda contents: self._put(path, contents))
+        writing = _Writing(lambda contents: self.put(path, contents))
         return io.TextIOWrapper(writing, "utf-8") if text else writing
 
-    def _put(self, path, contents):
+    def put(self, path, contents):
         self.refuse("write", os.fspath(path))
         file = self.on_disk(path)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -133,13 +133,13 @@ class _Writing(io.BytesIO):
 
     def __init__(self, put):
         super().__init__()
-        self._put = put
+        self.put = put
 
     def close(self):
         if not self.closed:
             contents = self.getvalue()
             super().close()
-            self._put(contents)
+            self.put(contents)
 
 
 def _look(event, arguments):
@@ -175,7 +175,7 @@ def stand_in(root, monkeypatch):
     monkeypatch.setattr(gpath, "_is_tf_installed", lambda: False)
     monkeypatch.setattr(gcs_utils, "get_kvstore_for_gcs", in_tensorstore)
     monkeypatch.setattr(gcs_utils, "is_hierarchical_namespace_enabled", lambda path: False)
-    monkeypatch.setattr(paths, "_check_client", lambda: None)
+    monkeypatch.setattr(paths, "check_client", lambda: None)
     monkeypatch.setattr(lock, "_SETTLED", 0.0)
     _watched.append(bucket)
     try:

@@ -82,7 +82,7 @@ def expand_workdir(path: str | os.PathLike[str]) -> RunPath:
     parts = text[start.end() :].strip("/").split("/")
     if len(parts) < 2 or ".." in parts or "\0" in text:
         raise ValueError(f"{text!r} names no folder of a bucket, such as gs://BUCKET/runs/NAME")
-    _check_client()
+    check_client()
     # epath would go through TensorFlow where that is installed. Set before its first use.
     os.environ.setdefault("EPATH_USE_TF", "false")
     with extras.needed("gcs"):
@@ -94,7 +94,7 @@ def expand_workdir(path: str | os.PathLike[str]) -> RunPath:
     return epath.Path("gs://" + posixpath.normpath("/".join(parts)))
 
 
-def _check_client() -> None:
+def check_client() -> None:
     """Raises MissingExtraError without the packages by which epath and orbax reach a bucket."""
     for package in ("gcsfs", "google.cloud.storage"):
         extras.check(package, "gcs")

@@ -117,7 +117,7 @@ def train(run: Run, directory: RunPath, checkpoints: Checkpoints) -> float:
     session = sessions.session(run, directory, resumed=start > 0)
     with telemetry, _stop_signals() as stopping, session as describe:
         for step in range(start + 1, run.total_steps + 1):
-            with jax.transfer_guard("disallow"), _profiled(config.profile, directory, step - start):
+            with jax.transfer_guard("disallow"), profiled(config.profile, directory, step - start):
                 state, metrics = step_fn(state, next(batches))
             pending.append((step, metrics))
             if step == start + 1:
@@ -214,7 +214,7 @@ def _stop_signals() -> Iterator[Callable[[], int]]:
 
 
 @contextlib.contextmanager
-def _profiled(enabled: bool, directory: RunPath, steps_done: int) -> Iterator[None]:
+def profiled(enabled: bool, directory: RunPath, steps_done: int) -> Iterator[None]:
     """Traces a few warm steps for TensorBoard or Perfetto, if the config asks for it."""
     enabled = enabled and hosts.is_writer()
     place = directory / "profile"

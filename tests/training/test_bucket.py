@@ -240,7 +240,7 @@ def test_a_profile_is_brought_to_the_bucket(bucket, monkeypatch):
     monkeypatch.setattr(loop.jax.profiler, "start_trace", start)
     monkeypatch.setattr(loop.jax.profiler, "stop_trace", lambda: None)
     for step in range(10):
-        with loop._profiled(True, paths.expand_workdir(RUN), step):
+        with loop.profiled(True, paths.expand_workdir(RUN), step):
             pass
     assert bucket.names(RUN) == ["profile/plugins/trace.pb"]
 
@@ -273,8 +273,9 @@ def test_a_lock_that_was_left_is_taken_over(bucket, caplog, monkeypatch):
     with lock.held(place):
         pass
     place.write_text(json.dumps(left))
-    with pytest.raises(lock.InUse, match=r"If it was killed, its lock ends in (300|299) seconds"):
-        lock._held_in_bucket(place).__enter__()
+    ends = r"If it was killed, its lock ends in (300|299) seconds"
+    with pytest.raises(lock.InUse, match=ends), lock.held(place):
+        pass
 
 
 def test_a_lock_is_renewed(bucket, monkeypatch):
@@ -293,9 +294,7 @@ def test_a_lock_is_renewed(bucket, monkeypatch):
 def test_the_last_of_two_that_lock_at_once_has_it(bucket, monkeypatch):
     place = paths.expand_workdir(RUN) / ".lock"
     other = {"host": "elsewhere", "process": 7, "token": "a", "time": lock.time.time()}
-    monkeypatch.setattr(
-        lock.time, "sleep", lambda _: bucket._put(place, json.dumps(other).encode())
-    )
+    monkeypatch.setattr(lock.time, "sleep", lambda _: bucket.put(place, json.dumps(other).encode()))
     with pytest.raises(lock.InUse, match="process 7 on host elsewhere"), lock.held(place):
         pass
     assert json.loads(place.read_text()) == other
