@@ -14,7 +14,7 @@ from augmax_jax.inference import exported, exporting
 from augmax_jax.pytorch.exporting import SUFFIXES
 from augmax_jax.runtime import console
 from augmax_jax.runtime.errors import check_name
-from augmax_jax.runtime.paths import expand
+from augmax_jax.runtime.paths import expand_workdir
 
 __all__ = ["main"]
 
@@ -69,8 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(flags: argparse.Namespace) -> None:
-    layout = _format(flags.format, expand(flags.out).suffix if flags.out else exported.SUFFIX)
-    out = flags.out or expand(flags.run) / f"exported{_ENDING[layout]}"
+    layout = _format(
+        flags.format, expand_workdir(flags.out).suffix if flags.out else exported.SUFFIX
+    )
+    out = flags.out or expand_workdir(flags.run) / f"exported{_ENDING[layout]}"
     options = {
         "checkpoint": flags.checkpoint,
         "fold": flags.fold,

@@ -45,7 +45,7 @@ if __name__ == "__main__":
     console.first_words()
 
 from augmax_jax import config as configs
-from augmax_jax.runtime import config_file, extras, host_memory, joining, paths
+from augmax_jax.runtime import config_file, extras, host_memory, joining, paths, storage
 from augmax_jax.runtime.kinds import Kind
 
 with extras.needed("train"):
@@ -60,7 +60,11 @@ _CONFIG = flags.DEFINE_string(
     "Name or file of the settings; without it those of the run in --workdir. --config.NAME=VALUE "
     "changes one of them.",
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and the report go.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir",
+    None,
+    "Where checkpoints, logs and the report go: a folder, or gs://BUCKET/FOLDER.",
+)
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
@@ -163,7 +167,8 @@ def _base_config(file: str | None, directory: str) -> ConfigDict:
         return config_file.load(file)
     from augmax_jax.training import workdir
 
-    return workdir.read_config(paths.expand(directory))
+    with storage.explained(directory):
+        return workdir.read_config(paths.expand_workdir(directory))
 
 
 def split_settings(

@@ -23,6 +23,7 @@ STRICT = {
 }
 SHELL = {"clu", "ml_collections", "orbax", "tensorboard", "tensorflow", "tensorflow_datasets"}
 FILES = {
+    "appending",
     "console",
     "files",
     "lock",
@@ -31,6 +32,7 @@ FILES = {
     "progress",
     "provenance",
     "run_directory",
+    "storage",
     "untrusted",
 }
 

@@ -127,6 +127,7 @@ def test_docstrings_say_what_is_raised_and_what_every_argument_is(name):
 
 # Private names that tests may use, with the reason.
 PRIVATE = {
+    "tests/bucket.py": {"_is_tf_installed"},  # of etils: which client it takes
     "tests/evaluation/test_robustness.py": {"_mistakes"},  # else only seen in a picture's pixels
     "tests/runtime/test_progress.py": {"_recent"},  # that memory does not grow with the run
     "tests/training/test_checkpoints.py": {"_managers"},  # a full disk, as Orbax meets it

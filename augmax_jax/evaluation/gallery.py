@@ -3,7 +3,6 @@
 import base64
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +13,8 @@ from augmax_jax.data import Batch
 from augmax_jax.data.benchmarks import Benchmark
 from augmax_jax.evaluation.predictions import Observe
 from augmax_jax.report import pictures
-from augmax_jax.runtime import files, hosts
+from augmax_jax.runtime import files, hosts, storage
+from augmax_jax.runtime.paths import RunPath
 
 MISTAKES = 24
 _SIDE = 128  # pixels of a mistake's longer side in the file that the report reads
@@ -105,12 +105,12 @@ class Gallery:
                 self._mistakes[int(place)] = Mistake(**fields)
 
     @staticmethod
-    def clear(directory: Path, stem: str) -> None:
+    def clear(directory: RunPath, stem: str) -> None:
         """Removes the pictures of a benchmark: those of another evaluation must not stay."""
         for name in (f"corruptions_{stem}.png", f"mistakes_{stem}.png", f"mistakes_{stem}.json"):
             (directory / name).unlink(missing_ok=True)
 
-    def write(self, directory: Path, stem: str, benchmark: Benchmark) -> None:
+    def write(self, directory: RunPath, stem: str, benchmark: Benchmark) -> None:
         """Writes `corruptions_<stem>.png`, `mistakes_<stem>.png`, and the latter as JSON.
 
         If an earlier session evaluated some parts, this one has not seen their images; then
@@ -121,7 +121,7 @@ class Gallery:
             stem: stem of the names of the benchmark's files.
             benchmark: the set.
         """
-        directory.mkdir(parents=True, exist_ok=True)
+        storage.make(directory)
         seen = sum(len(by) for by in self._samples.values())
         complete = seen == max(1, len(benchmark.corruptions) * len(benchmark.severities))
 

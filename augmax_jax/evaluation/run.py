@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flax.linen as nn
@@ -18,6 +17,7 @@ from augmax_jax.evaluation.loop import evaluate_benchmark, summarize
 from augmax_jax.evaluation.predictions import Score, model_score, predict, scores
 from augmax_jax.evaluation.store import Store
 from augmax_jax.runtime import files, hosts, model_file, parallel, provenance, run_directory
+from augmax_jax.runtime.paths import RunPath
 from augmax_jax.runtime.progress import Count
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Subject(NamedTuple):
 
 def evaluate_candidates(
     subject: Subject,
-    directory: Path,
+    directory: RunPath,
     candidates: dict[str, Candidate],
     *,
     seconds: float | None = None,
@@ -149,7 +149,7 @@ def evaluate_candidates(
     return results
 
 
-def _provenance(directory: Path, session: dict[str, Any]) -> dict[str, Any]:
+def _provenance(directory: RunPath, session: dict[str, Any]) -> dict[str, Any]:
     """Where the network and its results come from.
 
     Returns:
@@ -163,7 +163,7 @@ def _provenance(directory: Path, session: dict[str, Any]) -> dict[str, Any]:
 
 def evaluate_benchmarks(
     subject: Subject,
-    directory: Path,
+    directory: RunPath,
     score: Score,
     network: dict[str, Any],
     *,

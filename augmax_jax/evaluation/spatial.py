@@ -20,6 +20,7 @@ from augmax_jax.evaluation.derived import DerivedSplit
 from augmax_jax.evaluation.predictions import scores_of
 from augmax_jax.runtime import files, hosts, untrusted
 from augmax_jax.runtime.checks import check_count
+from augmax_jax.runtime.paths import RunPath
 
 SPATIAL = "spatial"  # name of the benchmark in results
 MAP = "map"  # name of its parts, before their number
@@ -78,7 +79,7 @@ class Worst:
         owner: digest of the evaluation that the file belongs to.
     """
 
-    def __init__(self, path: Path | None = None, *, owner: str = "") -> None:
+    def __init__(self, path: RunPath | None = None, *, owner: str = "") -> None:
         self._path, self._owner = path, owner
         self._likelihood: np.ndarray | None = None
         self._outcomes: metrics.Outcomes | None = None

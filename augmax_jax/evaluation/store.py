@@ -5,12 +5,12 @@ import io
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from augmax_jax.data.benchmarks import Benchmark
 from augmax_jax.evaluation import identity
-from augmax_jax.runtime import files, hosts
+from augmax_jax.runtime import files, hosts, storage
+from augmax_jax.runtime.paths import RunPath
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Store:
 
     def __init__(
         self,
-        path: Path | None = None,
+        path: RunPath | None = None,
         *,
         network: Mapping[str, Any] | None = None,
         benchmark: Benchmark | None = None,
@@ -53,10 +53,10 @@ class Store:
         self._parts: dict[str, dict[str, dict[str, Any]]] = {}
         if path is not None:
             if hosts.is_writer():
-                path.parent.mkdir(parents=True, exist_ok=True)
+                storage.make(path.parent)
             self._read(path)
 
-    def _read(self, path: Path) -> None:
+    def _read(self, path: RunPath) -> None:
         kept = files.read_json(path, numbers=True)
         if kept is None:
             return

@@ -18,6 +18,7 @@ from jax import export
 
 from augmax_jax.inference.predictor import Predictor
 from augmax_jax.runtime import compiler, files, model_file, parallel, untrusted
+from augmax_jax.runtime.paths import RunPath
 
 SUFFIX = ".zip"
 NETWORK = "network.stablehlo"
@@ -27,7 +28,7 @@ _PYTORCH = (".npz", ".pth", ".pt", ".safetensors")
 _ZIP = b"PK\x03\x04"
 
 
-def write(path: Path, program: export.Exported, info: Mapping[str, Any]) -> None:
+def write(path: RunPath, program: export.Exported, info: Mapping[str, Any]) -> None:
     """Writes an exported network, atomically.
 
     Args:
@@ -54,7 +55,7 @@ def write(path: Path, program: export.Exported, info: Mapping[str, Any]) -> None
     files.write_atomically(path, pack)
 
 
-def read(path: Path) -> tuple[export.Exported, dict[str, Any]]:
+def read(path: RunPath) -> tuple[export.Exported, dict[str, Any]]:
     """Reads an exported network.
 
     Args:
@@ -95,7 +96,7 @@ def read(path: Path) -> tuple[export.Exported, dict[str, Any]]:
     return program, info
 
 
-def _unpack(path: Path) -> dict[str, bytes]:
+def _unpack(path: RunPath) -> dict[str, bytes]:
     try:
         file = untrusted.Bounded(path)
     except OSError as error:
@@ -117,7 +118,7 @@ def _unpack(path: Path) -> dict[str, bytes]:
     return contents
 
 
-def _refuse(path: Path) -> NoReturn:
+def _refuse(path: RunPath) -> NoReturn:
     first = (
         "; a PyTorch file is imported first, with python -m augmax_jax.torch_import"
         if path.suffix.lower() in _PYTORCH

@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,8 +18,9 @@ from augmax_jax.models.cpu import convolution
 from augmax_jax.pytorch import exporting as pytorch
 from augmax_jax.pytorch.importing import build
 from augmax_jax.pytorch.state_dict import to_state_dict
-from augmax_jax.runtime import parallel, paths, provenance
+from augmax_jax.runtime import parallel, paths, provenance, storage
 from augmax_jax.runtime.errors import check_name
+from augmax_jax.runtime.paths import RunPath
 from augmax_jax.runtime.run_directory import NETWORKS
 from augmax_jax.training.pretrained import find, read_network
 
@@ -64,7 +64,8 @@ def export_stablehlo(
     directory = _check_source(path, checkpoint, fold)
     target = _check_out(out, (exported.SUFFIX,), overwrite=overwrite)
     session = provenance.begin(parallel.local_devices(1))
-    variables, info = loading.read(directory, checkpoint=checkpoint)
+    with storage.explained(directory):
+        variables, info = loading.read(directory, checkpoint=checkpoint)
     variables, info = _folded(variables, info, fold)
     program = lower(
         build(info, dtype=info["dtype"]),
@@ -73,13 +74,13 @@ def export_stablehlo(
         route=info["route"],
     )
     info["export"] = {**_interface(info), **provenance.finish(session), "folded": fold}
-    with output.named(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with storage.explained(target), output.named(target):
+        storage.make(target.parent)
         exported.write(target, program, info)
     logger.info(
         "%s (%.1f MB): %s, uint8 images [N, %d, %d, 3] to logits, for %s",
         target,
-        target.stat().st_size / 1e6,
+        storage.size(target) / 1e6,
         _describe(info),
         info["image_size"],
         info["image_size"],
@@ -117,7 +118,8 @@ def export_pytorch(
     directory = _check_source(path, checkpoint, fold)
     target = _check_out(out, pytorch.SUFFIXES, overwrite=overwrite)
     pytorch.check_format(target)
-    variables, info = read_network(directory, checkpoint=checkpoint)
+    with storage.explained(directory):
+        variables, info = read_network(directory, checkpoint=checkpoint)
     variables, info = _folded(variables, info, fold)
     state_dict = to_state_dict(
         variables,
@@ -126,7 +128,8 @@ def export_pytorch(
         norm=info["norm"],
         **info["options"],
     )
-    pytorch.write_state_dict(target, {prefix + key: a for key, a in state_dict.items()})
+    with storage.explained(target):
+        pytorch.write_state_dict(target, {prefix + key: a for key, a in state_dict.items()})
     logger.info("%d arrays -> %s: %s", len(state_dict), target, _describe(info))
     mean, std = models.input_normalization(info["model"], info["mean"], info["std"])
     logger.info(
@@ -198,18 +201,20 @@ def _describe(info: Info) -> str:
     return f"{info['model']} with norm {info['norm']}, {info['num_classes']} classes{options}"
 
 
-def _check_source(path: str | os.PathLike[str], checkpoint: str, fold: str | None) -> Path:
+def _check_source(path: str | os.PathLike[str], checkpoint: str, fold: str | None) -> RunPath:
     """The directory of a run or an import, before it is read; raises if an option is wrong."""
-    directory = find(paths.expand(path))
+    directory = find(path)
     check_name("checkpoint", checkpoint, NETWORKS)
     if fold is not None:
         check_name("route to keep", fold, models.ROUTES)
     return directory
 
 
-def _check_out(out: str | os.PathLike[str], suffixes: Collection[str], *, overwrite: bool) -> Path:
+def _check_out(
+    out: str | os.PathLike[str], suffixes: Collection[str], *, overwrite: bool
+) -> RunPath:
     """Finds out, before any work, whether a file can be written; leaves nothing behind."""
-    path = paths.expand(out)
+    path = paths.expand_workdir(out)
     check_name("suffix of --out", path.suffix, suffixes)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a directory: name a file")
@@ -217,6 +222,6 @@ def _check_out(out: str | os.PathLike[str], suffixes: Collection[str], *, overwr
         raise FileExistsError(
             f"{path} exists: choose another, or replace it with --overwrite (overwrite=True)"
         )
-    with output.named(path):
+    with storage.explained(path), output.named(path):
         paths.try_writing(path.parent)
     return path

@@ -2,15 +2,15 @@
 
 import logging
 import os
-from pathlib import Path
 from typing import Any
 
 from augmax_jax import models
 from augmax_jax.inference import exported
 from augmax_jax.inference.predictor import Predictor
 from augmax_jax.pytorch.importing import build
-from augmax_jax.runtime import paths
+from augmax_jax.runtime import paths, storage
 from augmax_jax.runtime.errors import check_name
+from augmax_jax.runtime.paths import RunPath
 from augmax_jax.runtime.run_directory import NETWORKS
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,12 @@ def load(path: str | os.PathLike[str], *, checkpoint: str = "best") -> Predictor
         OSError: the file cannot be read.
     """
     check_name("checkpoint", checkpoint, NETWORKS)
-    place = paths.expand(path)
+    place = paths.expand_workdir(path)
+    with storage.explained(place):
+        return _load(place, checkpoint)
+
+
+def _load(place: RunPath, checkpoint: str) -> Predictor:
     if place.is_file():
         program, info = exported.read(place)
         _warn_of_numbers(place, info)
@@ -81,7 +86,7 @@ def read(
     from augmax_jax.training.pretrained import read_network
 
     check_name("checkpoint", checkpoint, NETWORKS)
-    directory = paths.expand(path)
+    directory = paths.expand_workdir(path)
     variables, info = read_network(directory, checkpoint=checkpoint)
     _warn_of_numbers(directory, info)
     image_size, transform = info["image_size"], info["test_transform"]
@@ -97,6 +102,6 @@ def read(
     return variables, {**info, "image_size": image_size, "test_transform": transform or "resize"}
 
 
-def _warn_of_numbers(place: Path, info: dict[str, Any]) -> None:
+def _warn_of_numbers(place: RunPath, info: dict[str, Any]) -> None:
     if info["class_names"] is None:
         logger.warning("%s does not say the names of its classes: they are numbers", place)

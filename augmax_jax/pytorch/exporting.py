@@ -8,13 +8,13 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save
 
-from augmax_jax.runtime import extras
+from augmax_jax.runtime import extras, storage
 from augmax_jax.runtime.errors import check_name
 from augmax_jax.runtime.files import write_atomically
-from augmax_jax.runtime.paths import expand
+from augmax_jax.runtime.paths import RunPath, expand_workdir
 
 
-def write_state_dict(path: str | Path, state_dict: Mapping[str, np.ndarray]) -> None:
+def write_state_dict(path: str | RunPath, state_dict: Mapping[str, np.ndarray]) -> None:
     """Writes a state_dict in the format of the path's suffix: .npz, .safetensors or .pth.
 
     Raises:
@@ -22,7 +22,7 @@ def write_state_dict(path: str | Path, state_dict: Mapping[str, np.ndarray]) -> 
             (`extras.MissingExtraError`).
         OSError: the file cannot be written.
     """
-    path = expand(path)
+    path = expand_workdir(path)
     check_format(path)
     wrong = not isinstance(state_dict, Mapping) or not all(
         isinstance(key, str) and isinstance(array, np.ndarray) for key, array in state_dict.items()
@@ -33,14 +33,14 @@ def write_state_dict(path: str | Path, state_dict: Mapping[str, np.ndarray]) -> 
         raise IsADirectoryError(f"{path} is a directory: name a file")
     arrays = {key: np.require(array, requirements="C") for key, array in state_dict.items()}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        storage.make(path.parent)
         write_atomically(path, lambda partial: _WRITERS[path.suffix](partial, arrays))
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise OSError(f"{path} cannot be written ({reason}): choose another --out") from error
 
 
-def check_format(path: Path) -> None:
+def check_format(path: RunPath) -> None:
     """Raises ValueError unless a state_dict can be written in the format of the path's suffix."""
     check_name("suffix of --out", path.suffix, _WRITERS)
     if path.suffix == ".pth":  # the other formats are written without PyTorch

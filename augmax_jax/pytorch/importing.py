@@ -22,7 +22,7 @@ from augmax_jax.pytorch import keys as torch_keys
 from augmax_jax.pytorch import matching
 from augmax_jax.pytorch.files import names_text
 from augmax_jax.pytorch.state_dict import Variables, from_state_dict
-from augmax_jax.runtime import extras, model_file, paths, untrusted
+from augmax_jax.runtime import extras, model_file, paths, storage, untrusted
 
 logger = logging.getLogger(__name__)
 
@@ -148,7 +148,7 @@ def load_imported(directory: str | Path) -> tuple[Variables, ModelInfo]:
     with extras.needed("train"):
         import orbax.checkpoint as ocp
 
-    directory = paths.expand(directory).absolute()
+    directory = paths.absolute(paths.expand_workdir(directory))
     paths.check_checkpoint_path(directory, "the imported model's directory")
     info = model_file.read(directory)
     if info is None:
@@ -160,7 +160,7 @@ def load_imported(directory: str | Path) -> tuple[Variables, ModelInfo]:
     try:
         like = torch_keys.abstract_variables(build(info))
         declared = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(like))
-        untrusted.check_declared(declared, untrusted.size_on_disk(directory), "its arrays")
+        untrusted.check_declared(declared, storage.total_size(directory), "its arrays")
         like = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
         with ocp.StandardCheckpointer() as checkpointer:
             variables = checkpointer.restore(directory / "variables", like)

@@ -10,7 +10,6 @@ out. A page refers to nothing outside itself: it can be sent, archived, opened o
 import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from augmax_jax.report import charts, classes, page, provenance, sections, seeds, tables
@@ -18,7 +17,8 @@ from augmax_jax.report import runs as reading
 from augmax_jax.report.embedding import AUGMENTATIONS, EVALUATION, Pictures
 from augmax_jax.report.page import Markup
 from augmax_jax.report.runs import SavedRun
-from augmax_jax.runtime import files, paths
+from augmax_jax.runtime import files, paths, storage
+from augmax_jax.runtime.paths import RunPath
 
 __all__ = ["compare", "comparison_table", "render", "summary_table", "write"]
 
@@ -104,7 +104,7 @@ def write(
     *,
     out: str | os.PathLike[str] | None = None,
     against: Sequence[str | os.PathLike[str]] | None = None,
-) -> Path:
+) -> RunPath:
     """Writes a run's report.
 
     Args:
@@ -119,12 +119,13 @@ def write(
         ValueError: the workdir is not a run's.
         OSError: the file cannot be written.
     """
-    return _write(paths.expand(out or Path(workdir) / REPORT), render(workdir, against=against))
+    target = paths.expand_workdir(out) if out else paths.expand_workdir(workdir) / REPORT
+    return _write(target, render(workdir, against=against))
 
 
 def compare(
     workdirs: Sequence[str | os.PathLike[str]], *, out: str | os.PathLike[str] = COMPARISON
-) -> tuple[Path, str]:
+) -> tuple[RunPath, str]:
     """Writes a page that shows several runs side by side.
 
     Args:
@@ -141,7 +142,7 @@ def compare(
     runs = _some(workdirs)
     with _as_written(", ".join(run.name for run in runs)):
         text, table = _comparison_page(runs), _comparison_text(runs)
-    return _write(paths.expand(out), text), table
+    return _write(paths.expand_workdir(out), text), table
 
 
 def _comparison_page(runs: list[SavedRun]) -> str:
@@ -233,10 +234,11 @@ def _curves(runs: list[SavedRun], colours: charts.Colours) -> Markup:
     return page.group("charts", drawn)
 
 
-def _write(path: Path, text: str) -> Path:
+def _write(path: RunPath, text: str) -> RunPath:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_text(path, text)
+        with storage.explained(path):
+            storage.make(path.parent)
+            files.write_text(path, text)
     except OSError as error:
         raise OSError(
             error.errno,

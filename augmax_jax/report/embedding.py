@@ -3,14 +3,14 @@
 import base64
 import io
 import warnings
-from pathlib import Path
 
 from markupsafe import Markup
 from PIL import Image
 
 from augmax_jax.data.images import decode
 from augmax_jax.report import page
-from augmax_jax.runtime import files
+from augmax_jax.runtime import files, storage
+from augmax_jax.runtime.paths import RunPath
 
 AUGMENTATIONS, EVALUATION = 400_000, 600_000
 """Bytes of the pictures of a page's two sections, which with all else stays below 2 MB."""
@@ -30,7 +30,7 @@ class Pictures:
     def __init__(self, budget: int) -> None:
         self._left = budget
 
-    def figure(self, path: Path, title: str, note: str = "") -> Markup:
+    def figure(self, path: RunPath, title: str, note: str = "") -> Markup:
         """A picture as a figure, or its name where there is no room left.
 
         Args:
@@ -46,7 +46,7 @@ class Pictures:
         name = f"{path.parent.name}/{path.name}"
         return page.fill("picture", title=title, note=note, source=source, name=name)
 
-    def mistakes(self, path: Path, title: str) -> Markup:
+    def mistakes(self, path: RunPath, title: str) -> Markup:
         """The mistakes of a benchmark as tiles with captions.
 
         Args:
@@ -74,8 +74,8 @@ class Pictures:
             return page.NOTHING
         return page.fill("mistakes", title=title, mistakes=mistakes)
 
-    def _source(self, path: Path) -> str:
-        if path.stat().st_size > _MOST:
+    def _source(self, path: RunPath) -> str:
+        if storage.size(path) > _MOST:
             raise ValueError(f"it has more than {_MOST:,} bytes")
         contents = path.read_bytes()
         kind = "png"

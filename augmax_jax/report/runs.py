@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from augmax_jax.methods import METHODS
-from augmax_jax.runtime import files, paths
+from augmax_jax.runtime import files, paths, storage
+from augmax_jax.runtime.paths import RunPath
 from augmax_jax.runtime.run_directory import CONFIG, RESULTS, read_history
 
 _NORMS = {"bn": "", "ibn": "IBN", "dubn": "DuBN", "dubin": "DuBIN"}
@@ -32,13 +33,13 @@ class SavedRun:
         mistakes: name of the benchmark's files -> the mistakes on it, from `pictures/`.
     """
 
-    path: Path
+    path: RunPath
     name: str
     config: dict[str, Any]
     history: list[dict[str, Any]]
     results: dict[str, Any]
-    pictures: dict[str, Path]
-    mistakes: dict[str, Path] = dataclasses.field(default_factory=dict)
+    pictures: dict[str, RunPath]
+    mistakes: dict[str, RunPath] = dataclasses.field(default_factory=dict)
 
     @property
     def method(self) -> str:
@@ -90,12 +91,17 @@ def load(workdir: str | os.PathLike[str], *, history: bool = True) -> SavedRun:
     Raises:
         ValueError: it is not a directory, or holds none of a run's files.
     """
-    path = paths.expand(workdir)
+    path = paths.expand_workdir(workdir)
+    with storage.explained(path):
+        return _load(path, os.fspath(workdir), history=history)
+
+
+def _load(path: RunPath, given: str, *, history: bool) -> SavedRun:
     if not path.is_dir():
-        raise ValueError(f"run {os.fspath(workdir)!r} is not a directory")
+        raise ValueError(f"run {given!r} is not a directory")
     run = SavedRun(
         path=path,
-        name=path.resolve().name,
+        name=resolved(path).name,
         config=_read(path / CONFIG),
         history=read_history(path) if history else [],
         results=_read(path / RESULTS),
@@ -106,9 +112,7 @@ def load(workdir: str | os.PathLike[str], *, history: bool = True) -> SavedRun:
         },
     )
     if not (run.config or run.history or run.results):
-        raise ValueError(
-            f"run {os.fspath(workdir)!r} holds none of config.json, history.jsonl and results.json"
-        )
+        raise ValueError(f"run {given!r} holds none of config.json, history.jsonl and results.json")
     return run
 
 
@@ -121,13 +125,18 @@ def load_all(workdirs: Sequence[str | os.PathLike[str]]) -> list[SavedRun]:
     if isinstance(workdirs, str | os.PathLike):
         raise ValueError(f"runs must be a list of directories, got {workdirs!r}")
     runs = [load(workdir) for workdir in workdirs]
-    parts = [run.path.resolve().parts for run in runs]
+    parts = [resolved(run.path).parts for run in runs]
     length = 1
     while length < 20 and len({p[-length:] for p in parts}) < len({*parts}):
         length += 1
     for run, part in zip(runs, parts, strict=True):
         run.name = "/".join(part[-length:])
     return runs
+
+
+def resolved(path: RunPath) -> RunPath:
+    """A path without links and dots, which one of a bucket has not."""
+    return path if paths.is_remote(path) else path.resolve()
 
 
 def method_label(results: Mapping[str, Any], config: Mapping[str, Any] | None = None) -> str:
@@ -217,7 +226,7 @@ def ascent_work(shares: Mapping[int, float]) -> float:
     return sum(share * min(taken + 1, most) for taken, share in shares.items()) / most
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: RunPath) -> dict[str, Any]:
     try:
         value = files.read_json(path, numbers=path.name == RESULTS)
     except ValueError as error:

@@ -7,6 +7,7 @@ from typing import Any
 
 from augmax_jax.report import runs as reading
 from augmax_jax.report.runs import SavedRun
+from augmax_jax.runtime import storage
 from augmax_jax.runtime.run_directory import RESULTS, differences_of_sets, flatten
 
 # Settings that do not tell one setting from another: the seed, what is measured besides, and
@@ -65,12 +66,10 @@ def neighbours(run: SavedRun) -> list[SavedRun]:
 
     Their histories are not read.
     """
-    files = [
-        path
-        for path in run.path.resolve().parent.glob(f"*/{RESULTS}")
-        if path.parent != run.path.resolve()
-    ]
-    files.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    own = reading.resolved(run.path)
+    with storage.explained(own):
+        files = [path for path in own.parent.glob(f"*/{RESULTS}") if path.parent != own]
+        files.sort(key=storage.modified, reverse=True)
     found = []
     for path in files:
         # A results.json of something else, or a damaged one, of which a report on another run is

@@ -57,3 +57,5 @@ def prepare(level: int = logging.INFO) -> None:
     root.addHandler(shown)
     root.setLevel(logging.WARNING)
     logging.getLogger("augmax_jax").setLevel(level)
+    # It logs a traceback of each error that it raises too, which ends as one line.
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)

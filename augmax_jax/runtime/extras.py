@@ -43,13 +43,17 @@ def check(package: str, extra: str) -> None:
     """Finds out whether a package can be imported, without importing it: before work starts.
 
     Args:
-        package: its name in imports.
+        package: its name in imports, with dots if it lies in another.
         extra: the extra of augmax-jax that has it.
 
     Raises:
         MissingExtraError: it is not installed.
     """
-    if importlib.util.find_spec(package) is None:
+    try:
+        found = importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # what it lies in is not there
+        found = False
+    if not found:
         raise _missing(package, extra)
 
 

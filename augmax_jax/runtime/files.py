@@ -4,29 +4,38 @@ import json
 import math
 import os
 import shutil
+import tempfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from augmax_jax.runtime import paths, untrusted
+from augmax_jax.runtime.paths import RunPath
 
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
-def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], Any]) -> None:
+def write_atomically(path: str | RunPath, write: Callable[[Path], Any]) -> None:
     """Lets `write` write beside the final name, then renames: a file with that name is complete.
 
-    Two processes may write the same file at the same time; the last one's file stays.
+    Two processes may write the same file at the same time; the last one's file stays. What goes to
+    a bucket is written to a temporary folder, and then whole to its object.
 
     Args:
         path: the file.
-        write: takes the path to write to, in the same folder.
+        write: takes the path to write to, on the disk; in the same folder if that is there.
 
     Raises:
         OSError: `write` raised it, or the folder does not exist or cannot be written; it names
             the file.
     """
+    if not isinstance(path, str) and paths.is_remote(path):
+        with tempfile.TemporaryDirectory() as folder:
+            partial = Path(folder, path.name)
+            write(partial)
+            path.write_bytes(partial.read_bytes())
+        return
     path = Path(path)
     # Not the final name with an ending: a long name would then exceed the system's limit.
     short = zlib.crc32(os.fsencode(path.name))
@@ -42,7 +51,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], Any])
         partial.unlink(missing_ok=True)
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
+def write_text(path: str | RunPath, text: str) -> None:
     """Writes a text in UTF-8, atomically.
 
     Bytes of a path that are not UTF-8, which Python holds as lone surrogates, are escaped.
@@ -81,7 +90,7 @@ def dumps(value: Any, *, indent: int | None = None) -> str:
     return json.dumps(to_json(value), indent=indent, allow_nan=False)
 
 
-def write_json(path: str | os.PathLike[str], value: Any) -> None:
+def write_json(path: str | RunPath, value: Any) -> None:
     """Writes JSON atomically, so that a reader never sees half of it.
 
     Args:
@@ -93,6 +102,9 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
         OSError: the directory cannot be written or the disk is full; the message says what to do.
     """
     text = dumps(value, indent=2) + "\n"
+    if paths.is_remote(path):
+        write_text(path, text)  # space is not what may be missing there
+        return
     try:
         write_text(path, text)
     except OSError as error:
@@ -103,7 +115,7 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
         ) from error
 
 
-def read_json(path: Path, *, numbers: bool = False) -> Any:
+def read_json(path: RunPath, *, numbers: bool = False) -> Any:
     """Reads a JSON file; None where there is none.
 
     Args:

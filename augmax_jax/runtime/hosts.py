@@ -12,13 +12,13 @@ import socket
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
 from augmax_jax.runtime import parallel
+from augmax_jax.runtime.paths import RunPath
 
 _LAG = 2  # steps after which a vote is counted: the host may be so far ahead of the devices
 
@@ -129,7 +129,7 @@ def same_arrays(tree: Any) -> Any:
     )
 
 
-def check_one_directory(directory: Path) -> None:
+def check_one_directory(directory: RunPath) -> None:
     """Raises FileNotFoundError unless all processes see the same directory, which is there."""
     if not are_several():
         return

@@ -4,10 +4,10 @@ A run keeps the file beside its checkpoints, an import beside its variables.
 """
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from augmax_jax.runtime import files
+from augmax_jax.runtime.paths import RunPath
 
 MODEL = "model.json"
 FORMAT = 2
@@ -60,7 +60,7 @@ _FITS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def write(directory: Path, info: Mapping[str, Any]) -> None:
+def write(directory: RunPath, info: Mapping[str, Any]) -> None:
     """Writes `model.json`, atomically.
 
     Args:
@@ -75,7 +75,7 @@ def write(directory: Path, info: Mapping[str, Any]) -> None:
     files.write_json(directory / MODEL, {**info, "format": FORMAT})
 
 
-def read(directory: Path) -> dict[str, Any] | None:
+def read(directory: RunPath) -> dict[str, Any] | None:
     """Reads `model.json` of this or an older format.
 
     Args:

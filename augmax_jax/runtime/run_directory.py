@@ -7,10 +7,10 @@ the strings "nan", "inf" and "-inf", and `read_history` turns them back into flo
 import os
 import warnings
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from augmax_jax.runtime import files, paths, untrusted
+from augmax_jax.runtime.paths import RunPath
 
 CONFIG = "config.json"
 RESULTS = "results.json"
@@ -19,10 +19,14 @@ CHECKPOINTS = "checkpoints"
 LOCK = ".lock"
 # The networks of a run: of its best and its last checkpoint, and the average of its weights.
 NETWORKS = ("best", "last", "average")
+_WHOLE = "commit_success.txt"  # orbax writes it last into a checkpoint
 
 
-def has_checkpoints(directory: Path) -> bool:
+def has_checkpoints(directory: RunPath) -> bool:
     """Whether a directory holds a checkpoint of a run; half-written ones do not count."""
+    if paths.is_remote(directory):  # where nothing is renamed once it is whole
+        found = directory.joinpath(CHECKPOINTS).glob(f"*/*/{_WHOLE}")
+        return any(path.parent.name.isdecimal() for path in found)
     return any(path.name.isdecimal() for path in directory.joinpath(CHECKPOINTS).glob("*/*"))
 
 
@@ -38,9 +42,9 @@ def read_history(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
     Returns:
         Rows with `step`, `epoch`, `kind`, `time` and the metrics, numbers as floats.
     """
-    path = paths.expand(workdir) / HISTORY
+    path = paths.expand_workdir(workdir) / HISTORY
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = path.read_bytes().decode("utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return []
     rows = []
@@ -57,7 +61,7 @@ def read_history(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def repair_history(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
+def repair_history(path: RunPath, keep: Callable[[dict[str, Any]], bool]) -> None:
     """Removes a half-written last line and the rows that `keep` rejects, atomically.
 
     Args:

@@ -15,6 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from augmax_jax.runtime import storage
+from augmax_jax.runtime.paths import RunPath, is_remote
+
 SLACK = 64 * 2**20
 EXPANSION = 100
 JSON_BYTES = 256 * 2**20
@@ -42,9 +45,17 @@ def check_declared(declared: int, stored: int, what: str) -> None:
 
 
 class Bounded(io.BufferedReader):
-    """A file opened for reading, which never takes memory for more bytes than are left in it."""
+    """A file opened for reading, which never takes memory for more bytes than are left in it.
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    An object in a bucket is fetched whole, into as much memory as it has bytes.
+    """
+
+    def __init__(self, path: str | RunPath) -> None:
+        if not isinstance(path, str) and is_remote(path):
+            contents = path.read_bytes()
+            super().__init__(io.BytesIO(contents))
+            self.size = len(contents)
+            return
         super().__init__(io.FileIO(os.fspath(path)))
         self.size = os.fstat(self.fileno()).st_size
 
@@ -189,16 +200,17 @@ def parse_json(text: str) -> Any:
     raise Damaged(f"it nests brackets more than {JSON_DEPTH} deep")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: RunPath) -> Any:
     """The value in a JSON file.
 
     Raises:
         OSError: it cannot be read.
         Damaged: it is no JSON in UTF-8, too long, or nested too deeply.
     """
+    if is_remote(path):
+        _check_length(storage.size(path))  # before it is fetched
     with Bounded(path) as file:
-        if file.size > JSON_BYTES:
-            raise Damaged(f"it has {file.size:,} bytes, more than {JSON_BYTES:,}")
+        _check_length(file.size)
         try:
             text = file.read().decode("utf-8")
         except UnicodeDecodeError as error:
@@ -206,6 +218,6 @@ def read_json(path: Path) -> Any:
     return parse_json(text)
 
 
-def size_on_disk(folder: Path) -> int:
-    """The bytes of all files below a folder."""
-    return sum(file.lstat().st_size for file in folder.rglob("*") if file.is_file())
+def _check_length(size: int) -> None:
+    if size > JSON_BYTES:
+        raise Damaged(f"it has {size:,} bytes, more than {JSON_BYTES:,}")

@@ -1,7 +1,6 @@
 """Pictures of what training does to images: the views of the method side by side."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,7 +10,8 @@ import numpy as np
 from augmax_jax import augment, methods
 from augmax_jax.data import Batch
 from augmax_jax.report import pictures
-from augmax_jax.runtime import compiler, files, parallel
+from augmax_jax.runtime import compiler, files, parallel, storage
+from augmax_jax.runtime.paths import RunPath
 from augmax_jax.runtime.progress import Announced
 from augmax_jax.training.run import Run
 from augmax_jax.training.state import TrainState
@@ -19,7 +19,7 @@ from augmax_jax.training.state import TrainState
 COUNT = 8  # images in the grid
 
 
-def make_drawer(run: Run, directory: Path) -> Callable[[int, Any], np.ndarray]:
+def make_drawer(run: Run, directory: RunPath) -> Callable[[int, Any], np.ndarray]:
     """Builds the function that draws the grid for a state of the network.
 
     AugMax's grid has the chains and the weights too, other methods' their views alone: nothing is
@@ -42,7 +42,7 @@ def make_drawer(run: Run, directory: Path) -> Callable[[int, Any], np.ndarray]:
     def draw(step: int, state: Any) -> np.ndarray:
         picture = grid(parallel.first(state))
         path = directory / "pictures" / f"augmentations_{step:07d}.png"
-        path.parent.mkdir(exist_ok=True)
+        storage.make(path.parent)
         contents = pictures.to_png(picture)
         files.write_atomically(path, lambda partial: partial.write_bytes(contents))
         return picture

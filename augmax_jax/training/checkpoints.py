@@ -19,7 +19,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from augmax_jax.runtime import extras, files, hosts, paths, untrusted
+from augmax_jax.runtime import extras, files, hosts, paths, storage, untrusted
+from augmax_jax.runtime.paths import RunPath
 from augmax_jax.runtime.run_directory import CHECKPOINTS
 
 with extras.needed("train"):
@@ -28,6 +29,7 @@ with extras.needed("train"):
 logger = logging.getLogger(__name__)
 
 Record = dict[str, Any]
+_MARK = ".checkpoints"
 _ASIDE = ".replaced"  # ends the name of a checkpoint while the one that replaces it is written
 
 
@@ -42,8 +44,8 @@ class Checkpoints:
         OSError: the directory cannot be written.
     """
 
-    def __init__(self, workdir: str | Path, *, keep: int = 2):
-        root = paths.expand(workdir).absolute() / CHECKPOINTS
+    def __init__(self, workdir: str | RunPath, *, keep: int = 2):
+        root = paths.absolute(paths.expand_workdir(workdir)) / CHECKPOINTS
         _put_back(root)
         self._managers = {
             "latest": _manager(root / "latest", keep=keep),
@@ -135,7 +137,7 @@ class Checkpoints:
 
 
 def read_variables(
-    workdir: str | Path, kind: str = "best", *, average: bool = False
+    workdir: str | RunPath, kind: str = "best", *, average: bool = False
 ) -> dict[str, Any]:
     """The variables of a run's checkpoint, for any network.
 
@@ -151,11 +153,11 @@ def read_variables(
         ValueError: there is no checkpoint, none can be read, its path is one that orbax cannot
             read, or it has no average.
     """
-    workdir = paths.expand(workdir)
+    workdir = paths.expand_workdir(workdir)
     paths.check_checkpoint_path(workdir, "the directory")
     failures = []
     for name in (kind, "latest" if kind == "best" else "best"):
-        directory = workdir.absolute() / CHECKPOINTS / name
+        directory = paths.absolute(workdir) / CHECKPOINTS / name
         if not directory.is_dir():
             continue
         with _read_only(directory) as manager:
@@ -196,7 +198,7 @@ def read_variables(
 
 
 @contextlib.contextmanager
-def _read_only(directory: Path) -> Iterator[ocp.CheckpointManager]:
+def _read_only(directory: RunPath) -> Iterator[ocp.CheckpointManager]:
     """A manager that writes nothing; orbax warns that it does not, which is meant."""
     orbax_log = logging.getLogger("absl")
     level = orbax_log.level
@@ -211,8 +213,16 @@ def _read_only(directory: Path) -> Iterator[ocp.CheckpointManager]:
 
 @contextlib.contextmanager
 def _replacing(manager: ocp.CheckpointManager, step: int) -> Iterator[None]:
-    """Holds a checkpoint of this step aside until the new one is whole; orbax cannot replace."""
+    """Holds a checkpoint of this step aside until the new one is whole; orbax cannot replace.
+
+    In a bucket, where a folder is not renamed in one step, it is removed first. The checkpoints of
+    other steps stay, from which a run that is killed before the new one is whole makes it again.
+    """
     if step not in manager.all_steps():
+        yield
+        return
+    if paths.is_remote(manager.directory):
+        manager.delete(step)
         yield
         return
     present = Path(manager.directory) / str(step)
@@ -232,8 +242,10 @@ def _replacing(manager: ocp.CheckpointManager, step: int) -> Iterator[None]:
         shutil.rmtree(aside)
 
 
-def _put_back(root: Path) -> None:
+def _put_back(root: RunPath) -> None:
     """Puts checkpoints back that a killed process held aside, unless the new ones are whole."""
+    if paths.is_remote(root):  # where none is held aside
+        return
     with hosts.together():
         if not hosts.is_writer():
             return
@@ -247,10 +259,11 @@ def _put_back(root: Path) -> None:
 
 
 def _manager(
-    directory: Path, *, keep: int | None = None, read_only: bool = False
+    directory: RunPath, *, keep: int | None = None, read_only: bool = False
 ) -> ocp.CheckpointManager:
     if not read_only:
-        directory.mkdir(parents=True, exist_ok=True)
+        storage.make(directory)
+        _mark(directory)
     return ocp.CheckpointManager(
         directory,
         options=ocp.CheckpointManagerOptions(
@@ -264,6 +277,12 @@ def _manager(
         ),
         item_names=("state", "record"),
     )
+
+
+def _mark(directory: RunPath) -> None:
+    """Writes an object to a bucket: orbax lists the folder, which must hold something."""
+    if paths.is_remote(directory) and hosts.is_writer():
+        (directory / _MARK).write_bytes(b"")
 
 
 def _fields(state: Any) -> Any:
@@ -291,7 +310,8 @@ def _check_declared(manager: ocp.CheckpointManager, step: int) -> None:
         chunk = getattr(leaf.storage, "chunk_shape", None) or ()
         size = max(math.prod(leaf.shape), math.prod(chunk))
         declared += size * np.dtype(leaf.dtype).itemsize
-    untrusted.check_declared(declared, untrusted.size_on_disk(Path(folder)), "its arrays")
+    stored = storage.total_size(paths.expand_workdir(folder))
+    untrusted.check_declared(declared, stored, "its arrays")
 
 
 def _sealed(record: Record, arrays: Any) -> dict[str, Any]:

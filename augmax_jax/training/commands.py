@@ -8,7 +8,6 @@ import logging
 import math
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -17,7 +16,8 @@ from augmax_jax import config as configs
 from augmax_jax import report
 from augmax_jax.evaluation import benchmarks
 from augmax_jax.evaluation.run import Candidate, evaluate_candidates
-from augmax_jax.runtime import compiler, hosts, lock, model_file, paths
+from augmax_jax.runtime import compiler, hosts, lock, model_file, paths, storage
+from augmax_jax.runtime.paths import RunPath
 from augmax_jax.runtime.run_directory import LOCK, has_checkpoints
 from augmax_jax.training import nonfinite, sessions, tensorboard, workdir
 from augmax_jax.training.checkpoints import Checkpoints
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def train_and_evaluate(config: ConfigDict, directory: str | Path) -> dict[str, Any]:
+def train_and_evaluate(config: ConfigDict, directory: str | RunPath) -> dict[str, Any]:
     """Trains as the config says, evaluates, and writes all results to the directory.
 
     Started again on the same directory, it goes on from the last checkpoint with the same draws
@@ -55,8 +55,8 @@ def train_and_evaluate(config: ConfigDict, directory: str | Path) -> dict[str, A
         OSError: the directory cannot be written, or another process works in it.
     """
     configs.check_keys(config)
-    directory = paths.expand(directory)
-    with _session(config):
+    directory = paths.expand_workdir(directory)
+    with storage.explained(directory), _session(config):
         with _agreed(config, directory):
             if is_imported(directory):
                 raise ValueError(
@@ -73,7 +73,7 @@ def train_and_evaluate(config: ConfigDict, directory: str | Path) -> dict[str, A
                 return evaluate_run(run, directory, kept, seconds=seconds)
 
 
-def evaluate_workdir(config: ConfigDict, directory: str | Path) -> dict[str, Any]:
+def evaluate_workdir(config: ConfigDict, directory: str | RunPath) -> dict[str, Any]:
     """Evaluates the run in a directory, or an imported model, without any training.
 
     Args:
@@ -90,8 +90,8 @@ def evaluate_workdir(config: ConfigDict, directory: str | Path) -> dict[str, Any
         OSError: the directory cannot be written, or another process works in it.
     """
     configs.check_keys(config)
-    directory = paths.expand(directory)
-    with _session(config):
+    directory = paths.expand_workdir(directory)
+    with storage.explained(directory), _session(config):
         with _agreed(config, directory):
             trained = has_checkpoints(directory)
             source = directory if is_imported(directory) else config.init_from
@@ -113,7 +113,7 @@ def evaluate_workdir(config: ConfigDict, directory: str | Path) -> dict[str, Any
             return evaluate_run(run, directory, kept)
 
 
-def replay_workdir(config: ConfigDict, directory: str | Path) -> dict[str, float]:
+def replay_workdir(config: ConfigDict, directory: str | RunPath) -> dict[str, float]:
     """Takes the last step of a run again whose loss or gradient was not finite.
 
     The state, the images and all draws are those of the run. Nothing is written but the log, which
@@ -131,9 +131,9 @@ def replay_workdir(config: ConfigDict, directory: str | Path) -> dict[str, float
         ValueError: it holds a run of another config, or the batch is damaged or of other data.
         OSError: another process works in the directory.
     """
-    directory = paths.expand(directory)
-    nonfinite.last_kept(directory)  # said before the data is read
-    with _session(config):
+    directory = paths.expand_workdir(directory)
+    with storage.explained(directory), _session(config):
+        nonfinite.last_kept(directory)  # said before the data is read
         run = build(config)
         workdir.check(config, directory)
         with (
@@ -151,7 +151,7 @@ def replay_workdir(config: ConfigDict, directory: str | Path) -> dict[str, float
 
 
 def evaluate_run(
-    run: Run, directory: Path, checkpoints: Checkpoints, *, seconds: float | None = None
+    run: Run, directory: RunPath, checkpoints: Checkpoints, *, seconds: float | None = None
 ) -> dict[str, Any]:
     """Evaluates a run's best and last checkpoint, and writes `results.json`.
 
@@ -208,7 +208,7 @@ def _session(config: ConfigDict) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _agreed(config: ConfigDict, directory: Path) -> Iterator[None]:
+def _agreed(config: ConfigDict, directory: RunPath) -> Iterator[None]:
     """The checks and preparations of a command, in which no process may fail alone.
 
     Raises:
@@ -238,7 +238,7 @@ def _agreed(config: ConfigDict, directory: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _alone_in(directory: Path) -> Iterator[None]:
+def _alone_in(directory: RunPath) -> Iterator[None]:
     """Makes the directory, and locks it against other commands; for all processes, by the first.
 
     Raises:
@@ -247,14 +247,14 @@ def _alone_in(directory: Path) -> Iterator[None]:
     with _full_disk_explained(directory), contextlib.ExitStack() as stack:
         with hosts.together():
             if hosts.is_writer():
-                directory.mkdir(parents=True, exist_ok=True)
+                storage.make(directory)
                 stack.enter_context(lock.held(directory / LOCK))
         hosts.check_one_directory(directory)
         yield
 
 
 @contextlib.contextmanager
-def _full_disk_explained(directory: Path) -> Iterator[None]:
+def _full_disk_explained(directory: RunPath) -> Iterator[None]:
     """Makes the system's own error for a full disk say what to do."""
     try:
         yield
@@ -271,7 +271,7 @@ def _full_disk_explained(directory: Path) -> Iterator[None]:
 
 def _evaluate(
     run: Run,
-    directory: Path,
+    directory: RunPath,
     candidates: dict[str, Candidate],
     *,
     seconds: float | None = None,
@@ -287,7 +287,7 @@ def _evaluate(
     return results
 
 
-def _record(run: Run, directory: Path, results: dict[str, Any]) -> None:
+def _record(run: Run, directory: RunPath, results: dict[str, Any]) -> None:
     """Adds the results to the history and to TensorBoard, in place of earlier ones."""
     config = run.config
     selected = results["selected"]

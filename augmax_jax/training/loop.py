@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import os
+import shutil
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from augmax_jax.runtime import hosts, parallel
+from augmax_jax.runtime import hosts, parallel, storage
+from augmax_jax.runtime.paths import RunPath, is_remote
 from augmax_jax.training import augmentation_pictures, sessions, tensorboard, workdir
 from augmax_jax.training.batches import device_batches
 from augmax_jax.training.checkpoints import Checkpoints
@@ -53,7 +57,7 @@ class Stopped(KeyboardInterrupt):
         return 128 + self.signal
 
 
-def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
+def train(run: Run, directory: RunPath, checkpoints: Checkpoints) -> float:
     """Trains up to the last step, from the newest checkpoint if there is one.
 
     Once a step has worked, `config.json` and `model.json` claim the directory for the run.
@@ -113,7 +117,7 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
     session = sessions.session(run, directory, resumed=start > 0)
     with telemetry, _stop_signals() as stopping, session as describe:
         for step in range(start + 1, run.total_steps + 1):
-            with jax.transfer_guard("disallow"), _profiled(config.profile, directory, step - start):
+            with jax.transfer_guard("disallow"), profiled(config.profile, directory, step - start):
                 state, metrics = step_fn(state, next(batches))
             pending.append((step, metrics))
             if step == start + 1:
@@ -138,6 +142,7 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
                 if hosts.is_writer() and run.due(step, config.pictures_every_epochs):
                     telemetry.images(step, "augmentations", draw(step, state)[None])
                 if save:
+                    telemetry.sync()  # a run that goes on from it needs what was logged before
                     record = {
                         "seconds": seconds + telemetry.seconds,
                         "best": select.best,
@@ -150,7 +155,7 @@ def train(run: Run, directory: Path, checkpoints: Checkpoints) -> float:
         return seconds + telemetry.seconds
 
 
-def _claim(config: ConfigDict, directory: Path) -> None:
+def _claim(config: ConfigDict, directory: RunPath) -> None:
     """Claims the directory for the run and shows the run in TensorBoard; first process only."""
     if hosts.is_writer():
         workdir.claim(config, directory)
@@ -209,12 +214,18 @@ def _stop_signals() -> Iterator[Callable[[], int]]:
 
 
 @contextlib.contextmanager
-def _profiled(enabled: bool, directory: Path, steps_done: int) -> Iterator[None]:
+def profiled(enabled: bool, directory: RunPath, steps_done: int) -> Iterator[None]:
     """Traces a few warm steps for TensorBoard or Perfetto, if the config asks for it."""
     enabled = enabled and hosts.is_writer()
+    place = directory / "profile"
+    # JAX writes to a disk alone.
+    folder = Path(tempfile.gettempdir(), f"profile-{os.getpid()}") if is_remote(place) else place
     if enabled and steps_done == PROFILE_FROM:
-        jax.profiler.start_trace(str(directory / "profile"), create_perfetto_trace=True)
+        jax.profiler.start_trace(str(folder), create_perfetto_trace=True)
     yield
     if enabled and steps_done == PROFILE_FROM + PROFILE_STEPS:
         jax.profiler.stop_trace()
-        logger.info("wrote the profile to %s", directory / "profile")
+        if is_remote(place):
+            storage.upload(folder, place)
+            shutil.rmtree(folder)
+        logger.info("wrote the profile to %s", place)

@@ -15,7 +15,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from augmax_jax.runtime import files, hosts, parallel, untrusted
+from augmax_jax.runtime import files, hosts, parallel, storage, untrusted
+from augmax_jax.runtime.paths import RunPath
 from augmax_jax.training.batches import device_batches, host_batch
 from augmax_jax.training.checkpoints import Checkpoints
 from augmax_jax.training.run import Run
@@ -44,7 +45,7 @@ class Watch:
         skipped: steps that were skipped in this session.
     """
 
-    def __init__(self, run: Run, directory: Path) -> None:
+    def __init__(self, run: Run, directory: RunPath) -> None:
         self._run, self._directory = run, directory
         self.skipped = self._in_a_row = 0
 
@@ -88,7 +89,7 @@ class Watch:
         )
 
 
-def keep_batch(run: Run, directory: Path, step: int) -> Path | None:
+def keep_batch(run: Run, directory: RunPath, step: int) -> RunPath | None:
     """Writes the batch of a step to the run's directory.
 
     Args:
@@ -112,15 +113,16 @@ def keep_batch(run: Run, directory: Path, step: int) -> Path | None:
             np.savez(file, image=batch["image"], label=batch["label"])
 
     try:
-        folder.mkdir(exist_ok=True)
-        files.write_atomically(path, write)
+        with storage.explained(path):
+            storage.make(folder)
+            files.write_atomically(path, write)
     except OSError as error:
         logger.warning("the batch of step %d cannot be written to %s: %s", step, path, error)
         return None
     return path
 
 
-def last_kept(directory: Path) -> Path:
+def last_kept(directory: RunPath) -> RunPath:
     """The file of the batch that was kept last in the directory of a run.
 
     Raises:
@@ -132,10 +134,10 @@ def last_kept(directory: Path) -> Path:
             f"{directory / FOLDER} holds no batch to replay: a run keeps one there when its loss "
             "or its gradient is not finite"
         )
-    return max(kept, key=lambda path: (path.stat().st_mtime, path.name))
+    return max(kept, key=lambda path: (storage.modified(path), path.name))
 
 
-def replay(run: Run, directory: Path, checkpoints: Checkpoints) -> dict[str, float]:
+def replay(run: Run, directory: RunPath, checkpoints: Checkpoints) -> dict[str, float]:
     """Takes the step again whose batch was kept last: the same state, images and draws.
 
     The steps from the newest checkpoint before it, or else from the start, are taken again first.
@@ -178,12 +180,12 @@ def _share() -> str:
     return f"_of_{jax.process_index()}" if jax.process_count() > 1 else ""
 
 
-def _kept(directory: Path) -> set[Path]:
+def _kept(directory: RunPath) -> set[RunPath]:
     files = (directory / FOLDER).glob("step_*.npz")
     return {file for file in files if re.fullmatch(rf"step_\d+{_share()}", file.stem)}
 
 
-def read_batch(path: Path) -> dict[str, np.ndarray]:
+def read_batch(path: RunPath) -> dict[str, np.ndarray]:
     """Reads what `keep_batch` wrote: "image" and "label".
 
     Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +10,9 @@ import numpy as np
 from augmax_jax import config as configs
 from augmax_jax import models
 from augmax_jax.pytorch import importing as torch_import
-from augmax_jax.runtime import model_file
+from augmax_jax.runtime import model_file, storage
 from augmax_jax.runtime.files import read_json
-from augmax_jax.runtime.paths import expand
+from augmax_jax.runtime.paths import RunPath, expand_workdir
 from augmax_jax.runtime.run_directory import CHECKPOINTS, CONFIG, has_checkpoints
 from augmax_jax.training import model_facts
 from augmax_jax.training.checkpoints import read_variables
@@ -24,25 +23,27 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def is_imported(directory: Path) -> bool:
+def is_imported(directory: RunPath) -> bool:
     """Whether a directory was written by `python -m augmax_jax.torch_import`."""
     return (directory / model_file.MODEL).is_file() and not (directory / CHECKPOINTS).is_dir()
 
 
-def find(directory: str | Path) -> Path:
+def find(directory: str | RunPath) -> RunPath:
     """The directory of a run or an import, its path expanded.
 
     Raises:
         FileNotFoundError: there is no such directory.
     """
-    path = expand(directory)
-    if not path.is_dir():
+    path = expand_workdir(directory)
+    with storage.explained(path):
+        there = path.is_dir()
+    if not there:
         raise FileNotFoundError(f"there is no directory {str(path)!r}: name that of a run")
     return path
 
 
 def read_network(
-    directory: str | Path, *, checkpoint: str = "best"
+    directory: str | RunPath, *, checkpoint: str = "best"
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Reads the network in the directory of a run or an import.
 
@@ -87,7 +88,7 @@ def read_network(
     return variables, info
 
 
-def _read_settings(directory: Path) -> dict[str, Any]:
+def _read_settings(directory: RunPath) -> dict[str, Any]:
     """The settings of a run that is too old for a `model.json`, by their present names."""
     kept = read_json(directory / CONFIG)
     if not isinstance(kept, dict) or not {"name", "norm"} <= (kept.get("model") or {}).keys():
@@ -99,7 +100,7 @@ def _read_settings(directory: Path) -> dict[str, Any]:
 
 
 def load(
-    directory: str | Path, fresh: dict[str, Any], *, model: ConfigDict, new_head: bool
+    directory: str | RunPath, fresh: dict[str, Any], *, model: ConfigDict, new_head: bool
 ) -> dict[str, Any]:
     """Reads an imported model, or the best checkpoint of a run.
 
@@ -118,7 +119,8 @@ def load(
         ValueError: the directory holds neither a run nor an import, or another network, or
             without `new_head` another number of classes.
     """
-    variables, info = read_network(directory)
+    with storage.explained(directory):
+        variables, info = read_network(directory)
     # The shapes of arrays show neither a stem's stride nor the input normalisation.
     options = model.options.to_dict()
     if info["options"] != options:

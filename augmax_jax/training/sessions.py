@@ -3,18 +3,18 @@
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from augmax_jax import config as configs
-from augmax_jax.runtime import hosts, model_file, provenance
+from augmax_jax.runtime import hosts, model_file, provenance, storage
+from augmax_jax.runtime.paths import RunPath
 from augmax_jax.training import model_facts
 from augmax_jax.training.run import Run
 
 logger = logging.getLogger(__name__)
 
 
-def keep(run: Run, directory: Path, sessions: Sequence[Mapping[str, Any]] = ()) -> None:
+def keep(run: Run, directory: RunPath, sessions: Sequence[Mapping[str, Any]] = ()) -> None:
     """Writes a run's `model.json`; for the first process.
 
     Args:
@@ -28,7 +28,7 @@ def keep(run: Run, directory: Path, sessions: Sequence[Mapping[str, Any]] = ()) 
 
 
 @contextlib.contextmanager
-def session(run: Run, directory: Path, *, resumed: bool) -> Iterator[Callable[[], None]]:
+def session(run: Run, directory: RunPath, *, resumed: bool) -> Iterator[Callable[[], None]]:
     """Notes a session of training in `model.json`, with its end, however it ends.
 
     Args:
@@ -63,7 +63,8 @@ def session(run: Run, directory: Path, *, resumed: bool) -> Iterator[Callable[[]
     try:
         yield begin
     except BaseException:
-        with contextlib.suppress(OSError):  # what went wrong is to be said, not this
+        # What went wrong is to be said, not this.
+        with contextlib.suppress(OSError), storage.explained(directory):
             end()
         raise
     end()

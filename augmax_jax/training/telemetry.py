@@ -6,20 +6,20 @@ the standard library is needed, so a machine without TensorFlow writes a full re
 the report is drawn from it. JSON has no NaN or infinity: they are written as the
 strings "nan", "inf" and "-inf", and `read_history` turns them back into floats.
 
-TensorBoard logs lie in the workdir itself (`training.tensorboard`).
+TensorBoard logs lie in the workdir itself (`training.tensorboard`). In a bucket, where nothing can
+be added to a file, both come twice a minute and with each checkpoint.
 """
 
 import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
 import numpy as np
 
-from augmax_jax.runtime import files, hosts
+from augmax_jax.runtime import appending, files, hosts, paths, storage
 from augmax_jax.runtime.epochs import Epochs
 from augmax_jax.runtime.errors import check_name
 from augmax_jax.runtime.progress import Progress
@@ -83,7 +83,7 @@ class Telemetry:
         if start_step is not None and start_step < 0:
             raise ValueError(f"start_step must be at least 0, or None, got {start_step}")
 
-        self.workdir = Path(workdir)
+        self.workdir = paths.expand_workdir(workdir)
         self._epochs = Epochs(batch_size, examples_per_epoch)
         self._active = hosts.is_writer() if process is None else process == 0
         self._file: TextIO | None = None
@@ -105,9 +105,9 @@ class Telemetry:
             return keep(step, [tag.partition("/")[0] for tag in tags])
 
         with clear_errors(path):
-            self.workdir.mkdir(parents=True, exist_ok=True)
+            storage.make(self.workdir)
             repair_history(path, lambda row: keep(row["step"], [str(row.get("kind"))]))
-            self._file = path.open("a", encoding="utf-8")
+            self._file = appending.open_to_append(path)
         if tensorboard:
             self._writer = tensorboard_files.open_writer(self.workdir, keep_event)
 
@@ -198,6 +198,13 @@ class Telemetry:
     def pause(self) -> contextlib.AbstractContextManager[None]:
         """A context whose time does not count for the speed, such as an evaluation's."""
         return self._progress.pause()
+
+    def sync(self) -> None:
+        """Brings all that was written so far into the bucket that the run lies in, if it does."""
+        if isinstance(self._file, appending.Rewritten):
+            self._file.sync()
+        if isinstance(self._writer, tensorboard_files.Carried):
+            self._log(lambda writer: writer.sync(), flush=False)
 
     def close(self) -> None:
         """Writes pending events, and closes the files and the bar; it may be called twice."""

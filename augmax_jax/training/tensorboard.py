@@ -1,26 +1,30 @@
 """TensorBoard's files in a run's directory, written by clu.
 
 clu imports TensorFlow; both are imported on first use, with accelerators hidden from TensorFlow.
-The curves lie in the directory itself, the settings with the results in `hparams/`.
+The curves lie in the directory itself, the settings with the results in `hparams/`. TensorFlow
+writes to the disk alone; what belongs into a bucket is brought there.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
+import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from augmax_jax import config as configs
-from augmax_jax.runtime import extras, files, run_directory
+from augmax_jax.runtime import appending, extras, files, run_directory, storage
+from augmax_jax.runtime.paths import RunPath, is_remote
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
 HPARAMS = "hparams"
+_LARGE = 8_000_000  # bytes of a file that is not written to a bucket again
 # Shown for every run, beside the settings that differ from the defaults.
 _ALWAYS = ("method", "model.name", "model.norm", "data.name", "seed")
 
@@ -28,7 +32,7 @@ _ALWAYS = ("method", "model.name", "model.norm", "data.name", "seed")
 Keep = Callable[[int, list[str]], bool]
 
 
-def open_writer(directory: Path, keep: Keep | None = None) -> Any:
+def open_writer(directory: RunPath, keep: Keep | None = None) -> Any:
     """A clu writer for a directory; None, with a warning, if TensorFlow or clu is missing.
 
     Args:
@@ -52,7 +56,54 @@ def open_writer(directory: Path, keep: Keep | None = None) -> Any:
         if keep is not None:
             for path in directory.glob("*tfevents*"):
                 _drop_events(path, keep)
+        if is_remote(directory):
+            return Carried(directory, writer)
         return writer(os.fspath(directory))
+
+
+class Carried:
+    """A clu writer whose files go to a bucket: twice a minute, with each checkpoint, at the end.
+
+    An object is written whole, so a file that is large enough is left, and another one begun.
+
+    Args:
+        directory: where they go.
+        make: clu's class of writers.
+    """
+
+    def __init__(self, directory: RunPath, make: Callable[[str], Any]) -> None:
+        self._directory, self._make = directory, make
+        self._folder = tempfile.TemporaryDirectory()
+        self._writer = make(self._folder.name)
+        self._next = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._writer, name)
+
+    def flush(self) -> None:
+        """Brings the files to the bucket if the last time is half a minute ago."""
+        self._writer.flush()
+        if time.monotonic() >= self._next:
+            self.sync()
+
+    def sync(self) -> None:
+        """Brings the files to the bucket."""
+        self._writer.flush()
+        folder = Path(self._folder.name)
+        storage.upload(folder, self._directory)
+        self._next = time.monotonic() + appending.EVERY
+        if storage.total_size(folder) > _LARGE:
+            self._writer.close()
+            storage.upload(folder, self._directory)
+            for file in folder.iterdir():
+                file.unlink()
+            self._writer = self._make(self._folder.name)
+
+    def close(self) -> None:
+        """Brings the files to the bucket, and removes them here."""
+        self._writer.close()
+        storage.upload(Path(self._folder.name), self._directory)
+        self._folder.cleanup()
 
 
 def _import_writer() -> Any:
@@ -71,7 +122,7 @@ def _import_writer() -> Any:
     return SummaryWriter
 
 
-def write_hparams(workdir: Path, config: ConfigDict, results: Mapping[str, float]) -> None:
+def write_hparams(workdir: RunPath, config: ConfigDict, results: Mapping[str, float]) -> None:
     """Shows the run in TensorBoard's HPARAMS tab, once: earlier entries are replaced.
 
     Without TensorFlow or clu nothing is written; `open_writer` has warned of that.
@@ -90,9 +141,11 @@ def write_hparams(workdir: Path, config: ConfigDict, results: Mapping[str, float
         return
     directory = workdir / HPARAMS
     with clear_errors_of_tensorflow(directory):
-        shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir(parents=True)
-        with contextlib.closing(make_writer(os.fspath(directory))) as writer:
+        storage.remove(directory)
+        with (
+            storage.written(directory) as folder,
+            contextlib.closing(make_writer(os.fspath(folder))) as writer,
+        ):
             writer.write_hparams(distinctive_settings(config))
             writer.write_scalars(0, results)
 
@@ -113,15 +166,15 @@ def distinctive_settings(config: ConfigDict) -> dict[str, bool | int | float | s
     return {name: value for name, value in run_directory.flatten(mine).items() if name in names}
 
 
-def _drop_events(path: Path, keep: Keep) -> None:
+def _drop_events(path: RunPath, keep: Keep) -> None:
     """Removes events from a file, atomically: TensorBoard would draw old and new as one curve."""
     import tensorflow as tf
     from tensorboard.compat.proto.event_pb2 import Event
 
     records = []
     # A killed process may leave a half-written last record.
-    with contextlib.suppress(tf.errors.DataLossError):
-        for record in tf.data.TFRecordDataset(os.fspath(path)).as_numpy_iterator():
+    with storage.on_disk(path) as file, contextlib.suppress(tf.errors.DataLossError):
+        for record in tf.data.TFRecordDataset(os.fspath(file)).as_numpy_iterator():
             records.append(record)
 
     def stays(record: bytes) -> bool:
@@ -141,7 +194,7 @@ def _drop_events(path: Path, keep: Keep) -> None:
 
 
 @contextlib.contextmanager
-def clear_errors(path: Path) -> Iterator[None]:
+def clear_errors(path: RunPath) -> Iterator[None]:
     """Makes an OSError name the file and say what to do."""
     try:
         yield
@@ -154,7 +207,7 @@ def clear_errors(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def clear_errors_of_tensorflow(directory: Path) -> Iterator[None]:
+def clear_errors_of_tensorflow(directory: RunPath) -> Iterator[None]:
     """Makes TensorFlow's errors, too, an OSError that names the directory and says what to do."""
     import tensorflow as tf
 

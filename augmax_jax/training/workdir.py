@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from augmax_jax import config as configs
-from augmax_jax.runtime import model_file
+from augmax_jax.runtime import model_file, storage
 from augmax_jax.runtime.files import read_json, write_json
+from augmax_jax.runtime.paths import RunPath
 from augmax_jax.runtime.run_directory import CONFIG, RESULTS, has_checkpoints
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ _GIVE = "give --config=FILE, or the name of a config such as digits"
 _ADVICE = "another --workdir, or go on all the same with --config.allow_config_change=True"
 
 
-def check(config: ConfigDict, workdir: Path) -> None:
+def check(config: ConfigDict, workdir: RunPath) -> None:
     """Raises unless the workdir belongs to this config or to none.
 
     A directory belongs to a config once it holds a checkpoint or results. A run that fails before
@@ -45,7 +45,7 @@ def check(config: ConfigDict, workdir: Path) -> None:
         _check_same(configs.to_dict(config), theirs, workdir)
 
 
-def claim(config: ConfigDict, workdir: Path) -> None:
+def claim(config: ConfigDict, workdir: RunPath) -> None:
     """Claims the workdir for this config, by writing `config.json`.
 
     Args:
@@ -57,11 +57,11 @@ def claim(config: ConfigDict, workdir: Path) -> None:
         OSError: the directory cannot be written.
     """
     check(config, workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
+    storage.make(workdir)
     write_json(workdir / CONFIG, configs.to_dict(config))
 
 
-def read_config(workdir: Path) -> ConfigDict:
+def read_config(workdir: RunPath) -> ConfigDict:
     """The config of the run in a workdir, so that the run goes on or is evaluated with it.
 
     A run of an older version has its settings by their present names. Settings that came later
@@ -86,7 +86,7 @@ def read_config(workdir: Path) -> ConfigDict:
     return config
 
 
-def _read(workdir: Path) -> dict[str, Any] | None:
+def _read(workdir: RunPath) -> dict[str, Any] | None:
     """The contents of `config.json`; None without one."""
     kept = read_json(workdir / CONFIG)
     if kept is not None and not isinstance(kept, dict):
@@ -96,7 +96,7 @@ def _read(workdir: Path) -> dict[str, Any] | None:
     return kept
 
 
-def _without_config(workdir: Path) -> str:
+def _without_config(workdir: RunPath) -> str:
     """What is in a directory instead of a `config.json`, and what to do."""
     if has_checkpoints(workdir):
         return (
@@ -128,7 +128,7 @@ def _without_config(workdir: Path) -> str:
     )
 
 
-def _check_same(mine: dict[str, Any], theirs: dict[str, Any], workdir: Path) -> None:
+def _check_same(mine: dict[str, Any], theirs: dict[str, Any], workdir: RunPath) -> None:
     changed = configs.differences(mine, theirs)
     if changed:
         raise ValueError(

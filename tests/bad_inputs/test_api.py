@@ -292,7 +292,7 @@ CALLS = {
         Bad(lambda: augmax_jax.load(3), "a path must be a text, got 3"),
         Bad(lambda: augmax_jax.load("no/run"), "there is no directory", FileNotFoundError),
         Bad(lambda: augmax_jax.load("no/run", checkpoint="bset"), "Did you mean 'best'"),
-        Bad(lambda: augmax_jax.load("gs://bucket/run"), "is not a path on this machine"),
+        Bad(lambda: augmax_jax.load("s3://bucket/run"), "is not a path on this machine"),
         Bad(lambda: render("no/run"), "is not a directory"),
         Bad(lambda: write(__file__), "is not a directory"),
         Bad(lambda: compare([]), "at least one"),

@@ -151,7 +151,7 @@ COMMANDS: dict[str, list[Bad]] = {
             "--config=digits --workdir=out --config.data.name=./no --config.evaluate.baseline=",
             "no",
         ),
-        Bad("--config=digits --workdir=gs://a/b", "is not a path on this machine"),
+        Bad("--config=digits --workdir=s3://a/b", "is not a path on this machine"),
         Bad("--config=digits --workdir=file", "file", text("file", "")),
         Bad(
             "--config=own.py --workdir=out",

@@ -245,7 +245,7 @@ def damaged(run, tmp_path):
         (["{run}", "--out", "{out}/there.{suffix}"], "is a directory: name a file"),
         (["{run}", "--out", "{file}/a/b.{suffix}"], "cannot be written (Not a directory): choose"),
         (["{run}", "--checkpoint", "lats"], "Did you mean 'last'?"),
-        (["{run}", "--out", "gs://bucket/a.{suffix}"], "is not a path on this machine"),
+        (["{run}", "--out", "s3://bucket/a.{suffix}"], "is not a path on this machine"),
     ],
 )
 def test_bad_input_ends_in_one_line(run, file, tmp_path, suffix, arguments, message):

@@ -234,7 +234,7 @@ def test_a_run_without_a_best_checkpoint(run, tmp_path):
         (["--out", f"{__file__}/a.npz"], "cannot be written"),
         (["--out", f"{__file__}/a.safetensors"], "cannot be written"),
         (["--checkpoint", "nowhere"], "there is no directory 'nowhere'"),
-        (["--checkpoint", "gs://bucket/run"], "is not a path on this machine"),
+        (["--checkpoint", "s3://bucket/run"], "is not a path on this machine"),
     ],
 )
 def test_command_errors(run, tmp_path, monkeypatch, arguments, message):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from augmax_jax.runtime import paths
+from augmax_jax.runtime import extras, paths
 
 
 @pytest.mark.parametrize(
@@ -78,3 +78,13 @@ def test_directories_that_do_not(tmp_path, name, message):
 def test_a_directory_of_the_system_is_not_written():
     with pytest.raises(OSError, match="--workdir /proc/nope/run cannot be made or written"):
         paths.check_output("/proc/nope/run", "--workdir")
+
+
+@pytest.mark.parametrize("missing", ["google.cloud.storage", "gcsfs"])
+def test_without_a_client_the_extra_is_named(monkeypatch, missing):
+    def find(name):
+        return None if name == missing else object()
+
+    monkeypatch.setattr(extras.importlib.util, "find_spec", find)
+    with pytest.raises(extras.MissingExtraError, match=rf"{missing} is not .* 'augmax-jax\[gcs\]'"):
+        paths.expand_workdir("gs://bucket/run")

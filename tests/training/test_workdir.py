@@ -133,7 +133,7 @@ def test_a_directory_in_use_is_refused(tmp_path):
     ("place", "message"),
     [
         ("run [1]", "checkpoints below such a path cannot be read"),
-        ("gs://bucket/run", "is not a path on this machine"),
+        ("s3://bucket/run", "is not a path on this machine"),
         ("file/run", "cannot be made or written"),
     ],
 )
