@@ -4,6 +4,8 @@ import contextlib
 import io
 import logging
 import sys
+from collections.abc import Callable
+from typing import Any
 
 
 def program(module: str) -> str:
@@ -30,6 +32,22 @@ class _AboveBars(logging.StreamHandler):
         bars = sys.modules.get("tqdm")
         with bars.tqdm.external_write_mode() if bars else contextlib.nullcontext():
             super().emit(record)
+
+
+class _ButClosedLoops:
+    """Passes on what Python reports of errors that nobody can catch, but for one.
+
+    When a checkpoint cannot be written, orbax raises the first error and closes its event loop.
+    Writes that end later find it closed, which means nothing beside that error.
+    """
+
+    def __init__(self, hook: Callable[[Any], object]) -> None:
+        self._hook = hook
+
+    def __call__(self, found: Any) -> None:
+        """Reports an error, as `sys.unraisablehook` does."""
+        if str(found.exc_value) != "Event loop is closed":
+            self._hook(found)
 
 
 def prepare(level: int = logging.INFO) -> None:
@@ -59,3 +77,5 @@ def prepare(level: int = logging.INFO) -> None:
     logging.getLogger("augmax_jax").setLevel(level)
     # It logs a traceback of each error that it raises too, which ends as one line.
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
+    if not isinstance(sys.unraisablehook, _ButClosedLoops):
+        sys.unraisablehook = _ButClosedLoops(sys.unraisablehook)

@@ -70,7 +70,8 @@ class Checkpoints:
             record=ocp.args.JsonSave(_sealed(record, _fields(state))),
         )
         try:
-            with _replacing(manager, step):
+            # It logs tracebacks of the errors that it raises, from several threads.
+            with _replacing(manager, step), _orbax_says(logging.CRITICAL):
                 manager.save(step, args=args, force=True)
                 manager.wait_until_finished()
         except Exception as error:
@@ -200,15 +201,22 @@ def read_variables(
 @contextlib.contextmanager
 def _read_only(directory: RunPath) -> Iterator[ocp.CheckpointManager]:
     """A manager that writes nothing; orbax warns that it does not, which is meant."""
-    orbax_log = logging.getLogger("absl")
-    level = orbax_log.level
-    orbax_log.setLevel(logging.ERROR)
-    try:
+    with _orbax_says(logging.ERROR):
         manager = _manager(directory, read_only=True)
-    finally:
-        orbax_log.setLevel(level)
     with contextlib.closing(manager):
         yield manager
+
+
+@contextlib.contextmanager
+def _orbax_says(level: int) -> Iterator[None]:
+    """Lets orbax log what is of this level or above."""
+    log = logging.getLogger("absl")
+    usual = log.level
+    log.setLevel(level)
+    try:
+        yield
+    finally:
+        log.setLevel(usual)
 
 
 @contextlib.contextmanager
