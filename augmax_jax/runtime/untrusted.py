@@ -92,16 +92,19 @@ def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
     """The bytes of a member of `open_zip`, whose check sum is verified.
 
     Raises:
-        Damaged: the member is not as long as the archive says.
-        Exception: any of zipfile's, for other damage.
+        Damaged: the archive says other things of the member than are true.
+        Exception: any of zlib's and zipfile's, for other damage.
     """
     size = archive.getinfo(name).file_size
-    with archive.open(name) as member:
-        # Not read(): that decompresses up to 2 GB before it looks at the size.
-        parts, left = [], size
-        while left and (part := member.read(left)):
-            parts.append(part)
-            left -= len(part)
+    parts, left = [], size
+    try:
+        with archive.open(name) as member:
+            # Not read(): that decompresses up to 2 GB before it looks at the size.
+            while left and (part := member.read(left)):
+                parts.append(part)
+                left -= len(part)
+    except zipfile.BadZipFile as error:  # it may quote thousands of damaged bytes as a name
+        raise Damaged(str(error)[:200]) from error
     if left:
         raise Damaged(f"member {name[:80]!r} ends too early")
     return b"".join(parts)

@@ -114,6 +114,18 @@ def test_members_that_overlap(tmp_path, little):
         read_state_dict(path)
 
 
+def test_an_error_does_not_quote_the_file(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, x=np.zeros(9_000, np.uint8))
+    contents = bytearray(path.read_bytes())
+    contents[26:28] = (8_000).to_bytes(2, "little")  # the length of the member's name
+    path.write_bytes(contents)
+    with untrusted.Bounded(path) as file, pytest.raises(untrusted.Damaged) as caught:
+        untrusted.read_npz(file)
+    assert str(caught.value).startswith("File name in directory")
+    assert len(str(caught.value)) <= 200
+
+
 def test_names_of_members_lead_nowhere(tmp_path):
     path = tmp_path / "in" / "a.npz"
     path.parent.mkdir()
