@@ -222,8 +222,6 @@ def evaluate_benchmarks(
             )
             baseline, beside = reference.against(target)
             of_set |= beside
-            if "no_mce" in beside:
-                logger.warning("%s has no mCE: %s", name, beside["no_mce"])
         found = summarize(rows, benchmark, clean_accuracy=clean_accuracy, baseline=baseline)
         measured[name] = found | of_set
     return measured, missing
