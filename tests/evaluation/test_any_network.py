@@ -259,6 +259,7 @@ def test_one_function_under_all_its_names():
 
 @pytest.mark.slow
 def test_all_corruptions_and_a_report(images, labels, tmp_path):
+    images, labels = np.tile(images, (3, 1, 1, 1)), np.tile(labels, 3)  # enough errors for an mCE
     first = evaluate_model(in_jax, images, labels, directory=tmp_path / "first")
     found = first["benchmarks"]["corrupted"]
     assert set(found["accuracy"]) == set(corruptions.BENCHMARK)
