@@ -36,22 +36,23 @@ def file_of(record):
     return record.name.decode().split("__")[0]
 
 
-@pytest.mark.parametrize("size", [5, 20, 1000])
-def test_a_stream_is_the_same_from_any_position(records, size):
-    """Blocks smaller than a file, blocks of some files, and one block."""
-    whole = take(records, size, 0, 2 * COUNT + 30)
-    epochs = [whole[:COUNT], whole[COUNT : 2 * COUNT]]
-    names = {record.name for record in records_in_order(records)}
-    assert all({record.name for record in epoch} == names for epoch in epochs)
-    assert epochs[0] != epochs[1]
-    file_edge = next(
-        place for place in range(1, COUNT) if file_of(whole[place]) != file_of(whole[place - 1])
-    )
-    for position in {1, file_edge, size - 1, size, size + 7, 40, COUNT - 1, COUNT, 2 * COUNT + 9}:
-        if position < len(whole):
-            count = min(30, len(whole) - position)
-            assert take(records, size, position, count) == whole[position : position + count]
-    assert take(records, size, 0, COUNT, seed=1) != epochs[0]
+@pytest.mark.parametrize(
+    ("size", "positions"),
+    [
+        (5, (4, 23, 50)),  # several blocks a file; positions at an edge, inside, and in the last
+        (20, (7, 20, 52, 53)),  # several files a block; 52 goes on into the next epoch
+        (1000, (17,)),  # one block
+    ],
+)
+def test_a_stream_is_the_same_from_any_position(records, size, positions):
+    whole = take(records, size, 0, COUNT + 20)
+    assert sorted(whole[:COUNT]) == sorted(records_in_order(records))
+    assert whole[COUNT:] != whole[:20]
+    file_edge = next(i for i in range(30, COUNT) if file_of(whole[i]) != file_of(whole[i - 1]))
+    for position in (*positions, file_edge):
+        expected = whole[position : position + 20]
+        assert take(records, size, position, len(expected)) == expected
+    assert take(records, size, 0, 20, seed=1) != whole[:20]
 
 
 def records_in_order(records):
@@ -59,7 +60,7 @@ def records_in_order(records):
 
 
 def test_each_block_is_shuffled_and_has_several_files(records):
-    whole = take(records, 20, 0, 2 * COUNT)
+    whole = take(records, 20, 0, COUNT + 20)
     for first in (0, 20, COUNT):
         files = [file_of(record) for record in whole[first : first + 20]]
         assert 3 <= len(set(files)) < SHARDS
