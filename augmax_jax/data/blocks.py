@@ -111,4 +111,4 @@ def _made_ahead(items: Iterator[T], count: int) -> Generator[T, None, None]:
             waiting.append(pool.submit(next, items))
             yield item
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(cancel_futures=True)  # no file is read once the stream is closed

@@ -84,10 +84,10 @@ class RecordSplit(Split):
 
     An epoch is shuffled by file and in blocks of `config.shuffle_buffer` records, as a function of
     `(seed, epoch)` (see `data.blocks`); random crops are a function of `(seed, stream position)`,
-    the same as those of a folder. A resumed stream reads again at most its own block, and the
-    file that the block begins in. Each host streams its own contiguous part of the split. If bad
-    images are skipped, a training image is replaced by the next readable one of its batch, and
-    an evaluation image by padding.
+    the same as those of a folder. A resumed stream reads its own block and what lies before it in
+    the file that the block begins in. Each host streams its own contiguous part of the split. If
+    bad images are skipped, a training image is replaced by the next readable one of its batch,
+    and an evaluation image by padding.
     """
 
     def __init__(
