@@ -138,7 +138,7 @@ def defaults() -> ConfigDict:
     c.data.resident = FieldReference("auto", field_type=object)
     c.data.max_resident_bytes = 4 * 2**30
     c.data.bad_images = "refuse"  # or "skip" unreadable files of a folder, and log their names
-    c.data.shuffle_buffer = 10_000  # records that a tfds stream shuffles at a time
+    c.data.shuffle_buffer = 10_000  # records that a tfds stream shuffles; it holds twice that
     c.data.extra_train = ()  # folders <dir>/<train_split>/<class>/* of copies to train on too
 
     c.augment = ConfigDict()

@@ -1,8 +1,10 @@
 """The examples of a tfds dataset: slices of splits, read into memory or as tf.data."""
 
 import functools
+import itertools
 import operator
 import re
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -87,18 +89,34 @@ class Records:
             start, stop = start - size, stop - size
         return Records(self.builder, spans)
 
-    def dataset(self, *, shuffle_seed: int | None = None, ordered: bool = False) -> Any:
+    def shards(self) -> list["Records"]:
+        """These examples in order, cut where a file ends; without known files they stay whole."""
+        splits = self.builder.info.splits
+        shards = []
+        for span in self.spans:
+            edges = {span.start, span.stop}
+            if splits:
+                ends = itertools.accumulate(splits[span.split].shard_lengths)
+                edges |= {end for end in ends if span.start < end < span.stop}
+            for start, stop in itertools.pairwise(sorted(edges)):
+                shards.append(Records(self.builder, [Span(span.split, start, stop)]))
+        return shards
+
+    @classmethod
+    def join(cls, parts: Sequence["Records"]) -> "Records":
+        """The examples of some parts of a dataset, one part after another."""
+        return cls(parts[0].builder, [span for part in parts for span in part.spans])
+
+    def dataset(self, *, ordered: bool = False) -> Any:
         """A tf.data dataset of `(contents of the image file, label, name of the record)`.
 
         Args:
-            shuffle_seed: decides the order in which files are read; None: a fixed order.
             ordered: whether to read file by file, in the order of the examples' indices;
-                otherwise several files are read at a time.
+                otherwise several files are read at a time, in an order that does not change.
         """
         import tensorflow_datasets as tfds
 
         config = tfds.ReadConfig(
-            shuffle_seed=shuffle_seed,
             try_autocache=False,
             skip_prefetch=True,
             add_tfds_id=True,
@@ -106,7 +124,6 @@ class Records:
         )
         kwargs: dict[str, Any] = {
             "read_config": config,
-            "shuffle_files": shuffle_seed is not None,
             # Pillow decodes them, as it decodes the files of a folder.
             "decoders": {"image": tfds.decode.SkipDecoding()},
         }

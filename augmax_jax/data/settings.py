@@ -50,7 +50,8 @@ class DataConfig:
         max_resident_bytes: the limit for "auto", in bytes over all splits.
         bad_images: "refuse" images that cannot be read, or "skip" them and name them in
             the log.
-        shuffle_buffer: records that a tfds stream shuffles at a time.
+        shuffle_buffer: records that a tfds stream shuffles at a time; up to twice as many are in
+            memory, not decoded.
         download: whether tfds may download and prepare a missing dataset.
         extra_train: folders `<dir>/<train_split>/<class>/*` with copies of the training images.
             Training uses them too, except the copies of held-out images.

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from augmax_jax.data import blocks
 from augmax_jax.data.arrays import ArraySplit
 from augmax_jax.data.builders import check_features, open_builder
 from augmax_jax.data.decode_pool import ahead, parts, report_bad
 from augmax_jax.data.extra import hold_out
 from augmax_jax.data.images import BadImageError
-from augmax_jax.data.order import CROP, EPOCH, generator
+from augmax_jax.data.order import CROP, generator
 from augmax_jax.data.records import Records
 from augmax_jax.data.settings import DataConfig
 from augmax_jax.data.split import Batch, Data, HostShare, Split, check_enough, make_data
@@ -81,11 +82,12 @@ def _test_split(builder: Any, config: DataConfig) -> str:
 class RecordSplit(Split):
     """A split streamed through tf.data.
 
-    Epochs are shuffled by file and by a buffer of `config.shuffle_buffer` records, as a
-    function of `(seed, epoch)`; random crops are a function of `(seed, stream position)`, the same
-    as those of a folder. A resumed stream skips records before they are decoded. Each host
-    streams its own contiguous part of the split. If bad images are skipped, a training image is
-    replaced by the next readable one of its batch, and an evaluation image by padding.
+    An epoch is shuffled by file and in blocks of `config.shuffle_buffer` records, as a function of
+    `(seed, epoch)` (see `data.blocks`); random crops are a function of `(seed, stream position)`,
+    the same as those of a folder. A resumed stream reads its own block and what lies before it in
+    the file that the block begins in. Each host streams its own contiguous part of the split. If
+    bad images are skipped, a training image is replaced by the next readable one of its batch,
+    and an evaluation image by padding.
     """
 
     def __init__(
@@ -129,7 +131,7 @@ class RecordSplit(Split):
         share = self.per_host(batch_size)
 
         def submit(pool: ThreadPoolExecutor) -> Iterator[list[Future[Batch]]]:
-            batches = rebatch(self._encoded(share, start_step * share), share)
+            batches = self._encoded(share, start_step * share)
             for step, batch in enumerate(batches, start_step):
                 first = step * batch_size + self.process_index * share
                 positions = np.arange(first, first + share)
@@ -138,16 +140,15 @@ class RecordSplit(Split):
         return map(self._replace_unreadable, ahead(submit))
 
     def _encoded(self, share: int, position: int) -> Iterator[Batch]:
-        """Records of this host's stream from a position on, not decoded."""
-        first_epoch, skip = divmod(position, len(self.part))
-        for epoch in itertools.count(first_epoch):
-            rng = generator(self.seed, EPOCH, epoch)
-            files_seed, buffer_seed = (int(s) for s in rng.integers(2**31, size=2))
-            records = self.part.dataset(shuffle_seed=files_seed)
-            buffer = min(self.config.shuffle_buffer, len(self.part))
-            records = records.shuffle(buffer, buffer_seed, reshuffle_each_iteration=False)
-            yield from self._pieces(records.skip(skip), share)
-            skip = 0
+        """Batches of this host's stream from a position on, not decoded."""
+        records = blocks.stream(self.part, self.config.shuffle_buffer, self.seed, position)
+        while True:
+            contents, labels, names = zip(*itertools.islice(records, share), strict=True)
+            yield {
+                "contents": np.array(contents, object),
+                "label": np.array(labels, np.int32),
+                "name": np.array(names, object),
+            }
 
     def _pieces(self, records: Any, share: int) -> Iterator[Batch]:
         for contents, labels, names in records.batch(share).prefetch(2).as_numpy_iterator():
@@ -230,16 +231,3 @@ class RecordSplit(Split):
             out[name][: len(array)] = array
         out["label"][~out["mask"]] = 0
         return out
-
-
-def rebatch(pieces: Iterator[Batch], size: int) -> Iterator[Batch]:
-    """Cuts a stream of batches of any length into batches of one length."""
-    held: Batch | None = None
-    for piece in pieces:
-        if held is not None:
-            piece = {name: np.concatenate([held[name], piece[name]]) for name in piece}
-        count = len(piece["label"])
-        for start in range(0, count - size + 1, size):
-            yield {name: array[start : start + size] for name, array in piece.items()}
-        rest = count % size
-        held = {name: array[count - rest :] for name, array in piece.items()} if rest else None

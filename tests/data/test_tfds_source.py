@@ -12,7 +12,6 @@ from PIL import Image
 from augmax_jax import data
 from augmax_jax.data.records import Records
 from augmax_jax.data.square import fit
-from augmax_jax.data.tfds_source import rebatch
 
 
 def take(batches, count):
@@ -339,17 +338,6 @@ def test_slices_of_records_compose(small):
         assert len(part) == stop - start
         images = [contents for contents, _, _ in part.dataset().as_numpy_iterator()]
         assert images == whole[start:stop]
-
-
-@pytest.mark.parametrize("sizes", [[3, 3, 3, 3], [7, 1, 0, 4, 20], [1] * 12, [32]])
-def test_rebatch_keeps_the_order(sizes):
-    values = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
-    pieces = ({"label": part, "image": part[:, None]} for part in values)
-    batches = list(rebatch(pieces, 3))
-    assert all(len(batch["label"]) == 3 for batch in batches)
-    np.testing.assert_array_equal(
-        np.concatenate([batch["label"] for batch in batches]), np.arange(sum(sizes) // 3 * 3)
-    )
 
 
 def test_more_hosts_than_examples_are_refused(small):
