@@ -133,6 +133,8 @@ def parse_flags(arguments: Sequence[str]) -> ConfigDict:
     except flags.Error as error:  # from --flagfile
         sys.exit(f"error: {str(error).removeprefix('ERROR:: ')}")
     others, settings = split_settings(given)
+    for flag in (_CONFIG, _WORKDIR, _MODE, _TRACEBACK):
+        flags.FLAGS[flag.name].unparse()  # forgets an earlier command line of this process
     _, *unexpected = app.parse_flags_with_usage([program, *others])
     with _errors_in_one_line():
         if unexpected:

@@ -10,6 +10,7 @@ import contextlib
 import io
 import os
 import sys
+import threading
 from pathlib import Path
 
 from etils.epath import backend, gpath, stat_utils
@@ -70,7 +71,10 @@ class Bucket(backend.Backend):
         self.refuse("write", os.fspath(path))
         file = self.on_disk(path)
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(contents)
+        # Whole from the start, for the threads that read it.
+        partial = self.root.parent / f"{self.root.name}-{threading.get_ident()}"
+        partial.write_bytes(contents)
+        partial.replace(file)
 
     def exists(self, path):
         self.refuse("read", os.fspath(path))

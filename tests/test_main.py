@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from absl import flags
 
 from augmax_jax import config as configs
 from augmax_jax import main
@@ -223,3 +224,14 @@ def test_the_first_words_say_what_is_done(caplog, monkeypatch):
     with caplog.at_level("INFO", logger="augmax_jax.main"):
         main.main(parse("--config.method=fat"))
     assert seen == [["train: wrn40_2 with fat on cifar10, in runs/any"]]
+
+
+def test_an_earlier_command_line_is_forgotten(tmp_path):
+    main.parse_flags(
+        ["main", "--config=configs/digits.py", f"--workdir={tmp_path}", "--mode=evaluate"]
+    )
+    with pytest.raises(SystemExit, match="--workdir=DIR is missing"):
+        main.parse_flags(["main", "--config=configs/digits.py"])
+    with pytest.raises(SystemExit, match="--config=FILE is missing"):
+        main.parse_flags(["main", f"--workdir={tmp_path}"])
+    assert flags.FLAGS["mode"].value == "train"

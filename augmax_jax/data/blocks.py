@@ -43,9 +43,7 @@ def stream(records: Records, size: int, seed: int, position: int = 0) -> Iterato
     size = min(size, len(records))
     first_epoch, place = divmod(position, len(records))
     start, drop = place - place % size, place % size
-    pieces = _made_ahead(
-        _in_file_order(records, size, seed, first_epoch, start), -(-size // _PIECE)
-    )
+    pieces = made_ahead(_in_file_order(records, size, seed, first_epoch, start), -(-size // _PIECE))
     with closing(pieces):
         read = itertools.chain.from_iterable(pieces)
         for epoch in itertools.count(first_epoch):
@@ -101,7 +99,7 @@ def reading_plan(shards: Sequence[Records], size: int, start: int) -> Iterator[R
         place += len(together)
 
 
-def _made_ahead(items: Iterator[T], count: int) -> Generator[T, None, None]:
+def made_ahead(items: Iterator[T], count: int) -> Generator[T, None, None]:
     """Endless items, the next `count` of which a thread makes beforehand."""
     pool = ThreadPoolExecutor(1, thread_name_prefix="read")
     try:

@@ -127,7 +127,7 @@ def test_slices_are_cut_where_files_end(records):
 
 def test_the_reader_is_no_more_than_a_block_ahead():
     made = []
-    items = blocks._made_ahead(map(made.append, itertools.count()), 5)
+    items = blocks.made_ahead(map(made.append, itertools.count()), 5)
 
     def settled():
         deadline = time.monotonic() + 10
