@@ -15,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from absl import flags
 
 from augmax_jax import main
 from augmax_jax.cli.subcommands import SUBCOMMANDS
@@ -146,7 +145,6 @@ def understand_module(
 
 def understand_run(arguments: list[str]) -> None:
     """Reads the flags and settings of a training or evaluation, and checks the settings."""
-    flags.FLAGS.unparse_flags()
     (workdir,) = [a.removeprefix("--workdir=") for a in arguments if a.startswith("--workdir=")]
     if not any(a.startswith("--config=") for a in arguments):  # those of the run that is there
         arguments = [f"--config={started()[workdir]}", *arguments]

@@ -1,5 +1,6 @@
 """A run whose workdir lies in a bucket, of which `tests/bucket.py` is a stand-in."""
 
+import contextlib
 import json
 import logging
 import re
@@ -172,19 +173,15 @@ def test_the_history_is_not_written_for_every_row(bucket, monkeypatch):
 
 
 def saved(*steps):
-    checkpoints = Checkpoints(RUN)
-    for step in steps:
-        state = jax.tree.map(lambda x, step=step: x + step, STATE)
-        checkpoints.save("latest", step, state, {"step": step})
-    checkpoints.close()
+    with contextlib.closing(Checkpoints(RUN)) as checkpoints:
+        for step in steps:
+            state = jax.tree.map(lambda x, step=step: x + step, STATE)
+            checkpoints.save("latest", step, state, {"step": step})
 
 
 def newest():
-    checkpoints = Checkpoints(RUN)
-    try:
+    with contextlib.closing(Checkpoints(RUN)) as checkpoints:
         return checkpoints.restore("latest", STATE)
-    finally:
-        checkpoints.close()
 
 
 def test_a_checkpoint_that_is_not_whole_does_not_count(bucket):

@@ -1,5 +1,6 @@
 """A full disk: a real small file system, on which the run stops, and goes on after room is made."""
 
+import contextlib
 import json
 import os
 import re
@@ -56,11 +57,8 @@ def disk(tmp_path):
 
 
 def newest(directory):
-    checkpoints = Checkpoints(directory)
-    try:
+    with contextlib.closing(Checkpoints(directory)) as checkpoints:
         return checkpoints.restore("latest", STATE)
-    finally:
-        checkpoints.close()
 
 
 def test_a_checkpoint_that_does_not_fit_leaves_the_one_before_it(disk):
