@@ -27,6 +27,7 @@ SHORT = {
     "adversary.steps": "n",
     "adversary.patience": "k",
     "objective.consistency_weight": "lambda",
+    "optimizer.ema": "ema",
 }
 
 

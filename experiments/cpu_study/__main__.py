@@ -74,11 +74,6 @@ def parser() -> argparse.ArgumentParser:
     )
     add("record", parents=[own, which, work], help="write the JSON of every finished run anew")
     add("list", parents=[own, which, work], help="list the runs and their states")
-    add(
-        "routes",
-        parents=[own, work],
-        help=f"evaluate the finished runs of {beyond.ROW} with both routes averaged",
-    )
     timed = add("time", parents=[own, work], help="time steps in turns, on a quiet machine")
     timed.add_argument("--steps", type=int, default=30, help="steps of each method")
     add("table", parents=[own, which], help="print the tables of what is finished, as Markdown")
@@ -116,7 +111,7 @@ def run(given: argparse.Namespace) -> int:
 
     def execute(config, directory: Path) -> None:
         with usage.recorded(directory):
-            if given.list == BEYOND:
+            if config.optimizer.ema:
                 beyond.train_and_measure(config, directory)
             else:
                 train_and_evaluate(config, directory)
@@ -148,37 +143,6 @@ def show(given: argparse.Namespace) -> int:
     """Lists the runs and their states."""
     found = _study(given)
     print(texts.to_text(grid.describe(found.options, found)))
-    return 0
-
-
-def routes(given: argparse.Namespace) -> int:
-    """Evaluates copies of the finished runs of AugMax-DuBIN over both routes."""
-    given.list = STUDY
-    digest, found = _prepared(given)
-    host_memory.keep_freed_memory()
-    for experiment in found.experiments.values():
-        name, directory = setting.name(experiment), found.directory(experiment)
-        if setting.row(experiment.method, experiment.norm) != beyond.ROW:
-            continue
-        path = given.results / beyond.FOLDER / f"{beyond.study_name(experiment.seed)}.json"
-        state = found.outcome(experiment).state
-        if state != study.DONE:
-            print(f"{name}: {state}", flush=True)
-            continue
-        config, way = found.config(experiment), beyond.LAST_BOTH
-        copied = paths.expand(given.workdir) / "routes" / directory.name
-        facts = {
-            "run": beyond.study_name(experiment.seed),
-            "seed": experiment.seed,
-            "settings_digest": setting.digest(configs.to_dict(config)),
-            "images_digest": digest,
-        }
-        kept = files.read_json(path) or {}
-        if not facts.items() <= kept.items():
-            measured = beyond.measure_copy(directory, config, copied, way)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            files.write_json(path, facts | {"ways": {way.name: measured}})
-        print(f"{name}: {path}", flush=True)
     return 0
 
 
@@ -222,7 +186,8 @@ def _record(
     given: argparse.Namespace, experiment: Experiment, directory: Path, digest: str
 ) -> Path:
     """Writes the JSON of a finished run."""
-    more = {"ways": beyond.ways(directory)} if given.list == BEYOND else None
+    ways = beyond.ways(directory)
+    more = {"ways": ways} if ways else None
     return record.write(experiment, directory, _folder(given), digest, list(given.set), more)
 
 
@@ -293,7 +258,6 @@ COMMANDS = {
     "run": run,
     "record": rewrite,
     "list": show,
-    "routes": routes,
     "time": take_time,
     "table": table,
     "figures": draw,

@@ -1,13 +1,13 @@
 """Beyond the paper: variants of AugMax-DuBIN at the study's size, each evaluated in four ways.
 
-Every variant keeps an average of its weights, and every network is evaluated over the clean route
-and with the probabilities of both routes averaged. So one training answers for a variant, for the
-average of its weights, for the average over routes, and for their combinations.
+Every variant keeps an average of its weights, as the study's AugMax-DuBIN does, and these networks
+are evaluated over the clean route and with the probabilities of both routes averaged. So one
+training answers for a variant, for the average of its weights, for the average over routes, and for
+their combinations.
 """
 
 import copy
 import dataclasses
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,13 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from augmax_jax.report import runs as reading
-from augmax_jax.runtime import files, model_file, run_directory
-from augmax_jax.training.commands import evaluate_workdir, train_and_evaluate
+from augmax_jax.runtime import files
+from augmax_jax.training.commands import train_and_evaluate
 from experiments.cpu_study import setting
 from experiments.recipes import Experiment
 
 FOLDER = "beyond"  # of the records, in the folder of the study's
-METHOD, NORM = "augmax", "dubin"
-ROW = setting.row(METHOD, NORM)
+METHOD, NORM = setting.METHODS[setting.BASE]
 SEEDS = (0, 1)
 THIRD = 1 / 3
 
@@ -44,7 +43,6 @@ class Variant:
 
 # The cheapest and most promising come first.
 VARIANTS = {
-    "base": Variant("AugMax-DuBIN again"),
     "few-steps": Variant("2 steps of 0.3", {"adversary.steps": 2, "adversary.step_size": 0.3}),
     "half-batch": Variant("attack on half of the batch", {"adversary.every": 2}),
     "three-losses": Variant(
@@ -54,8 +52,8 @@ VARIANTS = {
     "ramp": Variant("λ rises over 10 epochs", {"objective.ramp_epochs": 10.0}),
     "width-5": Variant("5 chains", {"augment.width": 5}, later=True),
 }
-# What every variant has. The average reaches over some 200 steps, 2.6 epochs.
-SHARED = {"adversary.steps": 5, "optimizer.ema": 0.995}
+# What every variant has.
+SHARED = {"adversary.steps": 5} | dict([setting.AVERAGE])
 # Settings of the study that variants change, so that every run sets them for itself.
 LEAVING = tuple(name for name in SHARED if name in setting.SETTINGS)
 
@@ -80,14 +78,13 @@ class Way:
 
 BOTH = ("clean", "augmented")
 PLAIN = Way("last", ("clean",))
-LAST_BOTH = Way("last", BOTH)
 # The study's own way comes last, so that the results in a run's directory are of that one.
-WAYS = (Way("average", BOTH), Way("average", ("clean",)), LAST_BOTH, PLAIN)
+WAYS = (Way("average", BOTH), Way("average", ("clean",)), Way("last", BOTH), PLAIN)
 KEPT = "ways.json"  # in a run's directory
 
 
 def experiments() -> list[Experiment]:
-    """All runs, in the order in which they are done."""
+    """All runs of variants, in the order in which they are done."""
     return [
         Experiment(
             "cifar10",
@@ -120,34 +117,6 @@ def train_and_measure(config: ConfigDict, directory: Path) -> None:
         files.write_json(directory / KEPT, kept)
 
 
-def measure_copy(source: Path, config: ConfigDict, directory: Path, way: Way) -> dict[str, Any]:
-    """Evaluates a finished run in another way, and leaves its own files as they are.
-
-    Args:
-        source: the run's directory.
-        config: its config.
-        directory: a folder for a copy of its checkpoints, and for the results.
-        way: how to evaluate it.
-
-    Returns:
-        The figures, as of `figures`.
-
-    Raises:
-        OSError: the run cannot be copied.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    for name in (run_directory.CONFIG, model_file.MODEL):
-        if (source / name).exists():
-            shutil.copy2(source / name, directory / name)
-    kept = run_directory.CHECKPOINTS
-    if not (directory / kept).exists():
-        half = directory / f"{kept}.half"
-        shutil.rmtree(half, ignore_errors=True)
-        shutil.copytree(source / kept, half)
-        half.rename(directory / kept)
-    return figures(evaluate_workdir(evaluated(config, way), directory))
-
-
 def evaluated(config: ConfigDict, way: Way) -> ConfigDict:
     """The config of a run that is evaluated in this way."""
     changed = copy.deepcopy(config)
@@ -177,8 +146,3 @@ def figures(results: Mapping[str, Any]) -> dict[str, Any]:
 def ways(directory: Path) -> dict[str, Any]:
     """The figures of the ways in which a run was evaluated, by name."""
     return files.read_json(directory / KEPT) or {}
-
-
-def study_name(seed: int) -> str:
-    """The stem of the record of the study's own AugMax-DuBIN, evaluated over both routes."""
-    return f"study-s{seed}"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from augmax_jax.report import runs as reading
-from experiments.cpu_study import beyond, tables
+from experiments.cpu_study import beyond, setting, tables
 
 # How tables call the weights of a way, and its routes.
 _WEIGHTS = {"last": "last", "average": "averaged"}
@@ -32,21 +32,16 @@ def runs(results: tables.Results) -> dict[str, dict[int, Mapping[str, Any]]]:
     """Title of a variant -> seed -> the record of the run, for the runs that are there."""
     found: dict[str, dict[int, Mapping[str, Any]]] = {}
     for experiment in beyond.experiments():
-        record = results.get(beyond.setting.name(experiment))
+        record = results.get(setting.name(experiment))
         if record is not None:
             title = beyond.VARIANTS[experiment.label].title
             found.setdefault(title, {})[experiment.seed] = record
     return {v.title: found[v.title] for v in beyond.VARIANTS.values() if v.title in found}
 
 
-def reference(study: tables.Results, results: tables.Results) -> dict[int, dict[str, Any]]:
-    """Seed -> the study's record of AugMax-DuBIN, with its "ways" as far as they are measured."""
-    found = {}
-    for seed, record in tables.runs(study).get(beyond.ROW, {}).items():
-        own = {"sa": record["sa"], "ra": record["ra"]}
-        both = results.get(beyond.study_name(seed), {}).get("ways", {})
-        found[seed] = dict(record) | {"ways": {beyond.PLAIN.name: own} | both}
-    return found
+def reference(study: tables.Results) -> Mapping[int, Mapping[str, Any]]:
+    """Seed -> the study's record of AugMax-DuBIN."""
+    return tables.runs(study).get(setting.BASE, {})
 
 
 def table(study: tables.Results, results: tables.Results) -> str:
@@ -59,7 +54,7 @@ def table(study: tables.Results, results: tables.Results) -> str:
     Raises:
         ValueError: the runs have different settings or images, so that they do not compare.
     """
-    found, base = runs(results), reference(study, results)
+    found, base = runs(results), reference(study)
     tables.check_comparable([*base.values(), *results.values()])
     parts = [accuracies(found, base), costs(found, base), tables.missing(WANTED, found)]
     return "\n".join(part for part in parts if part)
@@ -67,15 +62,17 @@ def table(study: tables.Results, results: tables.Results) -> str:
 
 def accuracies(found: tables.Found, base: Mapping[int, Mapping[str, Any]]) -> str:
     """SA and RA of every variant in every way, and the difference from AugMax-DuBIN's RA."""
-    rows = [["variant", "weights", "routes", "seeds", "SA %", "RA %", f"RA − {beyond.ROW}, points"]]
+    rows = [
+        ["variant", "weights", "routes", "seeds", "SA %", "RA %", f"RA − {setting.BASE}, points"]
+    ]
     plain = beyond.PLAIN.name
-    for title, by_seed in {beyond.ROW: base, **found}.items():
+    for title, by_seed in {setting.BASE: base, **found}.items():
         for way in reversed(beyond.WAYS):
             own = {s: r["ways"][way.name] for s, r in by_seed.items() if way.name in r["ways"]}
             if not own:
                 continue
             common = [seed for seed in own if seed in base]
-            is_base = title == beyond.ROW and way == beyond.PLAIN
+            is_base = title == setting.BASE and way == beyond.PLAIN
             rows.append(
                 [
                     title,
@@ -91,7 +88,7 @@ def accuracies(found: tables.Found, base: Mapping[int, Mapping[str, Any]]) -> st
     if len(rows) == 1:
         return ""
     note = (
-        f"{beyond.ROW} is the study's. Differences are from its last weights on the clean route, "
+        f"{setting.BASE} is the study's. Differences are from its last weights on the clean route, "
         f"at equal seeds; intervals: {tables.LEVEL:.0%}, Student's t over seeds, wide with two. "
         "Routes “both”: probabilities averaged over the clean and the augmented route, at twice "
         "the cost of a prediction. "
@@ -103,7 +100,7 @@ def accuracies(found: tables.Found, base: Mapping[int, Mapping[str, Any]]) -> st
 def costs(found: tables.Found, base: Mapping[int, Mapping[str, Any]]) -> str:
     """What training costs: gradients of an image in a step, and seconds of an epoch."""
     rows = [["variant", "gradients an image", "of the attack", "wall s an epoch", "CPU s an epoch"]]
-    for title, by_seed in {beyond.ROW: base, **found}.items():
+    for title, by_seed in {setting.BASE: base, **found}.items():
         if not by_seed:
             continue
         members = list(by_seed.values())

@@ -62,9 +62,9 @@ def write_beyond(results: tables.Results, study: tables.Results, path: Path) -> 
     found = beyond_tables.runs(results)
     if not found:
         raise ValueError("no run is finished, so there is nothing to draw")
-    base = beyond_tables.reference(study, results)
-    every: tables.Found = {beyond.ROW: base, **found} if base else found
-    titles = [beyond.ROW, *(variant.title for variant in beyond.VARIANTS.values())]
+    base = beyond_tables.reference(study)
+    every: tables.Found = {setting.BASE: base, **found} if base else found
+    titles = [setting.BASE, *(variant.title for variant in beyond.VARIANTS.values())]
     colours = {title: i for i, title in enumerate(titles, start=1) if title in every}
     sections = [
         ("Robust accuracy", _ways(every, colours)),

@@ -19,6 +19,10 @@ METHODS = {
     "AugMax-DuBIN": ("augmax", "dubin"),
 }
 SEEDS = (0, 1, 2)
+# The row that variants are compared with. Beside its weights it keeps their average, over some 200
+# steps (2.6 epochs), which does not change the training.
+BASE = "AugMax-DuBIN"
+AVERAGE = ("optimizer.ema", 0.995)
 
 # What differs from `configs/cifar10_wrn40_2.py`. The network has 0.3 M parameters. The last
 # checkpoint is measured, so the held-out images choose nothing: they draw the learning curve.
@@ -51,9 +55,11 @@ _NOT_SHARED = (
 def experiments() -> list[Experiment]:
     """All runs, in the order in which they are done: every method once, then the next seed."""
     return [
-        Experiment("cifar10", "wrn40_2", method, norm, seed)
+        Experiment(
+            "cifar10", "wrn40_2", method, norm, seed, changes=(AVERAGE,) if title == BASE else ()
+        )
         for seed in SEEDS
-        for method, norm in METHODS.values()
+        for title, (method, norm) in METHODS.items()
     ]
 
 
