@@ -118,8 +118,8 @@ def costs(found: tables.Found, base: Mapping[int, Mapping[str, Any]]) -> str:
         return ""
     note = (
         "Gradients: forward and backward passes of an image in a step, mean over the training, "
-        f"{_VIEWS} of them for the update; this does not depend on the machine. Seconds: medians "
-        "over the epochs of runs that shared their machine."
+        f"{_VIEWS} of them for the update; this does not depend on the machine. Seconds: the "
+        "median over the epochs of the run of a variant that was disturbed least."
     )
     return tables.markdown(rows) + f"\n{note}\n"
 

@@ -133,8 +133,8 @@ def test_the_tables_pair_seeds_and_count_gradients(tmp_path):
     assert f"| {title} | last | clean | 0, 1 | 80.00 ± 0.00 | 64.00 ± 1.41 | +3.00 [+3.00" in text
     assert f"| {title} | averaged | both | 0, 1 | 80.00 ± 0.00 | 68.00 ± 1.41 | +7.00" in text
     # Half of the samples stop after 1 of 5 steps, and are evaluated once more.
-    assert "| AugMax-DuBIN | 6.50 | 3.50 | 9 | 15 |" in text
-    assert f"| {title} | 4.75 | 1.75 | 9 | 15 |" in text
+    assert "| AugMax-DuBIN | 6.50 | 3.50 | 9 | 10 |" in text
+    assert f"| {title} | 4.75 | 1.75 | 9 | 10 |" in text
     ramp = beyond.VARIANTS["ramp"].title
     assert f"| {ramp} | 8.00 | 5.00 | 9 | 10 |" in text
     assert "3 of 10 runs are finished. Missing: " in text
