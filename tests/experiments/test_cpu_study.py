@@ -211,7 +211,7 @@ def test_the_tables_show_what_is_there_and_name_what_is_missing():
     text = tables.table(found | {"images": {"size": {}}})
     assert "| Normal-BN | 0, 1 | 80.00 ± 0.00 | 61.00 ± 1.41 |" in text
     assert "| AugMax-DuBIN − Normal-BN | 0 | +0.00 | +10.00 | +16.96 |" in text
-    assert "| AugMax-DuBIN | 10 | 1.00 | – | – | 3.00 |" in text
+    assert "| AugMax-DuBIN | 9 | 1.00 | 10 | – | – | 3.00 |" in text
     assert "3 of 15 runs are finished." in text
     assert "AugMix-BN (seeds 0, 1, 2)" in text
     assert "Normal-BN (seed 0)" not in text
