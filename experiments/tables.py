@@ -81,14 +81,20 @@ def digits() -> str:
 
 
 STUDY = "experiments/results/cpu_study"
+NO_RUN = "No run is finished yet.\n"
+
+
+def cpu_study_accuracies() -> str:
+    """The accuracies of the study at the size of two CPU cores."""
+    return study.accuracies(study.runs(study.read(ROOT / STUDY))) or NO_RUN
 
 
 def cpu_study() -> str:
-    """The study on CIFAR-10 images at the size of two CPU cores, in its own tables."""
+    """The same study in all of its own tables."""
     results = study.read(ROOT / STUDY)
     found = study.runs(results)
     if not found:
-        return "No run is finished yet.\n"
+        return NO_RUN
     records = [run for by_seed in found.values() for run in by_seed.values()]
     sessions = [s for run in records for s in run["provenance"]["trained"]]
     devices = _numbers(dict.fromkeys(session["device"] for session in sessions))
@@ -102,7 +108,7 @@ def cpu_study_beyond() -> str:
     """The variants of AugMax-DuBIN at the study's size."""
     results = beyond_tables.read(ROOT / STUDY)
     if not results:
-        return "No run is finished yet.\n"
+        return NO_RUN
     text = beyond_tables.table(study.read(ROOT / STUDY), results)
     command = (
         "python -m experiments.cpu_study run --list beyond --data DIR --workdir runs/cpu_study"
@@ -125,6 +131,7 @@ def published_baselines() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "digits": digits,
     "cpu_study": cpu_study,
+    "cpu_study_accuracies": cpu_study_accuracies,
     "cpu_study_beyond": cpu_study_beyond,
     "baselines": published_baselines,
     **{
