@@ -75,21 +75,23 @@ def check_comparable(members: Iterable[Mapping[str, Any]]) -> None:
 
 
 def accuracies(found: Found) -> str:
-    """SA, RA and the accuracy on each family, mean ± standard deviation over seeds, in percent."""
+    """SA, RA, the loss and the accuracy on each family, mean ± standard deviation over seeds."""
     families = ("noise", "blur", "weather", "digital")
-    rows = [["method", "seeds", "SA %", "RA %", *(f"{family} %" for family in families)]]
+    columns = {"SA": "SA %", "RA": "RA %", "loss": "SA − RA"} | {f: f"{f} %" for f in families}
+    rows = [["method", "seeds", *columns.values()]]
     for title, by_seed in found.items():
         members = [figures(run) for run in by_seed.values()]
         seeds = ", ".join(map(str, by_seed))
-        cells = [spread([m[name] for m in members]) for name in ("SA", "RA", *families)]
+        cells = [spread([m[name] for m in members]) for name in columns]
         rows.append([title, seeds, *cells])
     return markdown(rows) if found else ""
 
 
 def figures(run: Mapping[str, Any]) -> dict[str, float]:
-    """SA, RA and the accuracy on each family of corruptions, fractions."""
+    """SA, RA, what corruption costs, and the accuracy on each family of them, fractions."""
     errors = {c: [1 - a for a in by.values()] for c, by in run["accuracy"].items()}
-    return {"SA": run["sa"], "RA": run["ra"], **metrics.accuracy_by_family(errors)}
+    sa, ra = run["sa"], run["ra"]
+    return {"SA": sa, "RA": ra, "loss": sa - ra, **metrics.accuracy_by_family(errors)}
 
 
 def differences(found: Found) -> str:

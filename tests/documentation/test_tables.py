@@ -64,7 +64,7 @@ def test_runs_of_the_study_come_in(checkout):
     folder.mkdir(parents=True)
     (folder / "normal-bn-s0.json").write_text(json.dumps(record))
     shown = tables.cpu_study()
-    assert "| Normal-BN | 0 | 77.10 | 64.50 |" in tables.cpu_study_accuracies()
+    assert "| Normal-BN | 0 | 77.10 | 64.50 | 12.60 |" in tables.cpu_study_accuracies()
     assert tables.cpu_study_accuracies() in shown
     assert "1 of 15 runs are finished" in shown
     assert shown.endswith(
