@@ -106,10 +106,10 @@ def cpu_study() -> str:
 
 def cpu_study_beyond() -> str:
     """The variants of AugMax-DuBIN at the study's size."""
-    results = beyond_tables.read(ROOT / STUDY)
-    if not results:
+    own, results = study.read(ROOT / STUDY), beyond_tables.read(ROOT / STUDY)
+    if not (results or beyond_tables.reference(own)):
         return NO_RUN
-    text = beyond_tables.table(study.read(ROOT / STUDY), results)
+    text = beyond_tables.table(own, results)
     command = (
         "python -m experiments.cpu_study run --list beyond --data DIR --workdir runs/cpu_study"
     )

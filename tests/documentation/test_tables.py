@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from experiments import tables
+from tests.experiments.test_beyond import in_all_ways
 from tests.experiments.test_cpu_study import of_run
 
 
@@ -70,6 +71,13 @@ def test_runs_of_the_study_come_in(checkout):
     assert shown.endswith(
         "Made on 1 x cpu with JAX 0.10.2 by "
         "`python -m experiments.cpu_study run --data DIR --workdir runs/cpu_study`.\n"
+    )
+    assert tables.cpu_study_beyond() == tables.NO_RUN
+    more = {"settings": {}, "ways": in_all_ways(0.6), "provenance": record["provenance"]}
+    record = of_run("augmax", "dubin", 0, 0.6, ascent={"0": 0.0, "1": 1.0}, **more)
+    (folder / "augmax-dubin-s0.json").write_text(json.dumps(record))
+    assert "| AugMax-DuBIN | averaged | clean | 0 | 80.00 | 62.00 | +2.00 |" in (
+        tables.cpu_study_beyond()
     )
 
 
