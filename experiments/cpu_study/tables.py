@@ -75,9 +75,9 @@ def check_comparable(members: Iterable[Mapping[str, Any]]) -> None:
 
 
 def accuracies(found: Found) -> str:
-    """SA, RA, the loss and the accuracy on each family, mean ± standard deviation over seeds."""
+    """SA, RA, their gap and the accuracy on each family, mean ± standard deviation over seeds."""
     families = ("noise", "blur", "weather", "digital")
-    columns = {"SA": "SA %", "RA": "RA %", "loss": "SA − RA"} | {f: f"{f} %" for f in families}
+    columns = {"SA": "SA %", "RA": "RA %", "gap": "SA − RA"} | {f: f"{f} %" for f in families}
     rows = [["method", "seeds", *columns.values()]]
     for title, by_seed in found.items():
         members = [figures(run) for run in by_seed.values()]
@@ -91,7 +91,7 @@ def figures(run: Mapping[str, Any]) -> dict[str, float]:
     """SA, RA, what corruption costs, and the accuracy on each family of them, fractions."""
     errors = {c: [1 - a for a in by.values()] for c, by in run["accuracy"].items()}
     sa, ra = run["sa"], run["ra"]
-    return {"SA": sa, "RA": ra, "loss": sa - ra, **metrics.accuracy_by_family(errors)}
+    return {"SA": sa, "RA": ra, "gap": sa - ra, **metrics.accuracy_by_family(errors)}
 
 
 def differences(found: Found) -> str:
