@@ -62,8 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     flags = _parser().parse_args(arguments)
     try:
         _run(flags)
-    except BrokenPipeError:  # who read the output has seen enough
-        sys.exit(1)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        sys.exit(console.nobody_reads())
     except (ValueError, OSError) as error:
         sys.exit(f"error: {' '.join(str(error).split())}")
 

@@ -80,6 +80,8 @@ def run_script(
         table = draw(found)
         table = grids.finish(table, title, paper.source(name), found)
         print(f"\n{tables.to_text(table)}\n\nWritten to {write(name, table, found)}")
+    except BrokenPipeError:
+        return console.nobody_reads()
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -48,6 +49,17 @@ class _ButClosedLoops:
         """Reports an error, as `sys.unraisablehook` does."""
         if str(found.exc_value) != "Event loop is closed":
             self._hook(found)
+
+
+def nobody_reads() -> int:
+    """Drops what is still to be printed, after a BrokenPipeError: who read it has seen enough.
+
+    Returns:
+        The exit status of the command.
+    """
+    # Python flushes stdout at its end, and would complain of the pipe once more.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
 
 
 def prepare(level: int = logging.INFO) -> None:

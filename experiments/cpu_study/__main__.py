@@ -66,7 +66,16 @@ def parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="A.B=VALUE", help="change a setting"
     )
     add = commands.add_parser
-    add("prepare", parents=[own, work], help="make the images: table, benchmark, its fifth")
+    made_first = add(
+        "prepare", parents=[own, work], help="make the images: table, benchmark, its fifth"
+    )
+    made_first.add_argument(
+        "--also",
+        default="",
+        metavar="NAME",
+        help="keep the digests of pixels that this processor rounds otherwise under this name, "
+        "so that the runs of this machine count with those that are there",
+    )
     add(
         "run",
         parents=[own, which, work],
@@ -89,7 +98,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     console.prepare()
     try:
-        return COMMANDS[given.command](given)
+        status = COMMANDS[given.command](given)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        return console.nobody_reads()
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -209,7 +222,7 @@ def _images(given: argparse.Namespace) -> str:
     """Makes the images, and returns the digest of them all."""
     size = images.Size(given.train, given.every, given.side)
     facts = images.prepare(_place(given), size, progress=sys.stderr.isatty())
-    images.compare(facts, given.results / images.FACTS)
+    images.keep(facts, given.results, getattr(given, "also", ""))
     return images.identity(facts)
 
 
@@ -225,7 +238,7 @@ def _prepared(given: argparse.Namespace) -> tuple[str, study.Study]:
     changed = [name for name, _ in experiment.changes]
     settings = setting.digest(configs.to_dict(found.config(experiment)), changed)
     for folder in dict.fromkeys((given.results, _folder(given))):
-        record.check(folder, settings, digest)
+        record.check(folder, settings, images.same(digest, given.results))
     return digest, found
 
 

@@ -55,20 +55,26 @@ def table(study: tables.Results, results: tables.Results) -> str:
         ValueError: the runs have different settings or images, so that they do not compare.
     """
     found, base = runs(results), reference(study)
-    tables.check_comparable([*base.values(), *results.values()])
-    parts = [accuracies(found, base), costs(found, base), tables.missing(WANTED, found)]
+    tables.check_comparable([*base.values(), *results.values()], study)
+    parts = [
+        accuracies(found, base),
+        tables.rounded(found, study),
+        tables.missing(WANTED, found),
+    ]
     return "\n".join(part for part in parts if part)
 
 
 def accuracies(found: tables.Found, base: Mapping[int, Mapping[str, Any]]) -> str:
-    """SA and RA of every variant in every way, and the difference from AugMax-DuBIN's RA."""
-    rows = [
-        ["variant", "weights", "routes", "seeds", "SA %", "RA %", f"RA − {setting.BASE}, points"]
-    ]
-    plain = beyond.PLAIN.name
+    """Every variant in every way: its cost, SA, RA, and the difference from AugMax-DuBIN's RA."""
+    head = ["variant", "weights", "routes", "seeds", "gradients"]
+    rows = [[*head, "SA %", "RA %", f"RA − {setting.BASE}, points"]]
     for title, by_seed in {setting.BASE: base, **found}.items():
+        if not by_seed:
+            continue
+        attack = statistics.fmean(attack_gradients(run) for run in by_seed.values())
+        kept = {seed: ways(run) for seed, run in by_seed.items()}
         for way in reversed(beyond.WAYS):
-            own = {s: r["ways"][way.name] for s, r in by_seed.items() if way.name in r["ways"]}
+            own = {seed: figures[way.name] for seed, figures in kept.items() if way.name in figures}
             if not own:
                 continue
             common = [seed for seed in own if seed in base]
@@ -79,8 +85,9 @@ def accuracies(found: tables.Found, base: Mapping[int, Mapping[str, Any]]) -> st
                     _WEIGHTS[way.weights],
                     _ROUTES[way.routes],
                     ", ".join(map(str, own)),
+                    f"{_VIEWS + attack:.2f}",
                     *(tables.spread([o[name] for o in own.values()]) for name in ("sa", "ra")),
-                    tables.interval([own[s]["ra"] - base[s]["ways"][plain]["ra"] for s in common])
+                    tables.interval([own[s]["ra"] - base[s]["ra"] for s in common])
                     if common and not is_base
                     else tables.ABSENT,
                 ]
@@ -90,38 +97,18 @@ def accuracies(found: tables.Found, base: Mapping[int, Mapping[str, Any]]) -> st
     note = (
         f"{setting.BASE} is the study's. Differences are from its last weights on the clean route, "
         f"at equal seeds; intervals: {tables.LEVEL:.0%}, Student's t over seeds, wide with two. "
+        "Gradients: forward and backward passes of an image in a step, mean over the training, "
+        f"{_VIEWS} of them for the update; this does not depend on the machine. "
         "Routes “both”: probabilities averaged over the clean and the augmented route, at twice "
         "the cost of a prediction. "
-        f"Averaged weights: decay {beyond.SHARED['optimizer.ema']:g}."
+        f"Averaged weights: decay {setting.AVERAGE[1]:g}."
     )
     return tables.markdown(rows) + f"\n{note}\n"
 
 
-def costs(found: tables.Found, base: Mapping[int, Mapping[str, Any]]) -> str:
-    """What training costs: gradients of an image in a step, and seconds of an epoch."""
-    rows = [["variant", "gradients an image", "of the attack", "wall s an epoch", "CPU s an epoch"]]
-    for title, by_seed in {setting.BASE: base, **found}.items():
-        if not by_seed:
-            continue
-        members = list(by_seed.values())
-        attack = statistics.fmean(attack_gradients(run) for run in members)
-        seconds = [tables.epoch_seconds(members, kind) for kind in ("wall", "cpu")]
-        rows.append(
-            [
-                title,
-                f"{_VIEWS + attack:.2f}",
-                f"{attack:.2f}",
-                *(f"{s:.0f}" if s else tables.ABSENT for s in seconds),
-            ]
-        )
-    if len(rows) == 1:
-        return ""
-    note = (
-        "Gradients: forward and backward passes of an image in a step, mean over the training, "
-        f"{_VIEWS} of them for the update; this does not depend on the machine. Seconds: the "
-        "median over the epochs of the run of a variant that was disturbed least."
-    )
-    return tables.markdown(rows) + f"\n{note}\n"
+def ways(run: Mapping[str, Any]) -> Mapping[str, Any]:
+    """SA and RA of a run in each way in which it was evaluated, by the way's name."""
+    return run.get("ways") or {beyond.PLAIN.name: {"sa": run["sa"], "ra": run["ra"]}}
 
 
 def attack_gradients(run: Mapping[str, Any]) -> float:

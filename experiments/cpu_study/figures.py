@@ -88,9 +88,11 @@ def _ways(found: tables.Found, colours: Mapping[str, int]) -> page.Markup:
     """RA in each way of evaluation."""
     values = {
         title: {
-            way.name: statistics.fmean(run["ways"][way.name]["ra"] for run in by_seed.values())
+            way.name: statistics.fmean(
+                beyond_tables.ways(run)[way.name]["ra"] for run in by_seed.values()
+            )
             for way in reversed(beyond.WAYS)
-            if all(way.name in run["ways"] for run in by_seed.values())
+            if all(way.name in beyond_tables.ways(run) for run in by_seed.values())
         }
         for title, by_seed in found.items()
     }

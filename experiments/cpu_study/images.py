@@ -5,11 +5,12 @@ digests of all of it are committed beside the results.
 """
 
 import dataclasses
+import fnmatch
 import functools
 import hashlib
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from augmax_jax.runtime import files
 logger = logging.getLogger(__name__)
 
 FACTS = "images.json"
+ALSO = "images-{}.json"  # the same images as another processor rounds them
+SETS = "images*.json"
 TABLE = "labels.csv"
 FULL = "cifar10_c"
 FIFTH = "cifar10_c_fifth"
@@ -144,21 +147,77 @@ def identity(facts: dict[str, Any]) -> str:
     return _digest([files.dumps(facts).encode()])
 
 
-def compare(facts: dict[str, Any], committed: Path) -> None:
-    """Writes the facts beside the results; warns if those that are there are others.
+def keep(facts: dict[str, Any], folder: Path, also: str = "") -> None:
+    """Writes the facts beside the results, or compares them with those that are there.
 
-    Another processor may round a pixel otherwise, which is no fault of the images.
+    Another processor may round a pixel otherwise, which is no fault of the images. If the user
+    says so by a name, the set counts as the same from then on.
+
+    Args:
+        facts: from `prepare`.
+        folder: of the results.
+        also: the name under which other facts than those of `images.json` are kept.
+
+    Raises:
+        ValueError: `also` is given, and more than corrupted pixels differs, or the name is taken.
     """
-    before = files.read_json(committed)
-    if before is None:
-        committed.parent.mkdir(parents=True, exist_ok=True)
-        files.write_json(committed, facts)
-    elif before != facts:
+    known = list(read(folder).values())
+    first = folder / FACTS
+    if not known:
+        folder.mkdir(parents=True, exist_ok=True)
+        files.write_json(first, facts)
+        return
+    if facts in known:
+        return
+    differing = _rounded(facts, files.read_json(first) or {})
+    if not also:
         logger.warning(
-            "the images are not those of %s: results of this machine do not belong into one "
-            "table with the ones that lie there",
-            committed,
+            "the images are not those of %s%s: results of this machine do not belong into one "
+            "table with the ones that lie there, unless you name the set with `prepare --also`",
+            first,
+            f", in {', '.join(differing)}" if differing else "",
         )
+        return
+    if not differing:
+        raise ValueError(f"the images differ from those of {first} in more than corrupted pixels")
+    path = folder / ALSO.format(also)
+    if path.exists():
+        raise ValueError(f"{path} has other images: give this set another name")
+    files.write_json(path, facts)
+
+
+def read(folder: Path) -> dict[str, dict[str, Any]]:
+    """The facts of all sets of images that count as the same in a folder of results, by stem."""
+    paths = sorted(folder.glob(SETS), key=lambda path: path.stem)
+    return {path.stem: files.read_json(path) for path in paths}
+
+
+def same(digest: str, folder: Path) -> set[str]:
+    """The digests of the sets that count as the same as this one in a folder of results."""
+    known = {identity(facts) for facts in read(folder).values()}
+    return known if digest in known else {digest}
+
+
+def rounded(results: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Digest -> the corruptions that are rounded otherwise than in `images.json`.
+
+    Args:
+        results: the files of a folder of results, by stem.
+    """
+    first = results.get(Path(FACTS).stem)
+    sets = [facts for stem, facts in results.items() if fnmatch.fnmatch(stem + ".json", SETS)]
+    return {identity(facts): _rounded(facts, first) for facts in sets if first is not None}
+
+
+def _rounded(facts: Mapping[str, Any], first: Mapping[str, Any]) -> list[str]:
+    """The corruptions whose pixels differ, if nothing else differs between two sets of images."""
+    ours, theirs = facts.get("corruptions", {}), first.get("corruptions", {})
+    rest = [{k: v for k, v in f.items() if k != "corruptions"} for f in (facts, first)]
+    if rest[0] != rest[1] or ours.keys() != theirs.keys():
+        return []
+    found = {n for folder in ours for n in BENCHMARK if ours[folder][n] != theirs[folder][n]}
+    labels = all(ours[folder]["labels"] == theirs[folder]["labels"] for folder in ours)
+    return [name for name in BENCHMARK if name in found] if labels else []
 
 
 def _choose(data: Path, size: Size) -> dict[str, dict[str, list[str]]]:

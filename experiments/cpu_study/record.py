@@ -1,6 +1,6 @@
 """The small JSON of a finished run: all that tables and figures need, and no path."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,21 +59,21 @@ def of_run(experiment: Experiment, directory: Path, images: str) -> dict[str, An
     }
 
 
-def check(folder: Path, settings: str, images: str) -> None:
+def check(folder: Path, settings: str, images: Collection[str]) -> None:
     """Finds out whether records of these runs may lie in a folder, before any work.
 
     Args:
         folder: of the results.
         settings: the digest of the settings.
-        images: the digest of the images.
+        images: the digests of the images that count as the same.
 
     Raises:
         ValueError: it has records of runs that do not compare with them.
     """
     for path in sorted(folder.glob("*-s[0-9]*.json")):
         kept = files.read_json(path)
-        for name, mine in (("settings", settings), ("images", images)):
-            if kept[f"{name}_digest"] != mine:
+        for name, ours in (("settings", {settings}), ("images", images)):
+            if kept[f"{name}_digest"] not in ours:
                 raise ValueError(
                     f"{path} is of a study with other {name}, with which this one does not "
                     "compare: name another folder with --results"

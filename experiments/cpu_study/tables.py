@@ -10,7 +10,7 @@ from scipy import stats
 from augmax_jax.evaluation import metrics
 from augmax_jax.runtime import files
 from experiments import paper
-from experiments.cpu_study import setting
+from experiments.cpu_study import images, setting
 
 TIME = "time.json"
 ABSENT = "–"
@@ -61,17 +61,47 @@ def table(results: Results) -> str:
         ValueError: the runs have different settings or images, so that they do not compare.
     """
     found = runs(results)
-    check_comparable([run for by_seed in found.values() for run in by_seed.values()])
-    parts = [accuracies(found), differences(found), times(results, found), missing(WANTED, found)]
+    members = [run for by_seed in found.values() for run in by_seed.values()]
+    check_comparable(members, results)
+    parts = [
+        accuracies(found),
+        differences(found),
+        times(results, found),
+        rounded(found, results),
+        missing(WANTED, found),
+    ]
     return "\n".join(part for part in parts if part)
 
 
-def check_comparable(members: Iterable[Mapping[str, Any]]) -> None:
-    """Raises ValueError if runs have different settings or images, so that they do not compare."""
+def check_comparable(members: Iterable[Mapping[str, Any]], results: Results) -> None:
+    """Raises ValueError if runs have different settings or images, so that they do not compare.
+
+    Args:
+        members: the records of the runs.
+        results: from `read`: it says which sets of images count as the same.
+    """
     members = list(members)
+    same = images.rounded(results).keys()
     for name, what in (("settings_digest", "settings"), ("images_digest", "images")):
-        if len({run[name] for run in members}) > 1:
+        digests = {run[name] for run in members}
+        if len(digests) > 1 and not (what == "images" and digests <= same):
             raise ValueError(f"the runs have different {what}, so they make no table")
+
+
+def rounded(found: Found, results: Results) -> str:
+    """A line that says which runs were measured on pixels that another processor rounded."""
+    named = images.rounded(results)
+    of: dict[str, list[str]] = {}
+    for title, by_seed in found.items():
+        for seed, run in by_seed.items():
+            corruptions = named.get(run["images_digest"])
+            if corruptions:
+                of.setdefault(", ".join(corruptions), []).append(f"{title} (seed {seed})")
+    return "".join(
+        f"Another processor made the images of {', '.join(members)}: it rounds pixels of {names} "
+        "otherwise; those of the other corruptions are equal to the byte.\n"
+        for names, members in of.items()
+    )
 
 
 def accuracies(found: Found) -> str:

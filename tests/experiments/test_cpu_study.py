@@ -1,6 +1,9 @@
 """The CPU study: its images, its records, its tables, and the whole command at toy size."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -134,12 +137,55 @@ def test_images_are_stratified_and_the_fifth_is_rows_of_the_full_set(data, tmp_p
         images.prepare(images.Place(tmp_path / "gone", tmp_path / "v"), size)
 
 
+def facts_of(table="1", labels="l", **pixels):
+    """Facts of a set of images in which the digests of some corruptions differ."""
+    return {
+        "table": table,
+        "corruptions": {"fifth": dict.fromkeys(BENCHMARK, "p") | {"labels": labels} | pixels},
+    }
+
+
 def test_other_images_than_the_committed_ones_are_said(tmp_path, caplog):
-    images.compare({"table": "1"}, tmp_path / "r" / "images.json")
-    images.compare({"table": "1"}, tmp_path / "r" / "images.json")
+    images.keep(facts_of(), tmp_path / "r")
+    images.keep(facts_of(), tmp_path / "r")
     assert not caplog.records
-    images.compare({"table": "2"}, tmp_path / "r" / "images.json")
+    images.keep(facts_of(fog="q"), tmp_path / "r")
     assert "not those of" in caplog.text
+    assert ", in fog:" in caplog.text
+    assert "prepare --also" in caplog.text
+    assert list(images.read(tmp_path / "r")) == ["images"]
+
+
+def test_images_that_another_processor_rounds_count_if_the_user_says_so(tmp_path):
+    first, other = facts_of(), facts_of(snow="q", fog="q")
+    for facts in (first, other):
+        images.keep(facts, tmp_path, also="b")
+    assert list(images.read(tmp_path)) == ["images", "images-b"]
+    assert files.read_json(tmp_path / "images-b.json") == other
+    digests = {images.identity(first), images.identity(other)}
+    assert images.same(images.identity(other), tmp_path) == digests
+    assert images.same("x", tmp_path) == {"x"}
+    images.keep(other, tmp_path, also="c")  # it is there already
+    assert list(images.read(tmp_path)) == ["images", "images-b"]
+    with pytest.raises(ValueError, match="another name"):
+        images.keep(facts_of(fog="r"), tmp_path, also="b")
+    for facts in (facts_of(table="2"), facts_of(labels="m", fog="q")):
+        with pytest.raises(ValueError, match="more than corrupted pixels"):
+            images.keep(facts, tmp_path, also="c")
+
+
+def test_the_tables_say_which_runs_have_images_of_another_processor():
+    facts = {"images": facts_of(), "images-b": facts_of(snow="q", fog="q")}
+    first, other = (images.identity(f) for f in facts.values())
+    found = named(
+        of_run("normal", "bn", 0, 0.6, images_digest=first),
+        of_run("normal", "bn", 1, 0.6, images_digest=other),
+    )
+    text = tables.table(found | facts)
+    assert "the images of Normal-BN (seed 1): it rounds pixels of snow, fog otherwise" in text
+    assert "seed 0" not in text.split("Another processor")[1].split("\n")[0]
+    with pytest.raises(ValueError, match="different images"):
+        tables.table(found | {"images": facts["images"]})
 
 
 def test_a_record_has_what_the_tables_need_and_no_path(tmp_path):
@@ -188,11 +234,11 @@ def test_a_record_has_what_the_tables_need_and_no_path(tmp_path):
 def test_records_of_another_study_are_not_overwritten(tmp_path):
     files.write_json(tmp_path / "normal-bn-s0.json", of_run("normal", "bn", 0, 0.6))
     files.write_json(tmp_path / "images.json", {})
-    record.check(tmp_path, "s", "i")
+    record.check(tmp_path, "s", {"i", "j"})
     with pytest.raises(ValueError, match=r"other settings.*--results"):
-        record.check(tmp_path, "x", "i")
+        record.check(tmp_path, "x", {"i"})
     with pytest.raises(ValueError, match="other images"):
-        record.check(tmp_path, "s", "x")
+        record.check(tmp_path, "s", {"x"})
 
 
 def test_intervals_are_students():
@@ -253,6 +299,16 @@ def test_a_bad_command_line_says_what_to_do(tmp_path, capsys, monkeypatch):
     where = ["--workdir", str(tmp_path), "--data", str(tmp_path)]
     assert command.main(["list", *where, "--set", "epochs"]) == 2
     assert "NAME=VALUE" in capsys.readouterr().err
+
+
+def test_a_reader_who_has_seen_enough_is_no_error(tmp_path):
+    files.write_json(tmp_path / "normal-bn-s0.json", of_run("normal", "bn", 0, 0.6))
+    read, write = os.pipe()
+    os.close(read)
+    line = [sys.executable, "-m", "experiments.cpu_study", "table", "--results", str(tmp_path)]
+    ended = subprocess.run(line, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (1, "")
 
 
 @pytest.mark.slow
