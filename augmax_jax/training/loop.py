@@ -115,7 +115,7 @@ def train(run: Run, directory: RunPath, checkpoints: Checkpoints) -> float:
         progress=config.progress,
     )
     session = sessions.session(run, directory, resumed=start > 0)
-    with telemetry, _stop_signals() as stopping, session as describe:
+    with _stop_signals() as stopping, telemetry, session as describe:
         for step in range(start + 1, run.total_steps + 1):
             with jax.transfer_guard("disallow"), profiled(config.profile, directory, step - start):
                 state, metrics = step_fn(state, next(batches))
@@ -152,7 +152,10 @@ def train(run: Run, directory: RunPath, checkpoints: Checkpoints) -> float:
             if stop:
                 logger.warning("stopped at step %d; the same command goes on from there", step)
                 raise Stopped(stop)
-        return seconds + telemetry.seconds
+    if late := stopping():
+        logger.warning("stopped after the last step; the same command evaluates")
+        raise Stopped(late)
+    return seconds + telemetry.seconds
 
 
 def _claim(config: ConfigDict, directory: RunPath) -> None:

@@ -203,6 +203,27 @@ def test_a_signal_saves_before_it_stops(tmp_path):
     checkpoints.close()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_after_the_last_step_is_not_lost(tmp_path, monkeypatch, number):
+    checkpoints = Checkpoints(tmp_path)
+    save = checkpoints.save
+
+    def interrupted(kind, step, *rest):
+        save(kind, step, *rest)
+        if (kind, step) == ("latest", 4):
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(checkpoints, "save", interrupted)
+    run = build(small(method="normal"))
+    before = signal.getsignal(number)
+    with pytest.raises(Stopped) as stopped:
+        train(run, tmp_path, checkpoints)
+    assert (stopped.value.status, signal.getsignal(number)) == (128 + number, before)
+    assert checkpoints.restore("latest", run.initial_state())[0] == run.total_steps == 4
+    assert train(run, tmp_path, checkpoints) > 0  # there is nothing left to train
+    checkpoints.close()
+
+
 def test_leaves_everything_behind_and_refuses_another_config(tmp_path):
     results = train_and_evaluate(small(tensorboard=True), tmp_path)
     assert results == json.loads((tmp_path / "results.json").read_text())
