@@ -76,7 +76,7 @@ def test_runs_of_the_study_come_in(checkout):
     more = {"settings": {}, "ways": in_all_ways(0.6), "provenance": record["provenance"]}
     record = of_run("augmax", "dubin", 0, 0.6, ascent={"0": 0.0, "1": 1.0}, **more)
     (folder / "augmax-dubin-s0.json").write_text(json.dumps(record))
-    assert "| AugMax-DuBIN | averaged | clean | 0 | 80.00 | 62.00 | +2.00 |" in (
+    assert "| AugMax-DuBIN | averaged | clean | 0 | 4.00 | 80.00 | 62.00 | +2.00 |" in (
         tables.cpu_study_beyond()
     )
 
