@@ -172,10 +172,13 @@ def keep(facts: dict[str, Any], folder: Path, also: str = "") -> None:
     differing = _rounded(facts, files.read_json(first) or {})
     if not also:
         logger.warning(
-            "the images are not those of %s%s: results of this machine do not belong into one "
-            "table with the ones that lie there, unless you name the set with `prepare --also`",
+            "the images are not those of %s: results of this machine do not belong into one table "
+            "with the ones that lie there%s",
             first,
-            f", in {', '.join(differing)}" if differing else "",
+            f"; if this processor only rounds {', '.join(differing)} otherwise, say so by "
+            "`prepare --also NAME`"
+            if differing
+            else "",
         )
         return
     if not differing:

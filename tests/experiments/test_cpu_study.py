@@ -151,8 +151,11 @@ def test_other_images_than_the_committed_ones_are_said(tmp_path, caplog):
     assert not caplog.records
     images.keep(facts_of(fog="q"), tmp_path / "r")
     assert "not those of" in caplog.text
-    assert ", in fog:" in caplog.text
-    assert "prepare --also" in caplog.text
+    assert "rounds fog otherwise, say so by `prepare --also NAME`" in caplog.text
+    caplog.clear()
+    images.keep(facts_of(table="2"), tmp_path / "r")
+    assert "not those of" in caplog.text
+    assert "--also" not in caplog.text
     assert list(images.read(tmp_path / "r")) == ["images"]
 
 
