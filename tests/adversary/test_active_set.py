@@ -1,5 +1,7 @@
 """The compacted inner maximisation: the plain loop's results, for the work of active samples."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -89,11 +91,18 @@ def _evaluate(model, variables):
     return jax.jit(evaluate, compiler_options=OPTIONS)
 
 
-def _check_company(rng, model, side, classes):
-    """Samples get the same gradient and logits in a batch of 24 and in one of 8, but for rounding.
+def _sums_in_one_order():
+    """Whether XLA sums a sample's values in the same order in batches of these sizes.
 
-    Whether XLA sums in the same order depends on its version and on the processor.
+    It does with the kernels for AVX-512, up to JAX 0.11.
     """
+    facts = Path("/proc/cpuinfo")
+    flags = facts.read_text() if facts.exists() else ""
+    return "avx512f" in flags and jax.__version_info__ < (0, 12)
+
+
+def _check_company(rng, model, side, classes, *, bits):
+    """Samples get the same gradient and logits in a batch of 24 and in one of 8."""
     variables = jax.jit(model.init)(jax.random.key(1), jnp.zeros((1, side, side, 3)))
     x = jnp.asarray(rng.random((24, side, side, 3), np.float32))
     labels = jnp.asarray(rng.integers(0, classes, 24))
@@ -101,13 +110,16 @@ def _check_company(rng, model, side, classes):
     rows = jnp.asarray(rng.permutation(24)[:8])
     whole = jax.tree.map(lambda a: a[rows], evaluate(x, labels))
     for a, b in zip(whole, evaluate(x[rows], labels[rows]), strict=True):
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(a).max())
+        if bits:
+            np.testing.assert_array_equal(a, b)
+        else:
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(a).max())
 
 
 @pytest.mark.parametrize("norm", ["bn", "dubin"])
-def test_a_sample_depends_on_its_company_by_rounding_only(rng, norm):
+def test_a_sample_depends_on_its_company_by_rounding_at_most(rng, norm):
     model = models.create("wrn40_2", 10, norm=norm).clone(depth=10)
-    _check_company(rng, model, 16, 10)
+    _check_company(rng, model, 16, 10, bits=_sums_in_one_order())
 
 
 @pytest.mark.slow
@@ -116,7 +128,7 @@ def test_a_sample_depends_on_its_company_by_rounding_only(rng, norm):
 def test_a_sample_of_the_papers_networks_depends_on_its_company_by_rounding_only(
     rng, name, classes
 ):
-    _check_company(rng, models.create(name, classes), 32, classes)
+    _check_company(rng, models.create(name, classes), 32, classes, bits=False)
 
 
 @pytest.mark.slow

@@ -84,7 +84,11 @@ def test_variants_compare_with_the_study_and_not_with_another(tmp_path):
 
 
 def test_an_interrupted_evaluation_goes_on_with_the_ways_that_are_missing(tmp_path, monkeypatch):
-    config = variants(tmp_path).config(beyond.experiments()[0])
+    own = [e for e in setting.experiments() if setting.AVERAGE in e.changes]
+    place = images.Place(tmp_path / "data", tmp_path)
+    options = setting.options(place.data, place.workdir, table=place.table, benchmark=place.fifth)
+    config = study.Study(own, options).config(own[0])
+    assert config.optimizer.ema == 0.995
     done, fail_at = [], 3
 
     def train(config, directory):
