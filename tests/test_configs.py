@@ -16,12 +16,13 @@ from absl import flags
 from ml_collections import config_flags
 
 from augmax_jax import methods, models, report
-from augmax_jax.config import check_keys, load
+from augmax_jax.config import check_keys, load, settings_of, to_dict
 from augmax_jax.evaluation import comparison, metrics
 from augmax_jax.runtime import config_file, parallel
 from augmax_jax.training.batches import device_batches
 from augmax_jax.training.run import build
 from experiments import paper
+from experiments.cpu_study import beyond
 from experiments.recipes import NETWORKS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -87,14 +88,14 @@ def run(request, tiny_imagenet):
 
 def test_all_published_settings_are_there():
     names = {path.stem for path in CONFIGS}
-    assert names == set(PUBLISHED) | {"digits"}
+    assert names == set(PUBLISHED) | {"digits", "cifar10_wrn40_2_half_attack"}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_settings_are_the_papers(path):
     config = load(path)
     check_keys(config)
-    if path.stem == "digits":
+    if path.stem not in PUBLISHED:
         return
     consistency, steps, epochs, _ = PUBLISHED[path.stem]
     assert config.objective.consistency_weight == consistency
@@ -118,6 +119,16 @@ def test_settings_are_the_papers(path):
 
 def of(name):
     return CONFIGS[0].with_name(f"{name}.py")
+
+
+def test_half_of_the_attack_is_all_that_its_config_changes():
+    parent, config = load(of("cifar10_wrn40_2")), load(of("cifar10_wrn40_2_half_attack"))
+    changed = {
+        key: value
+        for key, value in settings_of(to_dict(config)).items()
+        if value != settings_of(to_dict(parent))[key]
+    }
+    assert changed == {"adversary.every": 2} == dict(beyond.VARIANTS["half-batch"].changes)
 
 
 def parse(monkeypatch, *arguments):

@@ -47,9 +47,11 @@ def of_variant(label, seed, ra, ascent, **settings):
 def test_the_cheapest_and_most_promising_come_first_and_their_settings_are_as_listed(tmp_path):
     found = variants(tmp_path)
     names = [setting.name(e) for e in found.experiments.values()]
-    four = ["few-steps", "half-batch", "three-losses", "ramp"]
-    first = [f"{name}-s{seed}" for seed in (0, 1) for name in four]
-    assert names == [*first, "width-5-s0", "width-5-s1"]
+    groups = (
+        ["few-steps", "half-batch", "half-batch-three-losses"],
+        ["three-losses", "ramp", "width-5"],
+    )
+    assert names == [f"{n}-s{seed}" for group in groups for seed in (0, 1) for n in group]
     by_name = dict(zip(names, found.configs.values(), strict=True))
     base = by_name["ramp-s0"]
     assert (base.adversary.steps, base.optimizer.ema, base.model.options.depth) == (5, 0.0, 10)
@@ -57,8 +59,10 @@ def test_the_cheapest_and_most_promising_come_first_and_their_settings_are_as_li
     few = by_name["few-steps-s1"]
     assert (few.adversary.steps, few.adversary.step_size, few.adversary.patience) == (2, 0.3, 1)
     assert (by_name["half-batch-s0"].adversary.every, few.adversary.every, few.seed) == (2, 1, 1)
-    weights = by_name["three-losses-s0"].objective.weights
-    assert [weights[view] for view in ("clean", "augmix", "augmax")] == [1 / 3] * 3
+    for name, every in (("three-losses-s0", 1), ("half-batch-three-losses-s0", 2)):
+        weights = by_name[name].objective.weights
+        assert [weights[view] for view in ("clean", "augmix", "augmax")] == [1 / 3] * 3
+        assert by_name[name].adversary.every == every
     assert by_name["ramp-s0"].objective.ramp_epochs == 10
     assert by_name["width-5-s0"].augment.width == 5
     assert all(name.startswith("cifar10-wrn40_2-augmax-dubin-") for name in found.configs)
@@ -142,7 +146,7 @@ def test_the_tables_pair_seeds_and_count_gradients(tmp_path):
     )
     assert f"| {ramp} | last | clean | 0 | 8.00 | 80.00 | 61.00 | +1.00 |" in text
     assert text.count(f"| {title} |") == 1
-    assert "3 of 10 runs are finished. Missing: " in text
+    assert "3 of 12 runs are finished. Missing: " in text
     assert f"{ramp} (seed 1)" in text
     page = figures.write_beyond(found, own, tmp_path / "page.html").read_text()
     assert "RA by weights and routes" in page
@@ -155,7 +159,7 @@ def test_the_tables_pair_seeds_and_count_gradients(tmp_path):
         beyond_tables.table(own, found)
 
 
-@pytest.mark.slow  # it trains six networks
+@pytest.mark.slow  # it trains seven networks
 def test_every_variant_runs_by_the_real_command_beside_the_study(data, tmp_path, capsys):  # noqa: F811
     folder = tmp_path / "results"
     size = ["--train", "12", "--every", "2", "--side", "8"]
@@ -198,7 +202,7 @@ def test_every_variant_runs_by_the_real_command_beside_the_study(data, tmp_path,
     assert command.main(["record", *listed, *where, *changes]) == 0
     assert path.read_text() == kept_text
     assert command.main(["table", *listed, *own]) == 0
-    assert "5 of 10 runs are finished" in capsys.readouterr().out
+    assert "6 of 12 runs are finished" in capsys.readouterr().out
     out = tmp_path / "page.html"
     assert command.main(["figures", *listed, *own, "--out", str(out)]) == 0
     assert out.is_file()
