@@ -91,14 +91,14 @@ def check_comparable(members: Iterable[Mapping[str, Any]], results: Results) -> 
 def rounded(found: Found, results: Results) -> str:
     """A line that says which runs were measured on pixels that another processor rounded."""
     named = images.rounded(results)
-    of: dict[str, list[str]] = {}
+    of: dict[str, dict[str, list[int]]] = {}
     for title, by_seed in found.items():
         for seed, run in by_seed.items():
             corruptions = named.get(run["images_digest"])
             if corruptions:
-                of.setdefault(", ".join(corruptions), []).append(f"{title} (seed {seed})")
+                of.setdefault(", ".join(corruptions), {}).setdefault(title, []).append(seed)
     return "".join(
-        f"Another processor made the images of {', '.join(members)}: it rounds pixels of {names} "
+        f"Another processor made the images of {_with_seeds(members)}: it rounds pixels of {names} "
         "otherwise; those of the other corruptions are equal to the byte.\n"
         for names, members in of.items()
     )
@@ -224,16 +224,21 @@ def missing(wanted: Mapping[str, Sequence[int]], found: Found) -> str:
         title: [seed for seed in seeds if seed not in found.get(title, {})]
         for title, seeds in wanted.items()
     }
-    texts = [f"{title} ({_seeds(seeds)})" for title, seeds in left.items() if seeds]
+    texts = _with_seeds(left)
     if not texts:
         return ""
     total = sum(map(len, wanted.values()))
     done = total - sum(map(len, left.values()))
-    return f"{done} of {total} runs are finished. Missing: {', '.join(texts)}.\n"
+    return f"{done} of {total} runs are finished. Missing: {texts}.\n"
 
 
-def _seeds(seeds: Sequence[int]) -> str:
-    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+def _with_seeds(rows: Mapping[str, Sequence[int]]) -> str:
+    """The rows that have seeds, such as "Normal-BN (seeds 0, 1), AugMix-BN (seed 2)"."""
+    return ", ".join(
+        f"{title} (seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))})"
+        for title, seeds in rows.items()
+        if seeds
+    )
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:

@@ -183,9 +183,10 @@ def test_the_tables_say_which_runs_have_images_of_another_processor():
     found = named(
         of_run("normal", "bn", 0, 0.6, images_digest=first),
         of_run("normal", "bn", 1, 0.6, images_digest=other),
+        of_run("normal", "bn", 2, 0.6, images_digest=other),
     )
     text = tables.table(found | facts)
-    assert "the images of Normal-BN (seed 1): it rounds pixels of snow, fog otherwise" in text
+    assert "the images of Normal-BN (seeds 1, 2): it rounds pixels of snow, fog otherwise" in text
     assert "seed 0" not in text.split("Another processor")[1].split("\n")[0]
     with pytest.raises(ValueError, match="different images"):
         tables.table(found | {"images": facts["images"]})
