@@ -123,8 +123,6 @@ def evaluate_candidates(
         results["best_step"] = candidates["best"].step
         results["holdout"] = candidates["best"].record
     results["steps"] = candidates["last"].step if "last" in candidates else None
-    if results["steps"] and results["seconds"]:
-        results["images_per_second"] = results["steps"] * config.batch_size / results["seconds"]
     if hosts.is_writer():
         files.write_json(directory / run_directory.RESULTS, results)
     results["benchmarks"], results["not_measured"] = evaluate_benchmarks(

@@ -35,8 +35,6 @@ def lead(run: SavedRun) -> str:
         parts.append(f"{run.history[-1]['step']:,} steps so far")
     if results.get("seconds"):
         parts.append(f"{datetime.timedelta(seconds=round(results['seconds']))} of training")
-    if results.get("images_per_second"):
-        parts.append(f"{results['images_per_second']:,.0f} images/s")
     if results.get("device"):
         parts.append(str(results["device"]))
     if run.history and "time" in run.history[-1]:

@@ -158,7 +158,7 @@ def _ascent(found: tables.Found, colours: Mapping[str, int]) -> page.Markup:
         return page.NOTHING
     bars = charts.bar_chart(
         {
-            title: {f"{t} steps": share for t, share in shares.items()}
+            title: {_steps(t): share for t, share in shares.items()}
             for title, shares in whole.items()
         },
         title="Share of samples by ascent steps, over the training",
@@ -167,7 +167,7 @@ def _ascent(found: tables.Found, colours: Mapping[str, int]) -> page.Markup:
     lines = [
         charts.line_chart(
             {
-                f"{t} steps": _series({title: found[title]}, "train", f"ascent_steps/{t}")[title]
+                _steps(t): _series({title: found[title]}, "train", f"ascent_steps/{t}")[title]
                 for t in shares
             },
             title=f"{title}: share of samples by ascent steps",
@@ -176,6 +176,10 @@ def _ascent(found: tables.Found, colours: Mapping[str, int]) -> page.Markup:
         for title, shares in whole.items()
     ]
     return page.group("charts", [bars, *lines])
+
+
+def _steps(count: str) -> str:
+    return f"{count} step{'' if count == '1' else 's'}"
 
 
 def _mean(

@@ -47,7 +47,7 @@ SCORES = {"accuracy": 0.5, "loss": 1.0, "ece": 0.1, "count": 4}
 SEVERITIES = {str(s): 0.5 for s in range(1, 6)}
 RESULTS = {
     "method": "augmax", "model": "tiny", "norm": "dubin", "dataset": "digits", "seed": 0,
-    "epochs": 1, "selected": "best", "seconds": 3.5, "steps": 10, "images_per_second": 9.0,
+    "epochs": 1, "selected": "best", "seconds": 3.5, "steps": 10,
     "clean": {"best": {"split": "test", "step": 10, **SCORES, "by_class": [0.5, None],
                        "confusions": {"0": {"1": 3}}}},
     "class_names": ["a", "b"],

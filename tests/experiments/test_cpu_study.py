@@ -289,7 +289,7 @@ def test_the_page_has_curves_maps_and_steps(tmp_path):
     averaged = figures.mean_accuracy({0: found["augmax-dubin-s0"], 1: found["augmax-dubin-s1"]})
     assert averaged["fog"]["5"] == pytest.approx(0.6)
     text = figures.write(found, tmp_path / "page.html").read_text()
-    for part in ("Learning curves", "held-out", "AugMax-DuBIN: share of samples"):
+    for part in ("Learning curves", "held-out", "AugMax-DuBIN: share of samples", "1 step<"):
         assert part in text
     assert "Missing: Normal-BN (seeds 1, 2), AugMix-BN (seeds 0, 1, 2)" in text
     with pytest.raises(ValueError, match="no run is finished"):
